@@ -1,0 +1,1 @@
+"""Run a graph bit-exactly: the numpy reference, and the compiled engine held against it."""

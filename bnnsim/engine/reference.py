@@ -1,0 +1,174 @@
+"""The numpy meaning of every op: slow, obvious, and the definition the kernels must equal.
+
+Arrays carry a leading batch axis N; images are NHWC. Integer sums are formed in float64 where
+they are exact (``graph/ranges.py`` keeps accumulators inside int32). Float Dense and Conv2d form
+products and sums in float64 and round once to the output dtype, so that any order of summation
+gives the same result in practice. Elementwise ops stand in ``graph/elementwise.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from bnnsim.errors import GraphError, InputError, message
+from bnnsim.graph.dtypes import DType
+from bnnsim.graph.elementwise import ELEMENTWISE, Array, Attrs, Meaning, to_dtype
+from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.ops import normal_attrs, window_output
+
+
+def execute(graph: Graph, x: Array, *, keep: Collection[str] | None = None) -> dict[str, Array]:
+    """Run ``graph`` on a batch.
+
+    Parameters
+    ----------
+    graph : Graph
+        With data for every constant.
+    x : ndarray, shape (N, features) or (N, H, W, C)
+        In the numpy dtype of the graph's input.
+    keep : collection of str, optional
+        Names of activation tensors to return beside the outputs; None returns all.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Values by tensor name, bits as int8 -1 and +1.
+
+    Raises
+    ------
+    GraphError
+        If a constant has no data.
+    InputError
+        If ``x`` does not fit the graph's input.
+    """
+    check_input(graph, x)
+    check_weights(graph)
+    values: dict[str, Array] = {graph.inputs[0]: x}
+    for node in graph.nodes:
+        operands = [_operand(graph.tensor(name), values) for name in node.inputs]
+        values[node.output] = apply(node, operands, graph.result(node).dtype)
+    wanted = values if keep is None else {*keep, *graph.outputs}
+    return {name: value for name, value in values.items() if name in wanted}
+
+
+def apply(node: Node, operands: list[Array], dtype: DType) -> Array:
+    """Return the output of one node: ``operands`` in the order of its inputs, activation first."""
+    return OPS[node.op](operands, normal_attrs(node), dtype)
+
+
+def check_input(graph: Graph, x: Array) -> None:
+    """Raise InputError unless ``x`` is a batch that fits the graph's input."""
+    spec = graph.tensor(graph.inputs[0])
+    where = f"input of {graph.name}"
+    if x.shape[1:] != spec.shape or x.ndim != len(spec.shape) + 1:
+        raise InputError(
+            message(
+                where,
+                x.shape,
+                f"shape (N, {', '.join(map(str, spec.shape))})",
+                "Images are N, height, width, channels; vectors are N, features.",
+            )
+        )
+    if x.dtype != spec.dtype.numpy:
+        rule = f"dtype {spec.dtype.numpy}"
+        remedy = f"Convert with x.astype({str(spec.dtype.numpy)!r}) if the values allow it."
+        raise InputError(message(where, str(x.dtype), rule, remedy))
+    if not (valid := spec.dtype.valid(x)).all():
+        place = [int(i) for i in np.argwhere(~valid)[0]]
+        bad = x[tuple(place)].item()
+        raise InputError(message(f"{where}{place}", bad, f"values that {spec.dtype} holds"))
+
+
+def check_weights(graph: Graph) -> None:
+    """Raise GraphError if a constant has no data, so that the graph cannot be executed."""
+    missing = [t.name for t in graph.constants() if t.data is None]
+    if missing:
+        remedy = "This network can be estimated, not run; use trained or random weights."
+        if graph.meta.get("synthetic"):
+            remedy = "This is a cost-only twin: it can be estimated, not run."
+        rule = "data for every constant"
+        raise GraphError(message(f"{graph.name}: {missing[0]!r}", "no data", rule, remedy))
+
+
+def _operand(tensor: Tensor, values: Mapping[str, Array]) -> Array:
+    if tensor.constant:
+        assert tensor.data is not None
+        return tensor.data
+    return values[tensor.name]
+
+
+# --- linear ops --------------------------------------------------------------------------------
+
+
+def _dense(operands: list[Array], _: Attrs, dtype: DType) -> Array:
+    x, weight = operands
+    return to_dtype(x.astype(np.float64) @ weight.astype(np.float64).T, dtype)
+
+
+def _conv2d(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
+    x, weight = operands
+    top, left, bottom, right = attrs["pads"]
+    padded = np.pad(
+        x.astype(np.float64),
+        ((0, 0), (top, bottom), (left, right), (0, 0)),
+        constant_values=attrs["pad_value"],
+    )
+    n_out, height, width, channels = weight.shape
+    rows, columns = window_output(
+        x.shape[1:3],
+        (height, width),
+        stride=attrs["stride"],
+        pads=attrs["pads"],
+        dilation=attrs["dilation"],
+    )
+    total = np.zeros((len(x), rows, columns, n_out))
+    per_group = n_out // attrs["groups"]
+    for g in range(attrs["groups"]):
+        ins = slice(g * channels, (g + 1) * channels)
+        outs = slice(g * per_group, (g + 1) * per_group)
+        for r, s in np.ndindex(height, width):
+            taps = _shifted(padded, (r, s), (rows, columns), attrs)[..., ins]
+            total[..., outs] += taps @ weight[outs, r, s].astype(np.float64).T
+    return to_dtype(total, dtype)
+
+
+def _shifted(padded: Array, tap: tuple[int, int], size: tuple[int, int], attrs: Attrs) -> Array:
+    """Return, for every output pixel, the padded pixel that kernel position ``tap`` meets."""
+    (stride_y, stride_x), (dilation_y, dilation_x) = attrs["stride"], attrs["dilation"]
+    y, x = tap[0] * dilation_y, tap[1] * dilation_x
+    stop_y, stop_x = y + (size[0] - 1) * stride_y + 1, x + (size[1] - 1) * stride_x + 1
+    return padded[:, y:stop_y:stride_y, x:stop_x:stride_x]
+
+
+# --- windows and shapes ------------------------------------------------------------------------
+
+
+def _max_pool(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
+    x, *minimum = operands
+    negate = minimum[0].astype(bool) if minimum else np.zeros(x.shape[-1], bool)
+    signed = np.where(negate, -x.astype(np.float64), x)
+    top, left, bottom, right = attrs["pads"]
+    padded = np.pad(signed, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=-np.inf)
+    size = window_output(x.shape[1:3], attrs["kernel"], stride=attrs["stride"], pads=attrs["pads"])
+    windows = {"stride": attrs["stride"], "dilation": (1, 1)}
+    taps = [_shifted(padded, tap, size, windows) for tap in np.ndindex(*attrs["kernel"])]
+    best = np.max(taps, axis=0)
+    return np.where(negate, -best, best).astype(x.dtype)
+
+
+def _flatten(operands: list[Array], _: Attrs, __: DType) -> Array:
+    return operands[0].reshape(len(operands[0]), -1)
+
+
+OPS: Mapping[str, Meaning] = MappingProxyType(
+    {
+        **ELEMENTWISE,
+        "Dense": _dense,
+        "Conv2d": _conv2d,
+        "MaxPool": _max_pool,
+        "Flatten": _flatten,
+    }
+)

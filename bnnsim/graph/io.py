@@ -1,0 +1,264 @@
+"""Save and load a model graph as a ``.bnn`` file.
+
+A ``.bnn`` is a safetensors file whose header metadata holds the graph as one JSON string, its
+schema version and a SHA-256 over that string and every tensor. Bits are stored packed as uint64
+words (layout of ``graph/bits.py``), everything else in its numpy dtype. Nothing is pickled, and
+every shape, dtype, offset and bound is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnnsim.errors import BnnsimError, GraphError, SourceError, message
+from bnnsim.graph.bits import pack, tail_is_zero, unpack, words_for
+from bnnsim.graph.dtypes import DType
+from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.verify import verify
+
+SCHEMA = "bnnsim/graph/1"
+MAX_GRAPH_BYTES = 8 * 2**20
+MAX_HEADER_BYTES = 2 * MAX_GRAPH_BYTES + 2**20
+_WRITE_AGAIN = "Write the file again with `bnnsim lower`."
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it only if the block succeeds."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        rule = "a folder that exists and can be written"
+        raise SourceError(message(str(path), error.strerror or "error", rule)) from None
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save(graph: Graph, path: str | Path) -> None:
+    """Write ``graph`` to ``path``; an existing file is replaced only once all is written.
+
+    Raises
+    ------
+    GraphError
+        If the graph breaks a rule, has constants without data, or its JSON exceeds 8 MB.
+    SourceError
+        If the path cannot be written.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    path = Path(path)
+    verify(graph)
+    if not graph.has_weights:
+        rule = "a graph whose constants have data"
+        raise GraphError(message(graph.name, "no weights", rule, "Use zoo:NAME:random."))
+    text = json.dumps(_to_dict(graph), separators=(",", ":"), sort_keys=True)
+    if len(text.encode()) > MAX_GRAPH_BYTES:
+        raise GraphError(message(graph.name, len(text), f"at most {MAX_GRAPH_BYTES} bytes of JSON"))
+    arrays = {t.name: _stored(t) for t in graph.constants()}
+    metadata = {"schema": SCHEMA, "graph": text, "sha256": _digest(text, arrays)}
+    with atomic_write(path) as part:
+        part.write_bytes(to_bytes(arrays, metadata=metadata))
+
+
+def load(path: str | Path) -> Graph:
+    """Read and verify a ``.bnn`` file.
+
+    Raises
+    ------
+    SourceError
+        If the file is missing, truncated, tampered with or of another schema; the message names
+        the file and the place.
+    """
+    path = Path(path)
+    metadata, arrays = _read(path)
+    schema = metadata.get("schema")
+    if schema != SCHEMA:
+        raise SourceError(message(f"{path}: schema", schema, repr(SCHEMA), _WRITE_AGAIN))
+    text = metadata.get("graph", "")
+    if len(text.encode()) > MAX_GRAPH_BYTES:
+        raise SourceError(message(f"{path}: graph", len(text), f"at most {MAX_GRAPH_BYTES} bytes"))
+    if metadata.get("sha256") != _digest(text, arrays):
+        rule = "the SHA-256 of the graph and its tensors"
+        remedy = f"The file was changed or damaged. {_WRITE_AGAIN}"
+        raise SourceError(message(f"{path}: sha256", metadata.get("sha256"), rule, remedy))
+    try:
+        return verify(_from_dict(json.loads(text), arrays))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise SourceError(message(f"{path}: graph", what, "a graph of this schema")) from None
+    except BnnsimError as error:
+        raise SourceError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Return header metadata and arrays; the library checks offsets against the file's size."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise SourceError(message(str(path), error.strerror, "a readable .bnn file")) from None
+    length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+    if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+        rule = f"a header of 2 to {MAX_HEADER_BYTES} bytes inside a file of {size} bytes"
+        remedy = f"The file is truncated or no .bnn file. {_WRITE_AGAIN}"
+        raise SourceError(message(f"{path}: header length", length, rule, remedy))
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        remedy = f"The file is truncated or no .bnn file. {_WRITE_AGAIN}"
+        raise SourceError(message(str(path), str(error), "a safetensors file", remedy)) from None
+    return metadata, arrays
+
+
+def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}|{array.dtype.str}|{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _stored(tensor: Tensor) -> np.ndarray:
+    """Return a constant as it stands in the file: bits packed, the rest as they are."""
+    assert tensor.data is not None
+    if tensor.dtype.kind == "bipolar":
+        return pack(tensor.data)
+    return np.ascontiguousarray(tensor.data)
+
+
+def _restored(where: str, shape: tuple[int, ...], dtype: DType, array: np.ndarray) -> np.ndarray:
+    """Return the data of a constant from its stored array, all of it checked."""
+    if dtype.kind != "bipolar":
+        if array.shape != shape or array.dtype != dtype.numpy:
+            found = f"{array.dtype} {array.shape}"
+            raise GraphError(message(where, found, f"{dtype.numpy} {shape}"))
+        return array
+    packed_shape = (*shape[:-1], words_for(shape[-1])) if shape else ()
+    if not shape or array.shape != packed_shape or array.dtype != np.uint64:
+        found = f"{array.dtype} {array.shape}"
+        raise GraphError(message(where, found, f"uint64 words of shape {packed_shape}"))
+    if not tail_is_zero(array, shape[-1]):
+        raise GraphError(message(where, "set bits past the end", "zero tail bits"))
+    return unpack(array, shape[-1])
+
+
+def _dtype_to_json(dtype: DType) -> Any:
+    if dtype.scale == 1.0 and dtype.zero_point == 0:
+        return str(dtype)
+    return {"name": str(dtype), "scale": dtype.scale, "zero_point": dtype.zero_point}
+
+
+def _dtype_from_json(value: Any) -> DType:
+    if isinstance(value, str):
+        return DType.parse(value)
+    plain = DType.parse(value["name"])
+    return DType(plain.kind, plain.bits, float(value["scale"]), int(value["zero_point"]))
+
+
+def _to_dict(graph: Graph) -> dict[str, Any]:
+    return {
+        "name": graph.name,
+        "inputs": list(graph.inputs),
+        "outputs": list(graph.outputs),
+        "meta": dict(graph.meta),
+        "nodes": [
+            {
+                "id": node.id,
+                "name": node.name,
+                "op": node.op,
+                "inputs": list(node.inputs),
+                "outputs": list(node.outputs),
+                "attrs": dict(node.attrs),
+            }
+            for node in graph.nodes
+        ],
+        "tensors": [
+            {
+                "name": tensor.name,
+                "shape": list(tensor.shape),
+                "dtype": _dtype_to_json(tensor.dtype),
+                "constant": tensor.constant,
+            }
+            for tensor in graph.tensors.values()
+        ],
+    }
+
+
+def _from_dict(plain: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Graph:
+    tensors = {}
+    for entry in plain["tensors"]:
+        tensor = _tensor_from_dict(entry, arrays)
+        if tensor.name in tensors:
+            raise GraphError(message("tensors", tensor.name, "unique names"))
+        tensors[tensor.name] = tensor
+    stray = sorted(set(arrays) - {t.name for t in tensors.values() if t.constant})
+    if stray:
+        raise GraphError(message("tensors", stray[0], "arrays that the graph describes"))
+    nodes = tuple(
+        Node(
+            id=_whole(entry["id"], "node id"),
+            name=_text(entry["name"], "node name"),
+            op=_text(entry["op"], "op"),
+            inputs=tuple(_text(n, "node input") for n in entry["inputs"]),
+            outputs=tuple(_text(n, "node output") for n in entry["outputs"]),
+            attrs={k: tuple(v) if isinstance(v, list) else v for k, v in entry["attrs"].items()},
+        )
+        for entry in plain["nodes"]
+    )
+    return Graph(
+        name=_text(plain["name"], "graph name"),
+        nodes=nodes,
+        tensors=tensors,
+        inputs=tuple(_text(n, "graph input") for n in plain["inputs"]),
+        outputs=tuple(_text(n, "graph output") for n in plain["outputs"]),
+        meta=dict(plain["meta"]),
+    )
+
+
+def _tensor_from_dict(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Tensor:
+    name = _text(entry["name"], "tensor name")
+    where = f"tensor {name!r}"
+    shape = tuple(_whole(v, f"{where}: shape") for v in entry["shape"])
+    if any(v < 1 for v in shape) or len(shape) > 8:
+        raise GraphError(message(f"{where}: shape", shape, "at most 8 positive dimensions"))
+    dtype = _dtype_from_json(entry["dtype"])
+    if entry["constant"] is not True:
+        return Tensor(name, shape, dtype)
+    if name not in arrays:
+        raise GraphError(message(where, "no array", "data for every constant"))
+    return Tensor(name, shape, dtype, True, _restored(where, shape, dtype, arrays[name]))
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise GraphError(message(where, value, "a string"))
+    return value
+
+
+def _whole(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise GraphError(message(where, value, "an integer from 0 to 2^31 - 1"))
+    return value

@@ -1,0 +1,388 @@
+"""The op table: for each op its inputs, attributes, shape and dtype rule, and written equation.
+
+One ``Conv2d`` and one ``Dense`` serve every precision; the operand dtypes tell them apart. The
+equations are the meaning; ``engine/reference.py`` is their executable form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from bnnsim.errors import GraphError, message, nearest
+from bnnsim.graph.dtypes import BIT, FLOAT32, INT32, DType
+from bnnsim.graph.ir import Node, Tensor
+
+Shape = tuple[int, ...]
+Inference = tuple[Shape, DType]
+
+_INT32_MAX = 2**31 - 1
+_MAX_DIMENSION = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """What a node of this kind is.
+
+    Parameters
+    ----------
+    inputs : tuple of str
+        Names of the inputs; the first is the activation, the others are constants.
+    optional : int
+        How many of the last inputs may be left out.
+    attrs : mapping of str to (checker, default)
+        A default of None marks a required attribute.
+    infer : callable
+        (attributes, input tensors) -> (shape, dtype) of the only output.
+    equation : str
+        The meaning, one line.
+    """
+
+    inputs: tuple[str, ...]
+    infer: Callable[[Mapping[str, Any], Sequence[Tensor]], Inference]
+    equation: str
+    attrs: Mapping[str, tuple[Callable[[Any], Any], Any]] = field(default_factory=dict)
+    optional: int = 0
+
+
+# --- attribute checkers: return the normal form, or raise ValueError with the rule -------------
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _INT32_MAX:
+        raise ValueError("an integer of at most 32 bits")
+    return value
+
+
+def _positive(value: Any) -> int:
+    if _integer(value) < 1:
+        raise ValueError("a positive integer")
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        raise ValueError("a number")
+    return float(value)
+
+
+def _tuple_of(count: int, low: int) -> Callable[[Any], tuple[int, ...]]:
+    def check(value: Any) -> tuple[int, ...]:
+        rule = f"{count} integers of at least {low}"
+        if not isinstance(value, (list, tuple)) or len(value) != count:
+            raise ValueError(rule)
+        if any(isinstance(v, bool) or not isinstance(v, int) for v in value):
+            raise ValueError(rule)
+        if any(not low <= v <= _INT32_MAX for v in value):
+            raise ValueError(rule)
+        return tuple(value)
+
+    return check
+
+
+def _one_of(*choices: Any) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if isinstance(value, bool) or value not in choices:
+            raise ValueError(f"one of {', '.join(map(repr, choices))}")
+        return value
+
+    return check
+
+
+def _dtype_name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a dtype name")
+    return str(DType.parse(value))
+
+
+# --- shape and dtype rules ---------------------------------------------------------------------
+
+
+def product_dtype(activation: DType, weight: DType) -> DType:
+    """Return the accumulator type of a Dense or Conv2d with these operand types.
+
+    Integers by integers give int32; a float activation keeps its own type (sums are formed in
+    float64 and rounded once).
+    """
+    if activation.is_float:
+        return activation
+    if weight.is_float:
+        raise GraphError(
+            f"weight is {weight} but the activation is {activation}: "
+            "cast the activation to a float type first."
+        )
+    return INT32
+
+
+def _dense(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    x, weight = tensors
+    if len(x.shape) != 1 or len(weight.shape) != 2 or weight.shape[1] != x.shape[0]:
+        raise GraphError(
+            f"activation of shape {x.shape} and weight of shape {weight.shape} do not fit: "
+            "(K,) and (N, K) are needed. Flatten images first."
+        )
+    return (weight.shape[0],), product_dtype(x.dtype, weight.dtype)
+
+
+def window_output(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    *,
+    stride: Sequence[int],
+    pads: Sequence[int],
+    dilation: Sequence[int] = (1, 1),
+) -> tuple[int, int]:
+    """Return (height, width) of sliding a window; pads are (top, left, bottom, right).
+
+    Raises
+    ------
+    GraphError
+        If the window does not fit the padded input.
+    """
+    out = []
+    for axis in (0, 1):
+        padded = size[axis] + pads[axis] + pads[axis + 2]
+        reach = dilation[axis] * (kernel[axis] - 1) + 1
+        if padded < reach:
+            raise GraphError(f"a window of {reach} does not fit a padded input of {padded}.")
+        out.append((padded - reach) // stride[axis] + 1)
+    return out[0], out[1]
+
+
+def _conv2d(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    x, weight = tensors
+    if len(x.shape) != 3 or len(weight.shape) != 4:
+        raise GraphError(
+            f"activation of shape {x.shape} and weight of shape {weight.shape}: "
+            "(H, W, C) and (C_out, R, S, C / groups) are needed."
+        )
+    groups, channels = attrs["groups"], x.shape[2]
+    if channels != weight.shape[3] * groups:
+        raise GraphError(
+            f"weight has C={weight.shape[3]} in {groups} group(s), activation has C={channels}. "
+            "Check the exporter's groups attribute."
+        )
+    if weight.shape[0] % groups:
+        raise GraphError(f"{weight.shape[0]} output channels do not divide into {groups} groups.")
+    size = window_output(
+        x.shape,
+        weight.shape[1:3],
+        stride=attrs["stride"],
+        pads=attrs["pads"],
+        dilation=attrs["dilation"],
+    )
+    return (*size, weight.shape[0]), product_dtype(x.dtype, weight.dtype)
+
+
+def _check_channels(x: Tensor, *vectors: Tensor) -> None:
+    for vector in vectors:
+        if vector.shape != (x.shape[-1],):
+            raise GraphError(
+                f"{vector.name!r} has shape {vector.shape}, the activation has "
+                f"{x.shape[-1]} channels: one value per channel is needed."
+            )
+
+
+def _per_channel_float(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    x, *vectors = tensors
+    _check_channels(x, *vectors)
+    return x.shape, x.dtype if x.dtype.is_float else FLOAT32
+
+
+def _elementwise(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    return tensors[0].shape, tensors[0].dtype
+
+
+def _encode(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    x, table = tensors
+    if x.dtype.kind != "unsigned" or x.dtype.bits > 8:
+        raise GraphError(f"the input is {x.dtype}, but a table needs at most 8 unsigned bits.")
+    if table.shape != (2**x.dtype.bits,):
+        raise GraphError(f"the table has shape {table.shape}, not ({2**x.dtype.bits},).")
+    return x.shape, table.dtype
+
+
+def _quantize(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    return tensors[0].shape, BIT
+
+
+def _threshold(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    x, thresholds, direction = tensors
+    if not x.dtype.is_integer:
+        raise GraphError(f"the input is {x.dtype}, but integer thresholds need an integer.")
+    if len(thresholds.shape) != 2 or thresholds.shape[0] != x.shape[-1]:
+        raise GraphError(
+            f"thresholds have shape {thresholds.shape}, not ({x.shape[-1]} channels, levels - 1)."
+        )
+    _check_channels(x, direction)
+    out, steps, base = DType.parse(attrs["dtype"]), thresholds.shape[1], attrs["base"]
+    if out == BIT:
+        if steps != 1:
+            raise GraphError(f"{steps} thresholds per channel cannot give bits: 1 is needed.")
+    elif out.is_float or base < out.low or base + steps > out.high:
+        raise GraphError(f"levels {base} to {base + steps} do not fit dtype {out}.")
+    return x.shape, out
+
+
+def _requantize(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    x, *vectors = tensors
+    _check_channels(x, *vectors)
+    out = DType.parse(attrs["dtype"])
+    if not out.is_integer:
+        raise GraphError(f"dtype {out} is no integer type.")
+    return x.shape, out
+
+
+def _max_pool(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    x, *minimum = tensors
+    if len(x.shape) != 3:
+        raise GraphError(f"the activation has shape {x.shape}, but (H, W, C) is needed.")
+    _check_channels(x, *minimum)
+    if any(p >= k for p, k in zip(attrs["pads"], attrs["kernel"] * 2, strict=True)):
+        raise GraphError(f"pads {attrs['pads']} leave windows of {attrs['kernel']} without taps.")
+    size = window_output(x.shape, attrs["kernel"], stride=attrs["stride"], pads=attrs["pads"])
+    return (*size, x.shape[2]), x.dtype
+
+
+def _flatten(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    return (tensors[0].size,), tensors[0].dtype
+
+
+def _integer_affine(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    if not tensors[0].dtype.is_integer:
+        raise GraphError(f"the input is {tensors[0].dtype}, but an integer is needed.")
+    return tensors[0].shape, INT32
+
+
+def _cast(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    return tensors[0].shape, DType.parse(attrs["dtype"])
+
+
+_PAIR = _tuple_of(2, 1)
+_PADS = _tuple_of(4, 0)
+
+OPS: Mapping[str, Op] = MappingProxyType(
+    {
+        "Encode": Op(("x", "table"), _encode, "y = table[x]"),
+        "Dense": Op(("x", "weight"), _dense, "y[n] = sum_k weight[n, k] * x[k]"),
+        "Conv2d": Op(
+            ("x", "weight"),
+            _conv2d,
+            "y[i, j, n] = sum_{r, s, c} weight[n, r, s, c] * "
+            "x[i * stride + r * dilation - top, j * stride + s * dilation - left, c]; "
+            "a tap outside the image has the value pad_value",
+            {
+                "stride": (_PAIR, (1, 1)),
+                "pads": (_PADS, (0, 0, 0, 0)),
+                "dilation": (_PAIR, (1, 1)),
+                "groups": (_positive, 1),
+                "pad_value": (_one_of(-1, 0, 1), 0),
+            },
+        ),
+        "Bias": Op(("x", "bias"), _per_channel_float, "y = x + bias[c]"),
+        "Affine": Op(("x", "scale", "bias"), _per_channel_float, "y = x * scale[c] + bias[c]"),
+        "BatchNorm": Op(
+            ("x", "gamma", "beta", "mean", "var"),
+            _per_channel_float,
+            "y = (x - mean[c]) * (gamma[c] / sqrt(var[c] + eps)) + beta[c], each step in float32",
+            {"eps": (_number, None)},
+        ),
+        "Relu": Op(("x",), _elementwise, "y = max(x, 0)"),
+        "Clip": Op(
+            ("x",),
+            _elementwise,
+            "y = min(max(x, low), high)",
+            {"low": (_number, None), "high": (_number, None)},
+        ),
+        "Quantize": Op(
+            ("x",), _quantize, "y = +1 if x >= 0 else -1", {"quantizer": (_one_of("sign"), None)}
+        ),
+        "Threshold": Op(
+            ("x", "thresholds", "direction"),
+            _threshold,
+            "level = number of i with x >= thresholds[c, i] (direction +1) or "
+            "x <= thresholds[c, i] (direction -1); y = base + level, or for bits 2 * level - 1",
+            {"dtype": (_dtype_name, "bit"), "base": (_integer, 0)},
+        ),
+        "Requantize": Op(
+            ("x", "scale", "bias"),
+            _requantize,
+            "y = round_half_even(float32(x) * scale[c] + bias[c]), saturated to dtype",
+            {"dtype": (_dtype_name, "int8")},
+        ),
+        "MaxPool": Op(
+            ("x", "minimum"),
+            _max_pool,
+            "y[i, j, c] = maximum over the window's taps inside the image, "
+            "or minimum where minimum[c] is 1",
+            {"kernel": (_PAIR, None), "stride": (_PAIR, None), "pads": (_PADS, (0, 0, 0, 0))},
+            optional=1,
+        ),
+        "Flatten": Op(("x",), _flatten, "y = the elements of x in (H, W, C) order"),
+        "IntegerAffine": Op(
+            ("x",),
+            _integer_affine,
+            "y = (x * mul + add) / div, a division that must leave no remainder",
+            {"mul": (_integer, 1), "add": (_integer, 0), "div": (_positive, 1)},
+        ),
+        "Cast": Op(("x",), _cast, "y = x in the given dtype", {"dtype": (_dtype_name, None)}),
+    }
+)
+
+
+def normal_attrs(node: Node) -> dict[str, Any]:
+    """Return the node's attributes checked, with defaults filled in.
+
+    Raises
+    ------
+    GraphError
+        Naming node, attribute, value and rule.
+    """
+    op = lookup(node)
+    unknown = [key for key in node.attrs if key not in op.attrs]
+    if unknown:
+        rule = f"attributes among {sorted(op.attrs)}"
+        raise GraphError(message(node.describe(), unknown[0], rule, nearest(unknown[0], op.attrs)))
+    attrs = {}
+    for key, (check, default) in op.attrs.items():
+        value = node.attrs.get(key, default)
+        try:
+            attrs[key] = check(value)
+        except (ValueError, GraphError) as error:
+            place = f"{node.describe()}: attribute {key!r}"
+            raise GraphError(message(place, value, str(error))) from None
+    return attrs
+
+
+def lookup(node: Node) -> Op:
+    """Return the op table's entry for a node."""
+    if node.op not in OPS:
+        rule = f"an op among {', '.join(OPS)}"
+        raise GraphError(message(f"node {node.name!r}", node.op, rule, nearest(node.op, OPS)))
+    return OPS[node.op]
+
+
+def infer(node: Node, tensors: Sequence[Tensor]) -> Inference:
+    """Return shape (without batch axis) and dtype of the node's output.
+
+    Raises
+    ------
+    GraphError
+        If the inputs break the op's rule, naming the node.
+    """
+    op = lookup(node)
+    need, most = len(op.inputs) - op.optional, len(op.inputs)
+    if not need <= len(tensors) <= most:
+        rule = f"inputs ({', '.join(op.inputs)})"
+        raise GraphError(message(node.describe(), f"{len(tensors)} inputs", rule))
+    for role, tensor in zip(op.inputs[1:], tensors[1:], strict=False):
+        if not tensor.constant:
+            raise GraphError(f"{node.describe()}: input {role!r} ({tensor.name!r}) is no constant.")
+    try:
+        return op.infer(normal_attrs(node), tensors)
+    except GraphError as error:
+        text = str(error)
+        prefix = "" if text.startswith("node ") else f"{node.describe()}: "
+        raise GraphError(prefix + text) from None

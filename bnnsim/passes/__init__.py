@@ -1,0 +1,1 @@
+"""Graph -> Graph rewrites, one per file; each keeps every output bit for bit."""

@@ -1,0 +1,139 @@
+"""Fold the float chain between an integer accumulator and its binarization into one compare.
+
+The chain (BatchNorm, Bias, Affine, Relu, Clip, Cast) is monotone in the accumulator for every
+channel, so the sign of its result changes at most once over the reachable integers. The place of
+the change is found by bisection on the reference's own float32 evaluation: its rounding, ties at
+zero included, is inherited and not approximated by a formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from bnnsim.graph.dtypes import INT8, INT32
+from bnnsim.graph.elementwise import ELEMENTWISE
+from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.ops import normal_attrs
+from bnnsim.graph.ranges import INT32_MAX, INT32_MIN, value_ranges
+
+MONOTONE = ("BatchNorm", "Bias", "Affine", "Relu", "Clip", "Cast")
+
+
+def fold_thresholds(graph: Graph) -> Graph:
+    """Replace each chain from an integer tensor to ``Quantize(sign)`` by one Threshold.
+
+    Parameters
+    ----------
+    graph : Graph
+        Chains whose constants have no data give thresholds without data.
+
+    Returns
+    -------
+    Graph
+        Same outputs, bit for bit. Thresholds: (C, 1) int32; direction: (C,) int8, +1 where the
+        bit is +1 iff ``acc >= t`` and -1 where it is +1 iff ``acc <= t``. Channels that never
+        change use the ends of int32 with direction +1. The Threshold keeps the Quantize's id and
+        name. Chains that start from a float tensor stay as they are.
+    """
+    ranges = value_ranges(graph)
+    nodes, fresh = [], []
+    for node in graph.nodes:
+        chain = _chain(graph, node) if node.op == "Quantize" else None
+        if chain is None:
+            nodes.append(node)
+            continue
+        source = graph.activation(chain[0])
+        constants = _constants(graph, node, chain, ranges[source.name])
+        fresh.extend(constants)
+        names = (source.name, *(t.name for t in constants))
+        nodes.append(replace(node, op="Threshold", inputs=names, attrs={"dtype": "bit"}))
+    return drop_unused(graph.with_nodes(nodes, fresh))
+
+
+def drop_unused(graph: Graph) -> Graph:
+    """Remove nodes whose results nobody reads."""
+    needed = set(graph.outputs)
+    kept = []
+    for node in reversed(graph.nodes):
+        if needed.intersection(node.outputs):
+            kept.append(node)
+            needed.update(node.inputs)
+    return graph.with_nodes(reversed(kept))
+
+
+def _chain(graph: Graph, quantize: Node) -> list[Node] | None:
+    """Return the nodes from an integer tensor to ``quantize``, or None if there are none."""
+    chain = [quantize]
+    while not graph.activation(chain[0]).dtype.is_integer:
+        before = graph.producer(chain[0].inputs[0])
+        if before is None or before.op not in MONOTONE:
+            return None
+        chain.insert(0, before)
+    return chain
+
+
+def _constants(
+    graph: Graph, quantize: Node, chain: list[Node], reach: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Return the thresholds and directions that stand for ``chain``."""
+    source = graph.activation(chain[0])
+    channels = source.shape[-1]
+    thresholds = direction = None
+    operands = [graph.tensor(name) for node in chain for name in node.inputs[1:]]
+    if all(t.data is not None for t in operands):
+        found, direction = step_of(_evaluator(graph, chain), reach, channels)
+        thresholds = found[:, None]
+    name = quantize.name
+    return (
+        Tensor(f"{name}.thresholds", (channels, 1), INT32, True, thresholds),
+        Tensor(f"{name}.direction", (channels,), INT8, True, direction),
+    )
+
+
+def _evaluator(graph: Graph, chain: list[Node]) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from (C,) accumulators to (C,) booleans, true where the bit is +1."""
+
+    def is_plus(accumulators: np.ndarray) -> np.ndarray:
+        values = accumulators[None, :]
+        for node in chain:
+            constants = [graph.tensor(name).data for name in node.inputs[1:]]
+            operands = [values, *(c for c in constants if c is not None)]
+            values = ELEMENTWISE[node.op](operands, normal_attrs(node), graph.result(node).dtype)
+        return np.asarray(values[0] == 1)
+
+    return is_plus
+
+
+def step_of(
+    is_plus: Callable[[np.ndarray], np.ndarray], reach: tuple[int, int], channels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find where a monotone predicate changes over the integers of ``reach``, per channel.
+
+    Parameters
+    ----------
+    is_plus : callable
+        (C,) int32 -> (C,) bool, monotone in every channel.
+    reach : (int, int)
+        Lowest and highest integer, inclusive, strictly inside int32.
+    channels : int
+
+    Returns
+    -------
+    thresholds : ndarray, (C,) int32
+    direction : ndarray, (C,) int8
+    """
+    low = np.full(channels, reach[0], np.int64)
+    high = np.full(channels, reach[1], np.int64)
+    at_low, at_high = is_plus(low.astype(np.int32)), is_plus(high.astype(np.int32))
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        same_as_low = is_plus(middle.astype(np.int32)) == at_low
+        low, high = np.where(same_as_low, middle, low), np.where(same_as_low, high, middle)
+    thresholds = np.where(at_high, high, low)
+    constant = at_low == at_high
+    thresholds[constant] = np.where(at_low[constant], INT32_MIN, INT32_MAX)
+    direction = np.where(at_low & ~at_high, -1, 1)
+    return thresholds.astype(np.int32), direction.astype(np.int8)
