@@ -90,9 +90,7 @@ class Builder:
         return self.add("Threshold", constants, dtype=dtype, base=base)
 
     def graph(self, name: str = "net", **meta) -> Graph:
-        return verify(
-            Graph(name, tuple(self.nodes), self.tensors, ("input",), (self.last,), meta)
-        )
+        return verify(Graph(name, tuple(self.nodes), self.tensors, ("input",), (self.last,), meta))
 
     def batch(self, n: int) -> np.ndarray:
         return self.rng.integers(0, 256, (n, *self.tensors["input"].shape), np.uint8)
@@ -111,7 +109,9 @@ def convnet(seed: int = 0) -> Graph:
     net = Builder((13, 11, 3), seed=seed).encode()
     net.conv(17, pads=(1, 1, 1, 1)).batch_norm(200).sign()
     net.conv(65, pads=(1, 0, 2, 1), pad_value=-1).pool().batch_norm(ties=True).sign()
-    net.conv(12, (2, 3), pads=(1, 1, 0, 1), pad_value=1).batch_norm().pool(3, 1, (1, 1, 1, 1)).sign()
+    net.conv(12, (2, 3), pads=(1, 1, 0, 1), pad_value=1).batch_norm().pool(
+        3, 1, (1, 1, 1, 1)
+    ).sign()
     net.conv(24, (3, 1), groups=3, stride=(2, 1), dilation=(1, 1)).batch_norm().sign().pool(2, 1)
     net.add("Flatten").dense(19).batch_norm().sign()
     return net.dense(7).batch_norm().graph("convnet")

@@ -166,6 +166,8 @@ def _conv2d(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
         )
     if weight.shape[0] % groups:
         raise GraphError(f"{weight.shape[0]} output channels do not divide into {groups} groups.")
+    if x.dtype.kind in ("bipolar", "ternary") and attrs["pad_value"] not in (-1, 0, 1):
+        raise GraphError(f"pad_value is {attrs['pad_value']}, but bits are padded by -1, 0 or 1.")
     size = window_output(
         x.shape,
         weight.shape[1:3],
@@ -278,7 +280,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
                 "pads": (_PADS, (0, 0, 0, 0)),
                 "dilation": (_PAIR, (1, 1)),
                 "groups": (_positive, 1),
-                "pad_value": (_one_of(-1, 0, 1), 0),
+                "pad_value": (_integer, 0),
             },
         ),
         "Bias": Op(("x", "bias"), _per_channel_float, "y = x + bias[c]"),

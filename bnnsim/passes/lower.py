@@ -12,16 +12,23 @@ from bnnsim.passes.thresholds import fold_thresholds
 PASSES: tuple[Callable[[Graph], Graph], ...] = (pool_on_bits, fold_thresholds, pool_on_bits)
 
 
-def lower(graph: Graph, *, check: Callable[[Graph, Graph], None] | None = None) -> Graph:
+def lower(
+    graph: Graph,
+    *,
+    keep_bn: bool = False,
+    check: Callable[[Graph, Graph], None] | None = None,
+) -> Graph:
     """Return ``graph`` with thresholds folded and pools moved onto bits.
 
     Parameters
     ----------
     graph : Graph
+    keep_bn : bool, optional
+        Leave batch norms, and the pools before them, as the source has them.
     check : callable, optional
         Called with (before, after) of every pass; tests compare outputs on a probe input.
     """
-    for run_pass in PASSES:
+    for run_pass in () if keep_bn else PASSES:
         after = verify(run_pass(graph))
         if check is not None:
             check(graph, after)

@@ -1,4 +1,4 @@
-"""Move max-pooling behind the binarization, where it works on single bits.
+"""Move max-pooling behind the quantization, where it works on single bits or bytes.
 
 Max commutes with any per-channel function that never falls, and turns into min under one that
 never rises: sign(f(max(a, b))) = max(sign(f(a)), sign(f(b))) for rising f (an OR of bits), and
@@ -22,8 +22,8 @@ _UINT1 = DType("unsigned", 1)
 def pool_on_bits(graph: Graph) -> Graph:
     """Swap ``MaxPool -> f`` into ``f -> MaxPool`` until every pool that can works on bits.
 
-    ``f`` is Quantize, Threshold, or an elementwise op on the way to one of them. Only pools whose
-    result reaches a Quantize or Threshold through such ops move; others stay as they are.
+    ``f`` is Quantize, Threshold, Requantize, or an elementwise op on the way to one of them. Only
+    pools whose result reaches one of these through such ops move; others stay as they are.
     """
     moved = True
     while moved:
@@ -39,7 +39,7 @@ def _follower(graph: Graph, pool: Node) -> Node | None:
     """Return the node to swap the pool with, or None if the pool has to stay."""
     first = node = _only_consumer(graph, pool)
     while node is not None:
-        if node.op in ("Quantize", "Threshold"):
+        if node.op in ("Quantize", "Threshold", "Requantize"):
             return first
         if node.op not in ("BatchNorm", "Affine", "Bias", "Relu", "Clip"):
             return None
@@ -56,7 +56,7 @@ def _only_consumer(graph: Graph, node: Node) -> Node | None:
 
 def _falling(graph: Graph, node: Node) -> np.ndarray:
     """Return per channel whether the node's function falls (without data: never, for costs)."""
-    role = {"Threshold": 2, "BatchNorm": 1, "Affine": 1}.get(node.op)
+    role = {"Threshold": 2, "BatchNorm": 1, "Affine": 1, "Requantize": 1}.get(node.op)
     slope = None if role is None else graph.tensor(node.inputs[role]).data
     if slope is None:
         return np.zeros(graph.activation(node).shape[-1], bool)

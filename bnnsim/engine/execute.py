@@ -1,0 +1,122 @@
+"""Run a planned graph over a batch: in tiles that bound memory, on as many threads as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnnsim.engine.plan import Step, plan
+from bnnsim.engine.reference import check_input
+from bnnsim.engine.values import Array, Value, to_dense
+from bnnsim.errors import InputError, message
+from bnnsim.graph.ir import Graph
+
+TILE_BYTES = 32 * 2**20
+_MAX_TILE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """Which kernel ran a node."""
+
+    node: str
+    op: str
+    kernel: str
+
+
+class Plan:
+    """A graph planned once for an instruction set and a number of threads.
+
+    Parameters
+    ----------
+    graph : Graph
+        Executed as it is; lower it first for thresholds and bit pools.
+    isa : str
+        ``auto``, ``ref``, ``avx2``, ``avx512`` or ``neon``.
+    threads : int
+        Parts of the batch that run at the same time; results do not depend on it.
+
+    Raises
+    ------
+    GraphError, KernelError, InputError
+        If constants lack data, the instruction set cannot run here, or ``threads`` is below 1.
+    """
+
+    def __init__(self, graph: Graph, *, isa: str = "auto", threads: int = 1) -> None:
+        if threads < 1:
+            raise InputError(message("threads", threads, "at least 1"))
+        self.graph, self.isa, self.threads = graph, isa, threads
+        self.steps: tuple[Step, ...] = plan(graph, isa)
+        self._tile = _tile_size(graph)
+
+    @property
+    def trace(self) -> tuple[Traced, ...]:
+        """The kernel of every node, in execution order."""
+        return tuple(Traced(s.node.name, s.node.op, s.kernel) for s in self.steps)
+
+    def run(
+        self,
+        x: Array,
+        *,
+        keep: Collection[str] = (),
+        progress: Callable[[int], object] | None = None,
+    ) -> dict[str, Array]:
+        """Run a batch.
+
+        Parameters
+        ----------
+        x : ndarray, shape (N, features) or (N, H, W, C)
+        keep : collection of str
+            Names of further tensors to return.
+        progress : callable, optional
+            Called with the number of images done since the last call.
+
+        Returns
+        -------
+        dict of str to ndarray
+            The graph's outputs and the kept tensors; bits as int8 -1 and +1.
+        """
+        check_input(self.graph, x)
+        wanted = list(dict.fromkeys([*keep, *self.graph.outputs]))
+        unknown = [name for name in wanted if name not in self.graph.tensors]
+        if unknown:
+            raise InputError(message("keep", unknown[0], "names of tensors of the graph"))
+        tile = max(1, min(self._tile, -(-len(x) // self.threads)))
+        tiles = [x[start : start + tile] for start in range(0, max(len(x), 1), tile)]
+
+        def run_tile(part: Array) -> list[Array]:
+            result = self._run_tile(part, wanted)
+            if progress is not None:
+                progress(len(part))
+            return result
+
+        if self.threads == 1 or len(tiles) == 1:
+            parts = [run_tile(part) for part in tiles]
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                parts = list(pool.map(run_tile, tiles))
+        return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(wanted)}
+
+    def _run_tile(self, x: Array, wanted: list[str]) -> list[Array]:
+        last_use = {step.node.inputs[0]: i for i, step in enumerate(self.steps)}
+        values: dict[str, Value] = {self.graph.inputs[0]: np.ascontiguousarray(x)}
+        for i, step in enumerate(self.steps):
+            source = step.node.inputs[0]
+            values[step.node.output] = step.run(values[source])
+            if last_use[source] == i and source not in wanted:
+                del values[source]
+        return [to_dense(values[name], self.isa) for name in wanted]
+
+
+def _tile_size(graph: Graph) -> int:
+    """Return how many images to run at once so that the largest layer stays near TILE_BYTES."""
+    sizes = {
+        t.name: t.size * (1 if t.dtype.is_integer and t.dtype.bits <= 8 else 4)
+        for t in graph.tensors.values()
+        if not t.constant
+    }
+    largest = max(sizes[n.inputs[0]] + sizes[n.output] for n in graph.nodes)
+    return int(min(_MAX_TILE, max(1, TILE_BYTES // max(1, largest))))

@@ -1,0 +1,247 @@
+"""Turn each node into a step: a kernel, its packed constants, and a function from value to value.
+
+Planning is done once per graph: weights are packed, kernels are chosen and named. Ops over bits,
+ternaries and integers get compiled kernels; float Dense, Conv2d and elementwise ops run the
+reference's own numpy, so that the two cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from bnnsim.engine import _kernels, reference
+from bnnsim.engine.dispatch import select
+from bnnsim.engine.values import Array, Bits, Planes, Value, to_dense, to_planes, to_value
+from bnnsim.graph import bits
+from bnnsim.graph.dtypes import BIT, DType
+from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.ops import normal_attrs
+
+NUMPY = "numpy"
+_KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One planned node: ``run`` maps the value of its activation to that of its output."""
+
+    node: Node
+    kernel: str
+    run: Callable[[Any], Value]
+
+
+def plan(graph: Graph, isa: str) -> tuple[Step, ...]:
+    """Return the steps of ``graph`` in execution order.
+
+    Raises
+    ------
+    GraphError
+        If a constant has no data.
+    KernelError
+        If the instruction set is unknown or cannot run here.
+    """
+    reference.check_weights(graph)
+    return tuple(_PLANNERS.get(node.op, _plan_numpy)(graph, node, isa) for node in graph.nodes)
+
+
+def _constant(graph: Graph, node: Node, index: int) -> Array:
+    data = graph.tensor(node.inputs[index]).data
+    assert data is not None  # reference.check_weights
+    return data
+
+
+def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
+    """Run the reference's numpy on dense values."""
+    constants = [_constant(graph, node, i) for i in range(1, len(node.inputs))]
+    dtype = graph.result(node).dtype
+
+    def run(x: Value) -> Value:
+        dense = reference.apply(node, [to_dense(x, isa), *constants], dtype)
+        return to_value(dense, dtype, isa)
+
+    return Step(node, NUMPY, run)
+
+
+# --- Dense and Conv2d --------------------------------------------------------------------------
+
+
+def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
+    x, weight = (graph.tensor(name) for name in node.inputs)
+    prefix = "gemm" if node.op == "Dense" else "conv2d"
+    options = _conv_options(node, isa) if node.op == "Conv2d" else {"isa": isa}
+    family = _family(x.dtype, weight)
+    if family is None:
+        return _plan_numpy(graph, node, isa)
+    kernel = f"{prefix}_{family}"
+    run = _LINEAR[family](kernel, _constant(graph, node, 1), x.shape[-1], options)
+    return Step(node, select(kernel, isa).name, run)
+
+
+def _family(x: DType, weight: Tensor) -> str | None:
+    """Return which kernels multiply these operands, or None where numpy does."""
+    coarse = ("bipolar", "ternary")
+    if x.kind in coarse and weight.dtype.kind in coarse:
+        return "bit" if x.kind == weight.dtype.kind == "bipolar" else "ternary"
+    if x.is_float or weight.dtype.numpy != np.int8:
+        return None
+    if x.kind not in coarse and str(x.numpy) not in _KERNEL_INTEGERS:
+        return None
+    return "int_bit" if weight.dtype.kind == "bipolar" else "int"
+
+
+def _conv_options(node: Node, isa: str) -> dict[str, Any]:
+    return {**normal_attrs(node), "isa": isa}
+
+
+def _bit_linear(kernel: str, weight: Array, channels: int, options: dict[str, Any]) -> Callable:
+    words = bits.pack(weight)
+    if kernel == "gemm_bit":
+        gemm_weights = _kernels.pack_gemm_weights(words, channels, options["isa"])
+        return lambda x: _kernels.gemm_bit(x.words, gemm_weights, channels, **options)
+    conv_weights = _kernels.pack_conv_weights(
+        words, channels, groups=options["groups"], isa=options["isa"]
+    )
+    return lambda x: _kernels.conv2d_bit(x.words, conv_weights, channels, **options)
+
+
+def _ternary_linear(kernel: str, weight: Array, channels: int, options: dict[str, Any]) -> Callable:
+    sign, mask = bits.pack_mask(weight > 0), bits.pack_mask(weight != 0)
+    multiply = getattr(_kernels, kernel)
+
+    def run(x: Bits | Planes) -> Array:
+        planes = to_planes(x)
+        result: Array = multiply(planes.sign, planes.mask, sign, mask, channels, **options)
+        return result
+
+    return run
+
+
+def _int_bit_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Callable:
+    words, multiply = bits.pack(weight), getattr(_kernels, kernel)
+    return lambda x: multiply(x, words, **options)
+
+
+def _int_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Callable:
+    held, multiply = np.ascontiguousarray(weight), getattr(_kernels, kernel)
+    return lambda x: multiply(to_dense(x, options["isa"]), held, **options)
+
+
+_LINEAR: Mapping[str, Callable[[str, Array, int, dict[str, Any]], Callable]] = MappingProxyType(
+    {
+        "bit": _bit_linear,
+        "ternary": _ternary_linear,
+        "int_bit": _int_bit_linear,
+        "int": _int_linear,
+    }
+)
+
+
+# --- quantization ------------------------------------------------------------------------------
+
+
+def _rows(x: Array, dtype: type) -> Array:
+    """Return ``x`` as (pixels, channels) of a type that the kernels take."""
+    return np.ascontiguousarray(x.reshape(-1, x.shape[-1]), dtype)
+
+
+def _plan_quantize(graph: Graph, node: Node, isa: str) -> Step:
+    dtype = graph.activation(node).dtype
+    if str(dtype) == "float64" or dtype.numpy.itemsize > 4 or not _is_dense(dtype):
+        return _plan_numpy(graph, node, isa)
+    held = np.int32 if dtype.is_integer else np.float32
+
+    def run(x: Array) -> Bits:
+        words = _kernels.pack_sign(_rows(x, held), isa=isa)
+        return Bits(words.reshape(*x.shape[:-1], -1), x.shape[-1])
+
+    return Step(node, select("pack_sign", isa).name, run)
+
+
+def _is_dense(dtype: DType) -> bool:
+    return dtype.kind not in ("bipolar", "ternary")
+
+
+def _plan_threshold(graph: Graph, node: Node, isa: str) -> Step:
+    x, out = graph.activation(node).dtype, graph.result(node).dtype
+    thresholds, direction = _constant(graph, node, 1), _constant(graph, node, 2)
+    base = normal_attrs(node)["base"]
+    fits = out.kind in ("bipolar", "ternary") or out.numpy == np.int8
+    if not _is_dense(x) or str(x.numpy) not in _KERNEL_INTEGERS or not fits:
+        return _plan_numpy(graph, node, isa)
+    if out == BIT:
+        return Step(
+            node,
+            select("threshold_pack", isa).name,
+            _bit_threshold(np.ascontiguousarray(thresholds[:, 0]), direction, isa),
+        )
+
+    def run(x: Array) -> Value:
+        rows = _rows(x, np.int32)
+        levels = _kernels.multi_threshold(rows, thresholds, direction, base, isa=isa)
+        return to_value(levels.reshape(x.shape), out, isa)
+
+    return Step(node, select("multi_threshold", isa).name, run)
+
+
+def _bit_threshold(thresholds: Array, direction: Array, isa: str) -> Callable[[Array], Bits]:
+    def run(x: Array) -> Bits:
+        words = _kernels.threshold_pack(_rows(x, np.int32), thresholds, direction, isa=isa)
+        return Bits(words.reshape(*x.shape[:-1], -1), x.shape[-1])
+
+    return run
+
+
+# --- windows and shapes ------------------------------------------------------------------------
+
+
+def _plan_max_pool(graph: Graph, node: Node, isa: str) -> Step:
+    dtype = graph.activation(node).dtype
+    attrs = normal_attrs(node)
+    options: dict[str, Any] = {
+        "window": attrs["kernel"],
+        "stride": attrs["stride"],
+        "pads": attrs["pads"],
+        "isa": isa,
+    }
+    if dtype == BIT:
+        channels = graph.activation(node).shape[-1]
+        has_minimum = len(node.inputs) > 1
+        minimum = _constant(graph, node, 1) if has_minimum else np.zeros(channels, np.uint8)
+        use_and = bits.pack_mask(minimum.astype(bool))
+        return Step(
+            node,
+            select("maxpool_bit", isa).name,
+            lambda x: Bits(_kernels.maxpool_bit(x.words, use_and, **options), x.channels),
+        )
+    if len(node.inputs) > 1 or dtype.is_float or str(dtype.numpy) not in ("int8", "int32"):
+        return _plan_numpy(graph, node, isa)
+    return Step(
+        node,
+        select("maxpool_int", isa).name,
+        lambda x: to_value(_kernels.maxpool_int(to_dense(x, isa), **options), dtype, isa),
+    )
+
+
+def _plan_flatten(graph: Graph, node: Node, isa: str) -> Step:
+    dtype, channels = graph.activation(node).dtype, graph.activation(node).shape[-1]
+    size = graph.result(node).size
+    if dtype != BIT or channels % bits.WORD_BITS:
+        return _plan_numpy(graph, node, isa)
+    return Step(node, "view", lambda x: Bits(x.words.reshape(len(x), -1), size))
+
+
+_PLANNERS: Mapping[str, Callable[[Graph, Node, str], Step]] = MappingProxyType(
+    {
+        "Dense": _plan_linear,
+        "Conv2d": _plan_linear,
+        "Quantize": _plan_quantize,
+        "Threshold": _plan_threshold,
+        "MaxPool": _plan_max_pool,
+        "Flatten": _plan_flatten,
+    }
+)

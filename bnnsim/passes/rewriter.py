@@ -1,0 +1,97 @@
+"""Rebuild a graph node by node while its dtypes change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bnnsim.graph.dtypes import FLOAT32, DType
+from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.ops import infer
+
+
+class Rewriter:
+    """Collects the nodes of a new graph; dtypes of results are inferred anew.
+
+    Parameters
+    ----------
+    source : Graph
+        The graph being rewritten. Its activation names stay; ``where`` maps each of them to the
+        tensor of the new graph that now stands for it.
+    """
+
+    def __init__(self, source: Graph) -> None:
+        self.source = source
+        self.nodes: list[Node] = []
+        self.tensors: dict[str, Tensor] = {name: source.tensor(name) for name in source.inputs}
+        self.where: dict[str, str] = {name: name for name in source.inputs}
+        self._next_id = 1 + max((node.id for node in source.nodes), default=-1)
+
+    def current(self, node: Node) -> Tensor:
+        """Return the new tensor that the node's activation now is."""
+        return self.tensors[self.where[node.inputs[0]]]
+
+    def emit(
+        self,
+        node: Node,
+        *,
+        op: str | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        constants: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """Append ``node`` with another op, attributes or constants; return its result."""
+        if constants is None:
+            constants = [self.source.tensor(name) for name in node.inputs[1:]]
+        fresh = replace(
+            node,
+            op=op or node.op,
+            attrs=node.attrs if attrs is None else attrs,
+            inputs=(self.where[node.inputs[0]], *(t.name for t in constants)),
+        )
+        return self._append(fresh, constants)
+
+    def insert(
+        self,
+        before: Node,
+        name: str,
+        op: str,
+        constants: Sequence[Tensor] = (),
+        attrs: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Append a new node that reads the activation of ``before`` and stands in its place."""
+        inputs = (self.where[before.inputs[0]], *(t.name for t in constants))
+        node = Node(self._next_id, name, op, inputs, (f"{name}.out",), attrs or {})
+        self._next_id += 1
+        result = self._append(node, constants)
+        self.where[before.inputs[0]] = result.name
+        return result
+
+    def cast(self, node: Node, dtype: DType) -> None:
+        """Insert a Cast before ``node`` unless its activation has ``dtype`` already."""
+        now = self.current(node).dtype
+        if (now.kind, now.bits) != (dtype.kind, dtype.bits):
+            self.insert(node, f"{node.name}.cast", "Cast", attrs={"dtype": str(dtype)})
+
+    def alias(self, node: Node) -> None:
+        """Drop ``node``: its result is its activation."""
+        self.where[node.output] = self.where[node.inputs[0]]
+
+    def unknown(self, node: Node, role: str) -> Tensor:
+        """Return a per-channel float constant without data, which makes the twin cost-only."""
+        channels = self.source.result(node).shape[-1]
+        return Tensor(f"{node.name}.{role}.synthetic", (channels,), FLOAT32, True)
+
+    def graph(self) -> Graph:
+        """Return the new graph."""
+        outputs = tuple(self.where[name] for name in self.source.outputs)
+        return replace(self.source, nodes=tuple(self.nodes), tensors=self.tensors, outputs=outputs)
+
+    def _append(self, node: Node, constants: Sequence[Tensor]) -> Tensor:
+        self.tensors.update({t.name: t for t in constants})
+        shape, dtype = infer(node, [self.tensors[name] for name in node.inputs])
+        result = Tensor(node.output, shape, dtype)
+        self.tensors[result.name] = result
+        self.where[result.name] = result.name
+        self.nodes.append(node)
+        return result
