@@ -1,1 +1,33 @@
 """Simulate binarized neural networks bit-exactly and estimate what they cost on hardware."""
+
+from bnnsim.api import (
+    Engine,
+    compare,
+    decide,
+    estimate,
+    inspect,
+    load,
+    load_profile,
+    lower,
+    run,
+    save,
+    verify,
+)
+from bnnsim.errors import (
+    BnnsimError,
+    GraphError,
+    InputError,
+    KernelError,
+    ProfileError,
+    SourceError,
+)
+from bnnsim.graph.ir import Graph
+from bnnsim.record import installed_version
+
+__version__ = installed_version("bnnsim")
+
+__all__ = [
+    "BnnsimError", "Engine", "Graph", "GraphError", "InputError", "KernelError", "ProfileError",
+    "SourceError", "__version__", "compare", "decide", "estimate", "inspect", "load",
+    "load_profile", "lower", "run", "save", "verify",
+]  # fmt: skip

@@ -1,0 +1,162 @@
+"""Describe a graph layer by layer: what each became, why, and how large it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+from bnnsim.graph.dtypes import BIT
+from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.ranges import INT32_MAX, INT32_MIN
+
+LINEAR = ("Dense", "Conv2d")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One node as a reader of a table sees it; sizes are per image, without the batch axis."""
+
+    name: str
+    id: int
+    op: str
+    act_dtype: str
+    weight_dtype: str
+    out_dtype: str
+    kind: str
+    why: str
+    shape: tuple[int, ...]
+    macs: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A graph's layers and totals."""
+
+    model: str
+    input_shape: tuple[int, ...]
+    input_dtype: str
+    layers: tuple[Layer, ...]
+    parameters: int
+    notes: tuple[str, ...]
+
+    @property
+    def macs(self) -> int:
+        """Nominal multiply-accumulates of one image, padding counted."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights of Dense and Conv2d, packed."""
+        return sum(layer.weight_bytes for layer in self.layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "schema": 1,
+            "model": self.model,
+            "input": {"shape": list(self.input_shape), "dtype": self.input_dtype},
+            "layers": [{**asdict(layer), "shape": list(layer.shape)} for layer in self.layers],
+            "totals": {
+                "macs": self.macs,
+                "weight_bytes": self.weight_bytes,
+                "parameters": self.parameters,
+            },
+            "notes": list(self.notes),
+        }
+
+
+def summarize(graph: Graph) -> Inspection:
+    """Return what every node of ``graph`` is, and why."""
+    source = graph.tensor(graph.inputs[0])
+    return Inspection(
+        model=graph.name,
+        input_shape=source.shape,
+        input_dtype=str(source.dtype),
+        layers=tuple(_layer(graph, node) for node in graph.nodes),
+        parameters=sum(t.size for t in graph.constants() if not t.name.endswith(".table")),
+        notes=tuple(graph.meta.get("notes", ())),
+    )
+
+
+def macs_of(graph: Graph, node: Node) -> int:
+    """Return the nominal multiply-accumulates of a node for one image."""
+    if node.op not in LINEAR:
+        return 0
+    fan_in = math.prod(graph.tensor(node.inputs[1]).shape[1:])
+    return graph.result(node).size * fan_in
+
+
+def _layer(graph: Graph, node: Node) -> Layer:
+    x, out = graph.activation(node), graph.result(node)
+    weight = graph.tensor(node.inputs[1]) if node.op in LINEAR else None
+    kind, why = _linear_kind(x, weight) if weight is not None else _other_kind(graph, node)
+    return Layer(
+        name=node.name,
+        id=node.id,
+        op=node.op,
+        act_dtype=str(x.dtype),
+        weight_dtype=str(weight.dtype) if weight is not None else "",
+        out_dtype=str(out.dtype),
+        kind=kind,
+        why=why,
+        shape=out.shape,
+        macs=macs_of(graph, node),
+        weight_bytes=-(-weight.bits // 8) if weight is not None else 0,
+    )
+
+
+def _linear_kind(x: Tensor, weight: Tensor) -> tuple[str, str]:
+    fan_in = math.prod(weight.shape[1:])
+    if x.dtype == weight.dtype == BIT:
+        return "binary", f"weights and activations are -1/+1: XNOR-popcount over {fan_in} bits"
+    if weight.dtype == BIT and x.dtype.is_integer:
+        return "binary", f"weights are -1/+1, the input holds {x.dtype} integers: exact sums"
+    if weight.dtype == BIT:
+        return "weight-only", f"weights are -1/+1, activations {x.dtype}: additions, no products"
+    if weight.dtype.is_integer and x.dtype.is_integer:
+        return "k-bit", f"weights are {weight.dtype}, activations {x.dtype}: exact integer sums"
+    return "float", f"weights are {weight.dtype}: sums in float64, rounded once to {x.dtype}"
+
+
+def _threshold_why(graph: Graph, node: Node) -> str:
+    thresholds, direction = (graph.tensor(name) for name in node.inputs[1:])
+    steps = thresholds.shape[1]
+    text = f"integer compare per channel, {steps} step{'s' if steps > 1 else ''}"
+    if thresholds.data is None or direction.data is None:
+        return text
+    ends = (thresholds.data[:, 0] == INT32_MIN) | (thresholds.data[:, 0] == INT32_MAX)
+    falling = int((direction.data < 0).sum())
+    return f"{text}; {falling} of {thresholds.shape[0]} fall, {int(ends.sum())} never change"
+
+
+def _pool_why(graph: Graph, node: Node) -> str:
+    word = "OR" if graph.activation(node).dtype == BIT else "maximum"
+    if len(node.inputs) == 1:
+        return f"{word} over each window"
+    minimum = graph.tensor(node.inputs[1]).data
+    count = "some" if minimum is None else str(int(minimum.sum()))
+    other = "AND" if word == "OR" else "minimum"
+    return f"{word} over each window, {other} in {count} falling channels"
+
+
+_WHY: Mapping[str, Callable[[Graph, Node], str]] = MappingProxyType(
+    {
+        "Encode": lambda _, __: "table of what each pixel value means in training",
+        "Threshold": _threshold_why,
+        "MaxPool": _pool_why,
+        "BatchNorm": lambda _, __: "float32 batch norm, evaluated as written",
+        "Quantize": lambda _, __: "sign, with sign(0) = +1",
+        "Requantize": lambda _, __: "per-channel scale, rounded half to even",
+        "Flatten": lambda _, __: "height, width, channel order",
+        "IntegerAffine": lambda _, __: "exact integer scale and offset",
+    }
+)
+
+
+def _other_kind(graph: Graph, node: Node) -> tuple[str, str]:
+    why = _WHY.get(node.op)
+    return "elementwise", why(graph, node) if why else f"{graph.result(node).dtype} elementwise"

@@ -1,0 +1,89 @@
+"""From a SOURCE string, a path or a torch module to a model graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bnnsim.errors import SourceError, message
+from bnnsim.graph.io import load as load_bnn
+from bnnsim.graph.ir import Graph
+
+FORMS = "NET.bnn, NET.pt2, pynq:FOLDER, zoo:NAME[:random[,SEED]] or py:MODULE:CALLABLE"
+
+
+def load(
+    source: Any,
+    *,
+    folding: str | Path | dict[str, Any] | None = None,
+    network: str | None = None,
+    weights: str | Path | None = None,
+    input_shape: Sequence[int] | None = None,
+    trust: bool = False,
+) -> Graph:
+    """Return the model graph of a network.
+
+    Parameters
+    ----------
+    source : str, Path, Graph or torch.nn.Module
+        ``NET.bnn``, ``NET.pt2``, ``pynq:FOLDER``, ``zoo:NAME[:random[,SEED]]``,
+        ``py:MODULE:CALLABLE``, or an object.
+    folding : str, Path or dict, optional
+        Of an FPGA folder: how its matrices are spread over processing elements.
+    network : str, optional
+        Which entry of the folding file, where the folder's name does not tell.
+    weights : str or Path, optional
+        Of ``py:`` sources: a state dict as .safetensors or .pth.
+    input_shape : sequence of int, optional
+        Of ``py:`` sources and modules: shape of one input, without the batch axis.
+    trust : bool, optional
+        Whether ``py:`` and ``.pt2`` sources, which run code, may be loaded.
+
+    Raises
+    ------
+    SourceError, GraphError
+        Naming the file or object, the place, the value, the rule and a remedy.
+    """
+    if isinstance(source, Graph):
+        return source
+    if not isinstance(source, (str, Path)):
+        from bnnsim.frontends.torch_export import from_torch
+
+        return from_torch(source, input_shape)
+    text = str(source)
+    scheme, _, rest = text.partition(":")
+    if scheme == "zoo":
+        return _from_zoo(rest)
+    if scheme == "pynq":
+        from bnnsim.frontends.pynq import from_pynq
+
+        return from_pynq(rest, folding, network=network)
+    if scheme == "py":
+        from bnnsim.frontends.torch_export import from_python
+
+        return from_python(rest, weights=weights, input_shape=input_shape, trust=trust)
+    return _from_file(text, trust=trust)
+
+
+def _from_file(text: str, *, trust: bool) -> Graph:
+    suffix = Path(text).suffix.lower()
+    if suffix == ".bnn":
+        return load_bnn(text)
+    if suffix == ".pt2":
+        from bnnsim.frontends.torch_export import from_pt2
+
+        return from_pt2(text, trust=trust)
+    raise SourceError(message("source", text, FORMS, "See `bnnsim zoo list` for built-in names."))
+
+
+def _from_zoo(rest: str) -> Graph:
+    from bnnsim import zoo
+
+    name, _, how = rest.partition(":")
+    kind, _, seed = how.partition(",")
+    if kind not in ("", "random") or (seed and not seed.isdecimal()):
+        raise SourceError(message(f"zoo:{rest}", how, "nothing, 'random' or 'random,SEED'"))
+    if not kind:
+        return zoo.build(name)
+    return zoo.build(name, seed=int(seed or 0))

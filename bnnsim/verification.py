@@ -1,0 +1,196 @@
+"""Hold the compiled engine against the reference, a torch module, or stored outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bnnsim.engine.execute import Plan
+from bnnsim.engine.reference import check_input
+from bnnsim.errors import InputError, message
+from bnnsim.execution import REFERENCE_TILE, Progress, decide, executable, reference_tensors
+from bnnsim.graph.ir import Graph
+from bnnsim.record import RunRecord, record
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCheck:
+    """How one tensor compared: bits and integers by ``==``, floats as well."""
+
+    name: str
+    tensor: str
+    elements: int
+    mismatches: int
+    max_abs_difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Result of a comparison; ``ok`` means not one element differs.
+
+    Parameters
+    ----------
+    model, against : str
+    images : int
+    layers : tuple of LayerCheck
+    argmax_agreement : float
+        Share of images on which both sides decide for the same class.
+    ties : int
+        Elements that met a binarization at exactly 0, where sign conventions differ.
+    record : RunRecord
+    """
+
+    model: str
+    against: str
+    images: int
+    layers: tuple[LayerCheck, ...]
+    argmax_agreement: float
+    ties: int
+    record: RunRecord = field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every element of every compared tensor is equal."""
+        return all(layer.mismatches == 0 for layer in self.layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "schema": 1,
+            "model": self.model,
+            "against": self.against,
+            "images": self.images,
+            "equal": self.ok,
+            "layers": [asdict(layer) for layer in self.layers],
+            "argmax_agreement": self.argmax_agreement,
+            "ties": self.ties,
+            "record": self.record.to_dict(),
+        }
+
+
+def verify(
+    graph: Graph,
+    x: np.ndarray,
+    *,
+    against: Any = "reference",
+    isa: str = "auto",
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Verification:
+    """Compare the compiled engine with another executor on every image of ``x``.
+
+    Parameters
+    ----------
+    graph : Graph
+    x : ndarray, shape (N, features) or (N, H, W, C)
+    against : str, ndarray or torch.nn.Module
+        ``"reference"`` compares every intermediate tensor of the lowered network, and the outputs
+        of the model graph before any pass; an array or a module compares the outputs. A module
+        gets images as (N, C, H, W).
+    isa, threads, progress
+        See :func:`bnnsim.run`.
+
+    Raises
+    ------
+    InputError
+        If ``x`` does not fit, is empty, or stored outputs have another shape.
+    """
+    lowered = executable(graph)
+    check_input(lowered, x)
+    if len(x) == 0:
+        raise InputError(message("input", "0 images", "at least one image to compare"))
+    engine = Plan(lowered, isa=isa, threads=threads)
+    if isinstance(against, str):
+        if against != "reference":
+            rule = "'reference', an array or a torch module"
+            raise InputError(message("against", against, rule))
+        name, other = "reference", None
+    elif isinstance(against, np.ndarray):
+        name, other = "stored outputs", against
+    else:
+        name, other = "torch", _torch_outputs(against, x)
+    if other is not None:
+        _check_outputs(lowered, other, len(x))
+    tally = _Tally(graph, lowered, engine, other)
+    for start in range(0, len(x), REFERENCE_TILE):
+        tile = slice(start, start + REFERENCE_TILE)
+        tally.add(x[tile], None if other is None else other[tile])
+        if progress is not None:
+            progress(len(x[tile]))
+    return Verification(
+        model=graph.name,
+        against=name,
+        images=len(x),
+        layers=tuple(tally.layers()),
+        argmax_agreement=tally.agreeing / len(x),
+        ties=tally.ties,
+        record=record(isa=isa, inputs={"input": x}),
+    )
+
+
+class _Tally:
+    """Counts differences tile by tile."""
+
+    def __init__(
+        self, model: Graph, lowered: Graph, engine: Plan, other: np.ndarray | None
+    ) -> None:
+        self.model, self.lowered, self.engine = model, lowered, engine
+        nodes = lowered.nodes if other is None else lowered.nodes[-1:]
+        self.tensors = {node.output: node.name for node in nodes}
+        if other is not None:
+            self.tensors = {lowered.outputs[0]: "output"}
+        self.signs = [n.inputs[0] for n in model.nodes if n.op == "Quantize"]
+        self.counts: dict[str, list[float]] = {}
+        self.agreeing = self.ties = 0
+
+    def add(self, x: np.ndarray, other: np.ndarray | None) -> None:
+        got = self.engine.run(x, keep=self.tensors)
+        before = reference_tensors(self.model, x, self.signs)
+        self.ties += sum(int((before[name] == 0).sum()) for name in self.signs)
+        output = self.lowered.outputs[0]
+        if other is None:
+            expected = reference_tensors(self.lowered, x, list(self.tensors))
+            self._compare("model graph", before[self.model.outputs[0]], got[output])
+        else:
+            expected = {output: other}
+        for tensor in self.tensors:
+            self._compare(tensor, expected[tensor], got[tensor])
+        same = decide(self.lowered, expected[output]) == decide(self.lowered, got[output])
+        self.agreeing += int(same.sum())
+
+    def _compare(self, key: str, expected: np.ndarray, got: np.ndarray) -> None:
+        difference = np.abs(expected.astype(np.float64) - got)
+        totals = self.counts.setdefault(key, [0, 0, 0.0])
+        totals[0] += got.size
+        totals[1] += int((expected != got).sum())
+        totals[2] = max(totals[2], float(difference.max(initial=0)))
+
+    def layers(self) -> Iterator[LayerCheck]:
+        for tensor, (elements, mismatches, worst) in self.counts.items():
+            name = self.tensors.get(tensor, "before any pass")
+            yield LayerCheck(name, tensor, int(elements), int(mismatches), worst)
+
+
+def _check_outputs(graph: Graph, outputs: np.ndarray, images: int) -> None:
+    shape = (images, *graph.tensor(graph.outputs[0]).shape)
+    if outputs.shape != shape:
+        raise InputError(message("outputs to compare with", outputs.shape, f"shape {shape}"))
+    if outputs.dtype.kind not in "iuf":
+        raise InputError(message("outputs to compare with", str(outputs.dtype), "numbers"))
+
+
+def _torch_outputs(module: Any, x: np.ndarray) -> np.ndarray:
+    """Return a module's outputs in eval mode for NHWC images or vectors."""
+    import torch
+
+    images = x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
+    parts = []
+    with torch.no_grad():
+        evaluated = module.eval()
+        for start in range(0, len(images), REFERENCE_TILE):
+            tile = np.ascontiguousarray(images[start : start + REFERENCE_TILE])
+            parts.append(evaluated(torch.from_numpy(tile)).numpy())
+    return np.concatenate(parts)
