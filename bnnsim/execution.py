@@ -179,7 +179,8 @@ def decide(graph: Graph, outputs: np.ndarray) -> np.ndarray:
     if graph.meta.get("decision") != "last-set-bit":
         return np.argmax(flat, axis=1)
     last = flat.shape[1] - 1 - np.argmax(flat[:, ::-1] > 0, axis=1)
-    return np.where((flat > 0).any(axis=1), last, 0)
+    classes: np.ndarray = np.where((flat > 0).any(axis=1), last, 0)
+    return classes
 
 
 def accuracy(graph: Graph, outputs: np.ndarray, labels: np.ndarray) -> float:

@@ -84,8 +84,10 @@ class Plan:
         unknown = [name for name in wanted if name not in self.graph.tensors]
         if unknown:
             raise InputError(message("keep", unknown[0], "names of tensors of the graph"))
+        if len(x) == 0:
+            return {name: self._empty(name) for name in wanted}
         tile = max(1, min(self._tile, -(-len(x) // self.threads)))
-        tiles = [x[start : start + tile] for start in range(0, max(len(x), 1), tile)]
+        tiles = [x[start : start + tile] for start in range(0, len(x), tile)]
 
         def run_tile(part: Array) -> list[Array]:
             result = self._run_tile(part, wanted)
@@ -99,6 +101,10 @@ class Plan:
             with ThreadPoolExecutor(self.threads) as pool:
                 parts = list(pool.map(run_tile, tiles))
         return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(wanted)}
+
+    def _empty(self, name: str) -> Array:
+        tensor = self.graph.tensor(name)
+        return np.empty((0, *tensor.shape), tensor.dtype.numpy)
 
     def _run_tile(self, x: Array, wanted: list[str]) -> list[Array]:
         last_use = {step.node.inputs[0]: i for i, step in enumerate(self.steps)}

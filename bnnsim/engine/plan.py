@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
 
 NUMPY = "numpy"
+Multiply: TypeAlias = Callable[[Any], Array]
 _KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
 
 
@@ -98,7 +99,7 @@ def _conv_options(node: Node, isa: str) -> dict[str, Any]:
     return {**normal_attrs(node), "isa": isa}
 
 
-def _bit_linear(kernel: str, weight: Array, channels: int, options: dict[str, Any]) -> Callable:
+def _bit_linear(kernel: str, weight: Array, channels: int, options: dict[str, Any]) -> Multiply:
     words = bits.pack(weight)
     if kernel == "gemm_bit":
         gemm_weights = _kernels.pack_gemm_weights(words, channels, options["isa"])
@@ -109,7 +110,7 @@ def _bit_linear(kernel: str, weight: Array, channels: int, options: dict[str, An
     return lambda x: _kernels.conv2d_bit(x.words, conv_weights, channels, **options)
 
 
-def _ternary_linear(kernel: str, weight: Array, channels: int, options: dict[str, Any]) -> Callable:
+def _ternary_linear(kernel: str, weight: Array, channels: int, options: dict[str, Any]) -> Multiply:
     sign, mask = bits.pack_mask(weight > 0), bits.pack_mask(weight != 0)
     multiply = getattr(_kernels, kernel)
 
@@ -121,17 +122,17 @@ def _ternary_linear(kernel: str, weight: Array, channels: int, options: dict[str
     return run
 
 
-def _int_bit_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Callable:
+def _int_bit_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Multiply:
     words, multiply = bits.pack(weight), getattr(_kernels, kernel)
     return lambda x: multiply(x, words, **options)
 
 
-def _int_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Callable:
+def _int_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Multiply:
     held, multiply = np.ascontiguousarray(weight), getattr(_kernels, kernel)
     return lambda x: multiply(to_dense(x, options["isa"]), held, **options)
 
 
-_LINEAR: Mapping[str, Callable[[str, Array, int, dict[str, Any]], Callable]] = MappingProxyType(
+_LINEAR: Mapping[str, Callable[[str, Array, int, dict[str, Any]], Multiply]] = MappingProxyType(
     {
         "bit": _bit_linear,
         "ternary": _ternary_linear,

@@ -156,7 +156,8 @@ def _max_pool(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     windows = {"stride": attrs["stride"], "dilation": (1, 1)}
     taps = [_shifted(padded, tap, size, windows) for tap in np.ndindex(*attrs["kernel"])]
     best = np.max(taps, axis=0)
-    return np.where(negate, -best, best).astype(x.dtype)
+    pooled: Array = np.where(negate, -best, best).astype(x.dtype)
+    return pooled
 
 
 def _flatten(operands: list[Array], _: Attrs, __: DType) -> Array:

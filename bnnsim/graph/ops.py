@@ -193,7 +193,9 @@ def _per_channel_float(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Infer
     return x.shape, x.dtype if x.dtype.is_float else FLOAT32
 
 
-def _elementwise(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+def _rectify(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    if tensors[0].dtype == BIT:
+        raise GraphError("the input is bit, which has no value between -1 and +1 to clip to.")
     return tensors[0].shape, tensors[0].dtype
 
 
@@ -291,10 +293,10 @@ OPS: Mapping[str, Op] = MappingProxyType(
             "y = (x - mean[c]) * (gamma[c] / sqrt(var[c] + eps)) + beta[c], each step in float32",
             {"eps": (_number, None)},
         ),
-        "Relu": Op(("x",), _elementwise, "y = max(x, 0)"),
+        "Relu": Op(("x",), _rectify, "y = max(x, 0)"),
         "Clip": Op(
             ("x",),
-            _elementwise,
+            _rectify,
             "y = min(max(x, low), high)",
             {"low": (_number, None), "high": (_number, None)},
         ),

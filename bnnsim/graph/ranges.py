@@ -42,8 +42,13 @@ def _node_range(graph: Graph, node: Node, ranges: dict[str, tuple[int, int]]) ->
         return ranges[node.inputs[1]]
     if node.op in ("Dense", "Conv2d"):
         return _accumulator_range(graph, node, (low, high))
-    if node.op in ("MaxPool", "Flatten"):
+    if node.op in ("MaxPool", "Flatten", "Cast") and x.dtype.is_integer:
         return low, high
+    if node.op == "Relu":
+        return max(low, 0), max(high, 0)
+    if node.op == "Clip":
+        attrs = normal_attrs(node)
+        return int(max(low, attrs["low"])), int(min(high, attrs["high"]))
     if node.op == "IntegerAffine":
         attrs = normal_attrs(node)
         ends = [(value * attrs["mul"] + attrs["add"]) // attrs["div"] for value in (low, high)]

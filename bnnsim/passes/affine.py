@@ -69,7 +69,8 @@ def _scaled(weight: Tensor, scale: Tensor) -> np.ndarray | None:
     if weight.data is None or scale.data is None:
         return None
     per_row = scale.data.reshape(-1, *[1] * (weight.data.ndim - 1))
-    return (weight.data * per_row).astype(weight.data.dtype)
+    scaled: np.ndarray = (weight.data * per_row).astype(weight.data.dtype)
+    return scaled
 
 
 def _pool_minimum(graph: Graph, pool: Node, falling: np.ndarray) -> tuple[Tensor, Node]:

@@ -8,6 +8,7 @@ saturation at +-127/127 is the clip to [-1, 1] that replaces the sign.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -106,15 +107,15 @@ def _linear(out: Rewriter, node: Node, real: Real, row: Mode) -> Real:
         roles = ("scale", "bias")
         names = [f"{node.name}.input.{role}.synthetic" for role in roles]
         constants = [Tensor(name, (channels,), FLOAT32, True) for name in names]
-        attrs = {"dtype": "int8"}
-        out.insert(node, f"{node.name}.quantize", "Requantize", constants, attrs)
+        int8 = {"dtype": "int8"}
+        out.insert(node, f"{node.name}.quantize", "Requantize", constants, int8)
         real = _UNKNOWN
     weight = out.source.tensor(node.inputs[1])
     scale: np.ndarray | None = np.ones(1)
     if not (row.weight == BIT and weight.dtype.is_integer):
         data, scale = _to_int8(weight.data)
         weight = replace(weight, dtype=INT8, data=data)
-    attrs = dict(node.attrs)
+    attrs: dict[str, Any] = dict(node.attrs)
     if attrs.get("pad_value") and real.scale is not None:
         attrs["pad_value"] = int(np.rint(attrs["pad_value"] / real.scale[0]))
     out.emit(node, constants=[weight], attrs=attrs)

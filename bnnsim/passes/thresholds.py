@@ -39,7 +39,8 @@ def fold_thresholds(graph: Graph) -> Graph:
         name. Chains that start from a float tensor stay as they are.
     """
     ranges = value_ranges(graph)
-    nodes, fresh = [], []
+    nodes: list[Node] = []
+    fresh: list[Tensor] = []
     for node in graph.nodes:
         chain = _chain(graph, node) if node.op == "Quantize" else None
         if chain is None:

@@ -1,0 +1,151 @@
+"""The compiled engine equals the reference on every tensor, for every ISA, thread and tile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from nets import Builder, convnet, mlp
+
+from bnnsim.engine import execute as execute_module
+from bnnsim.engine.dispatch import available_isas
+from bnnsim.engine.execute import Plan
+from bnnsim.engine.reference import execute
+from bnnsim.errors import GraphError, InputError, KernelError
+from bnnsim.graph.dtypes import FLOAT16, FLOAT32, INT8, TERNARY, DType
+from bnnsim.graph.ir import Graph
+from bnnsim.passes.lower import lower
+from bnnsim.passes.modes import MODES
+from bnnsim.passes.precision import to_mode
+
+
+def assert_same(graph: Graph, x: np.ndarray, *, isa: str = "auto", threads: int = 1) -> Plan:
+    """Assert that engine and reference agree on every activation tensor, dtype included."""
+    names = [node.output for node in graph.nodes]
+    plan = Plan(graph, isa=isa, threads=threads)
+    got, expected = plan.run(x, keep=names), execute(graph, x)
+    for name in names:
+        assert got[name].dtype == expected[name].dtype, name
+        assert (got[name] == expected[name]).all(), name
+    return plan
+
+
+@pytest.mark.parametrize("isa", available_isas())
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("make", [mlp, convnet])
+def test_every_tensor_equals_the_reference(make, seed: int, isa: str) -> None:
+    graph = make(seed)
+    x = Builder(graph.tensor("input").shape, seed=seed + 50).batch(7)
+    assert_same(graph, x, isa=isa)
+    assert_same(lower(graph), x, isa=isa, threads=2)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("make", [mlp, convnet])
+def test_every_mode_equals_the_reference(make, mode: str) -> None:
+    graph = to_mode(make(2), mode)
+    assert_same(graph, Builder(graph.tensor("input").shape, seed=3).batch(5))
+
+
+@pytest.mark.parametrize("inputs", [1, 63, 64, 65, 127, 128, 129])
+@pytest.mark.parametrize("isa", available_isas())
+def test_edge_widths(inputs: int, isa: str) -> None:
+    graph = lower(mlp(inputs, inputs=inputs, widths=(inputs, 129 - inputs // 2, 3)))
+    assert_same(graph, Builder((inputs,), seed=inputs).batch(3), isa=isa)
+
+
+@pytest.mark.parametrize("isa", available_isas())
+def test_ternary_levels_and_integers(isa: str) -> None:
+    net = Builder((9, 8, 5), seed=4).encode(np.arange(256) - 128, INT8)
+    net.conv(66, pads=(1, 1, 0, 1)).thresholds(2, "ternary", -1, 300)
+    ternary = net.rng.integers(-1, 2, (40, 3, 3, 66))
+    net.add("Conv2d", {"weight": (ternary, TERNARY)}, pads=(1, 0, 1, 1)).pool()
+    net.thresholds(2, "ternary", -1, 20)
+    net.conv(12, groups=2).thresholds(3, "uint2", 0, 20)
+    net.add("Flatten").dense(31).thresholds(1, "bit", 0, 9)
+    weight = net.rng.integers(-5, 6, (11, 31))
+    net.add("Dense", {"weight": (weight, INT8)}).add("IntegerAffine", mul=4, add=-6, div=2)
+    assert_same(net.graph(), net.batch(6), isa=isa)
+
+
+def test_ternary_pools_and_pads_by_one() -> None:
+    net = Builder((9, 8, 3), seed=5).encode(np.arange(256) % 3 - 1, TERNARY)
+    net.pool(3, 2, (1, 1, 0, 1)).conv(20, pads=(1, 2, 0, 1), pad_value=-1)
+    net.thresholds(1, "bit", 0, 5).conv(7, pads=(2, 1, 1, 0), pad_value=1)
+    assert_same(net.graph(), net.batch(4))
+
+
+def test_float_input_and_weights() -> None:
+    net = Builder((6, 5, 3), seed=6, dtype=FLOAT32)
+    weight = net.rng.normal(size=(8, 3, 3, 3))
+    net.add("Conv2d", {"weight": (weight, FLOAT32)}, pads=(1, 1, 1, 1)).batch_norm(3.0).sign()
+    net.pool().add("Flatten").dense(70).batch_norm().add("Relu").add("Cast", dtype="float16")
+    net.add("Dense", {"weight": (net.rng.normal(size=(4, 70)), FLOAT16)})
+    assert_same(net.graph(), net.rng.normal(size=(5, 6, 5, 3)).astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int20", "uint16", "uint8"])
+def test_integer_inputs(dtype: str) -> None:
+    kind = DType.parse(dtype)
+    net = Builder((70,), seed=7, dtype=kind).dense(9).batch_norm(500).sign().dense(3)
+    x = net.rng.integers(max(kind.low, -3000), min(kind.high, 3000), (4, 70)).astype(kind.numpy)
+    assert_same(net.graph(), x)
+
+
+def test_results_do_not_depend_on_tiles_threads_or_batch_split(monkeypatch) -> None:
+    graph = lower(convnet(1))
+    x = Builder((13, 11, 3), seed=8).batch(9)
+    whole = Plan(graph).run(x)[graph.outputs[0]]
+    for tile_bytes in (1, 4000, 10**6):
+        monkeypatch.setattr(execute_module, "TILE_BYTES", tile_bytes)
+        for threads in (1, 2, 3):
+            assert (Plan(graph, threads=threads).run(x)[graph.outputs[0]] == whole).all()
+    one_by_one = [Plan(graph).run(x[i : i + 1])[graph.outputs[0]][0] for i in range(9)]
+    assert (np.stack(one_by_one) == whole).all()
+
+
+def test_an_empty_batch_gives_empty_outputs() -> None:
+    graph = lower(convnet(1))
+    assert Plan(graph).run(np.zeros((0, 13, 11, 3), np.uint8))[graph.outputs[0]].shape == (0, 7)
+
+
+def test_adversarial_inputs() -> None:
+    graph = lower(convnet(2))
+    for value in (0, 255, 127, 128):
+        assert_same(graph, np.full((2, 13, 11, 3), value, np.uint8))
+    checker = (np.indices((13, 11, 3)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    assert_same(graph, np.stack([checker, 255 - checker]))
+
+
+def test_non_contiguous_input_is_accepted() -> None:
+    graph = lower(mlp(1))
+    x = Builder((63,), seed=2).batch(8)
+    reversed_view = x[::-2]
+    expected = execute(graph, np.ascontiguousarray(reversed_view))[graph.outputs[0]]
+    assert (Plan(graph).run(reversed_view)[graph.outputs[0]] == expected).all()
+
+
+def test_the_trace_names_the_kernels_that_ran() -> None:
+    trace = {t.node: t.kernel for t in Plan(lower(mlp(1)), isa="ref").trace}
+    assert trace["dense1"] == "gemm_int_bit_ref"
+    assert trace["dense4"] == "gemm_bit_ref"
+    assert trace["quantize3"] == "threshold_pack_ref"
+    if "avx512" in available_isas():
+        fast = {t.node: t.kernel for t in Plan(lower(mlp(1)), isa="avx512").trace}
+        assert fast["dense4"] == "gemm_bit_avx512"
+
+
+def test_unknown_isa_and_threads_are_refused() -> None:
+    with pytest.raises(KernelError, match="'sse9'"):
+        Plan(lower(mlp()), isa="sse9")
+    with pytest.raises(InputError, match="threads: got 0, expected at least 1"):
+        Plan(lower(mlp()), threads=0)
+
+
+def test_a_graph_without_weights_is_refused() -> None:
+    graph = mlp()
+    weight = graph.tensor("dense1.weight")
+    hollow = replace(graph, tensors={**graph.tensors, weight.name: replace(weight, data=None)})
+    with pytest.raises(GraphError, match=r"'dense1.weight': got 'no data'"):
+        Plan(hollow)
