@@ -1,0 +1,1 @@
+"""Readers of example data; numpy only."""

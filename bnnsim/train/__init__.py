@@ -1,0 +1,1 @@
+"""Torch layers, optimizer and loop that train binary networks."""

@@ -1,0 +1,1 @@
+"""One folder per experiment; each runs as ``python -m experiments.NAME``."""
