@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 Inference = tuple[Shape, DType]
 
 _INT32_MAX = 2**31 - 1
-_MAX_DIMENSION = 2**31 - 1
+_MAX_SIDE = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,8 @@ def window_output(
     for axis in (0, 1):
         padded = size[axis] + pads[axis] + pads[axis + 2]
         reach = dilation[axis] * (kernel[axis] - 1) + 1
+        if padded > _MAX_SIDE:
+            raise GraphError(f"a padded side of {padded} is above the limit of {_MAX_SIDE}.")
         if padded < reach:
             raise GraphError(f"a window of {reach} does not fit a padded input of {padded}.")
         out.append((padded - reach) // stride[axis] + 1)

@@ -12,6 +12,8 @@ from bnnsim.graph.ir import Graph, Tensor
 from bnnsim.graph.ops import infer, normal_attrs
 from bnnsim.graph.ranges import value_ranges
 
+MAX_ELEMENTS = 2**28  # of one activation of one image; guards allocations against hostile files
+
 
 def verify(graph: Graph) -> Graph:
     """Return ``graph`` if it keeps every rule, or raise one error that lists all breaches.
@@ -85,6 +87,8 @@ def _nodes(graph: Graph) -> Iterator[str]:
             yield str(error)
             continue
         out = graph.result(node)
+        if out.size > MAX_ELEMENTS:
+            yield message(node.describe(), out.shape, f"at most {MAX_ELEMENTS} output elements")
         if out.constant:
             yield f"{node.describe()}: writes the constant {out.name!r}."
         if out.shape != shape:

@@ -120,3 +120,10 @@ def test_weight_must_be_constant() -> None:
     node = Node(0, "d", "Bias", ("input", "input"), ("y",))
     with pytest.raises(GraphError, match=r"input 'bias' .* is no constant"):
         verify(Graph("g", (node,), tensors, ("input",), ("y",)))
+
+
+def test_hostile_sizes_are_refused_before_anything_is_allocated() -> None:
+    with pytest.raises(GraphError, match="a padded side of 1000000005 is above the limit"):
+        Builder((5, 5, 1)).encode().conv(1, pads=(10**9, 0, 0, 0), stride=(10**9, 1))
+    with pytest.raises(GraphError, match="expected at most 268435456 output elements"):
+        Builder((60_000, 60_000, 1)).encode().graph()
