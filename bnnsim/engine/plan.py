@@ -16,7 +16,7 @@ import numpy as np
 
 from bnnsim.engine import _kernels, reference
 from bnnsim.engine.dispatch import select
-from bnnsim.engine.values import Array, Bits, Planes, Value, to_dense, to_planes, to_value
+from bnnsim.engine.values import Array, Bits, Pixels, Planes, Value, to_dense, to_planes, to_value
 from bnnsim.graph import bits
 from bnnsim.graph.dtypes import BIT, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
@@ -68,6 +68,36 @@ def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
     return Step(node, NUMPY, run)
 
 
+# --- input encoding ----------------------------------------------------------------------------
+
+
+def _affine_pixels(graph: Graph, node: Node) -> tuple[int, int] | None:
+    """Return (mul, add) if an Encode maps byte p to the integer ``mul * p + add``, else None."""
+    table, dtype = _constant(graph, node, 1), graph.result(node).dtype
+    if not _is_dense(dtype) or not dtype.is_integer or dtype.numpy.itemsize == 1:
+        return None
+    mul, add = int(table[1]) - int(table[0]), int(table[0])
+    same = (table == mul * np.arange(len(table)) + add).all()
+    return (mul, add) if same else None
+
+
+def _plan_encode(graph: Graph, node: Node, isa: str) -> Step:
+    """Leave pixels as the bytes they are where the next sums can scale afterwards."""
+    affine = _affine_pixels(graph, node)
+    if affine is None:
+        return _plan_numpy(graph, node, isa)
+    dtype = graph.result(node).dtype.numpy
+    return Step(node, "view", lambda x: Pixels(x, *affine, dtype))
+
+
+def _encoded_by(graph: Graph, node: Node) -> tuple[int, int] | None:
+    """Return (mul, add) of the Encode that a layer reads its pixels from, if they are affine."""
+    before = graph.producer(node.inputs[0])
+    if before is None or before.op != "Encode":
+        return None
+    return _affine_pixels(graph, before)
+
+
 # --- Dense and Conv2d --------------------------------------------------------------------------
 
 
@@ -75,6 +105,11 @@ def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
     x, weight = (graph.tensor(name) for name in node.inputs)
     prefix = "gemm" if node.op == "Dense" else "conv2d"
     options = _conv_options(node, isa) if node.op == "Conv2d" else {"isa": isa}
+    affine = _encoded_by(graph, node)
+    if affine is not None and _scales_after(node, weight, affine):
+        kernel = f"{prefix}_byte"
+        constant = _constant(graph, node, 1)
+        return Step(node, select(kernel, isa).name, _pixel_linear(x, constant, affine, options))
     family = _family(x.dtype, weight)
     if family is None:
         return _plan_numpy(graph, node, isa)
@@ -92,7 +127,37 @@ def _family(x: DType, weight: Tensor) -> str | None:
         return None
     if x.kind not in coarse and str(x.numpy) not in _KERNEL_INTEGERS:
         return None
+    if x.kind not in coarse and x.numpy.itemsize == 1:
+        return "byte"
     return "int_bit" if weight.dtype.kind == "bipolar" else "int"
+
+
+def _scales_after(node: Node, weight: Tensor, affine: tuple[int, int]) -> bool:
+    """Return whether byte sums can be scaled afterwards: inside int32, with pads that add 0."""
+    fan_in = weight.size // weight.shape[0]
+    largest = 2 ** (weight.dtype.bits - 1)
+    reach = fan_in * largest * (abs(affine[0]) * 255 + abs(affine[1]))
+    attrs = normal_attrs(node)
+    padded = any(attrs.get("pads", ())) and attrs["pad_value"] != 0
+    return weight.dtype.numpy == np.int8 and reach < 2**31 and not padded
+
+
+def _pixel_linear(
+    x: Tensor, weight: Array, affine: tuple[int, int], options: dict[str, Any]
+) -> Multiply:
+    """Return sums over ``mul * p + add`` from sums over bytes p: a tap off the image adds 0."""
+    mul, add = affine
+    sum_bytes = _byte_linear("gemm_byte" if weight.ndim == 2 else "conv2d_byte", weight, 0, options)
+    of_ones = sum_bytes(np.ones((1, *x.shape), np.uint8))
+    offset = (of_ones.astype(np.int64) * add).astype(np.int32)
+
+    def run(pixels: Pixels) -> Array:
+        sums = sum_bytes(np.ascontiguousarray(pixels.raw))
+        sums *= np.int32(mul)
+        sums += offset
+        return sums
+
+    return run
 
 
 def _conv_options(node: Node, isa: str) -> dict[str, Any]:
@@ -122,9 +187,19 @@ def _ternary_linear(kernel: str, weight: Array, channels: int, options: dict[str
     return run
 
 
+def _byte_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Multiply:
+    held = np.ascontiguousarray(weight)
+    if kernel == "gemm_byte":
+        gemm_weights = _kernels.pack_gemm_byte_weights(held, options["isa"])
+        return lambda x: _kernels.gemm_byte(x, gemm_weights, **options)
+    groups, isa = options["groups"], options["isa"]
+    conv_weights = _kernels.pack_conv_byte_weights(held, groups=groups, isa=isa)
+    return lambda x: _kernels.conv2d_byte(x, conv_weights, **options)
+
+
 def _int_bit_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Multiply:
     words, multiply = bits.pack(weight), getattr(_kernels, kernel)
-    return lambda x: multiply(x, words, **options)
+    return lambda x: multiply(to_dense(x, options["isa"]), words, **options)
 
 
 def _int_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Multiply:
@@ -136,6 +211,7 @@ _LINEAR: Mapping[str, Callable[[str, Array, int, dict[str, Any]], Multiply]] = M
     {
         "bit": _bit_linear,
         "ternary": _ternary_linear,
+        "byte": _byte_linear,
         "int_bit": _int_bit_linear,
         "int": _int_linear,
     }
@@ -238,6 +314,7 @@ def _plan_flatten(graph: Graph, node: Node, isa: str) -> Step:
 
 _PLANNERS: Mapping[str, Callable[[Graph, Node, str], Step]] = MappingProxyType(
     {
+        "Encode": _plan_encode,
         "Dense": _plan_linear,
         "Conv2d": _plan_linear,
         "Quantize": _plan_quantize,

@@ -36,7 +36,20 @@ class Planes:
         return len(self.sign)
 
 
-Value: TypeAlias = "Array | Bits | Planes"
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """Bytes that stand for the integers ``mul * raw + add``, so that sums can be of bytes."""
+
+    raw: Array
+    mul: int
+    add: int
+    dtype: np.dtype
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+
+Value: TypeAlias = "Array | Bits | Planes | Pixels"
 
 
 def to_value(dense: Array, dtype: DType, isa: str) -> Value:
@@ -54,6 +67,8 @@ def to_value(dense: Array, dtype: DType, isa: str) -> Value:
 
 def to_dense(value: Value, isa: str) -> Array:
     """Return the numpy array of a value; bits and ternaries become int8."""
+    if isinstance(value, Pixels):
+        return (value.raw.astype(np.int64) * value.mul + value.add).astype(value.dtype)
     if isinstance(value, Bits):
         lead, words = value.words.shape[:-1], value.words.shape[-1]
         flat = _kernels.unpack_bit(value.words.reshape(-1, words), value.channels, isa=isa)

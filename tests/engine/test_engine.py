@@ -128,7 +128,7 @@ def test_non_contiguous_input_is_accepted() -> None:
 
 def test_the_trace_names_the_kernels_that_ran() -> None:
     trace = {t.node: t.kernel for t in Plan(lower(mlp(1)), isa="ref").trace}
-    assert trace["dense1"] == "gemm_int_bit_ref"
+    assert trace["dense1"] == "gemm_byte_ref"
     assert trace["dense4"] == "gemm_bit_ref"
     assert trace["quantize3"] == "threshold_pack_ref"
     if "avx512" in available_isas():
