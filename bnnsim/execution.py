@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,10 @@ class RunResult:
     seconds: float
     accuracy: float | None
     record: RunRecord = field(repr=False)
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, without the arrays."""

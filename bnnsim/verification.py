@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -55,6 +56,10 @@ class Verification:
     def ok(self) -> bool:
         """Whether every element of every compared tensor is equal."""
         return all(layer.mismatches == 0 for layer in self.layers)
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bnnsim.errors import GraphError, message
 from bnnsim.graph.dtypes import DType
+
+if TYPE_CHECKING:
+    from bnnsim.graph.summary import Inspection
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,6 +146,12 @@ class Graph:
         used.update(self.inputs, self.outputs)
         kept = {name: merged[name] for name in merged if name in used}
         return replace(self, nodes=ordered, tensors=kept)
+
+    def summary(self) -> Inspection:
+        """Return, layer by layer, what this graph is and why (see ``bnnsim.inspect``)."""
+        from bnnsim.graph.summary import summarize
+
+        return summarize(self)
 
     def with_meta(self, **entries: Any) -> Graph:
         """Return this graph with the given meta entries set."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -52,6 +53,10 @@ class Inspection:
     def weight_bytes(self) -> int:
         """Bytes of all weights of Dense and Conv2d, packed."""
         return sum(layer.weight_bytes for layer in self.layers)
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
