@@ -21,6 +21,7 @@ def load(
     weights: str | Path | None = None,
     input_shape: Sequence[int] | None = None,
     trust: bool = False,
+    sign_zero: str = "plus",
 ) -> Graph:
     """Return the model graph of a network.
 
@@ -39,6 +40,9 @@ def load(
         Of ``py:`` sources and modules: shape of one input, without the batch axis.
     trust : bool, optional
         Whether ``py:`` and ``.pt2`` sources, which run code, may be loaded.
+    sign_zero : str, optional
+        Of torch sources whose sign(0) is not +1: ``plus`` lowers it to +1 with a note, ``error``
+        refuses it.
 
     Raises
     ------
@@ -50,7 +54,7 @@ def load(
     if not isinstance(source, (str, Path)):
         from bnnsim.frontends.torch_export import from_torch
 
-        return from_torch(source, input_shape)
+        return from_torch(source, input_shape, sign_zero=sign_zero)
     text = str(source)
     scheme, _, rest = text.partition(":")
     if scheme == "zoo":
@@ -62,18 +66,18 @@ def load(
     if scheme == "py":
         from bnnsim.frontends.torch_export import from_python
 
-        return from_python(rest, weights=weights, input_shape=input_shape, trust=trust)
-    return _from_file(text, trust=trust)
+        return from_python(rest, weights, input_shape, trust=trust, sign_zero=sign_zero)
+    return _from_file(text, trust=trust, sign_zero=sign_zero)
 
 
-def _from_file(text: str, *, trust: bool) -> Graph:
+def _from_file(text: str, *, trust: bool, sign_zero: str) -> Graph:
     suffix = Path(text).suffix.lower()
     if suffix == ".bnn":
         return load_bnn(text)
     if suffix == ".pt2":
         from bnnsim.frontends.torch_export import from_pt2
 
-        return from_pt2(text, trust=trust)
+        return from_pt2(text, trust=trust, sign_zero=sign_zero)
     raise SourceError(message("source", text, FORMS, "See `bnnsim zoo list` for built-in names."))
 
 

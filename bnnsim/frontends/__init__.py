@@ -1,0 +1,1 @@
+"""Import trained networks from other formats; each front end returns a graph."""

@@ -1,0 +1,90 @@
+"""Append nodes one by one; shapes and dtypes follow from the op table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bnnsim.errors import GraphError, message
+from bnnsim.graph.dtypes import DType
+from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.ops import OPS, infer
+from bnnsim.graph.verify import verify
+
+Constants = Mapping[str, tuple[np.ndarray, DType]]
+
+
+class GraphBuilder:
+    """A graph under construction, with the input tensor ``input``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the input, without batch axis, NHWC.
+    dtype : DType
+        Of the input.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: DType) -> None:
+        self.tensors: dict[str, Tensor] = {"input": Tensor("input", shape, dtype)}
+        self.nodes: list[Node] = []
+        self._layer = 0
+
+    def tensor(self, name: str) -> Tensor:
+        """Return the tensor called ``name``."""
+        return self.tensors[name]
+
+    def add(
+        self, op: str, x: str, constants: Constants | None = None, *, label: str, **attrs: Any
+    ) -> str:
+        """Append a node and return the name of its output.
+
+        Parameters
+        ----------
+        op, x : str
+            The op, and the activation that it reads.
+        constants : mapping of str to (ndarray, DType), optional
+            The other inputs, by their role in the op table.
+        label : str
+            The node is called ``label`` plus the number of the last Dense or Conv2d.
+        **attrs
+            The node's attributes.
+
+        Raises
+        ------
+        GraphError
+            If the inputs break the op's rule.
+        """
+        self._layer += op in ("Dense", "Conv2d")
+        name = self._free_name(f"{label}{self._layer or ''}")
+        given = dict(constants or {})
+        held = [
+            self._constant(name, role, *given.pop(role))
+            for role in OPS[op].inputs[1:]
+            if role in given
+        ]
+        if given:
+            raise GraphError(message(f"node {name!r} ({op})", sorted(given), "roles of this op"))
+        inputs = (x, *(t.name for t in held))
+        node = Node(len(self.nodes), name, op, inputs, (f"{name}.out",), attrs)
+        shape, dtype = infer(node, [self.tensors[x], *held])
+        self.tensors.update({t.name: t for t in held})
+        self.tensors[node.output] = Tensor(node.output, shape, dtype)
+        self.nodes.append(node)
+        return node.output
+
+    def graph(self, name: str, output: str, meta: Mapping[str, Any]) -> Graph:
+        """Return the verified graph that computes ``output``."""
+        return verify(Graph(name, tuple(self.nodes), self.tensors, ("input",), (output,), meta))
+
+    def _free_name(self, name: str) -> str:
+        taken = {node.name for node in self.nodes}
+        suffixes = (f"_{i}" for i in range(2, len(taken) + 3))
+        return next(full for full in (name, *(name + s for s in suffixes)) if full not in taken)
+
+    @staticmethod
+    def _constant(node: str, role: str, data: np.ndarray, dtype: DType) -> Tensor:
+        held = np.ascontiguousarray(data, dtype.numpy)
+        return Tensor(f"{node}.{role}", held.shape, dtype, True, held)

@@ -1,0 +1,83 @@
+"""Elementwise functions of a value that has few states, followed state by state.
+
+An 8-bit pixel has 256 states, a comparison with zero two. Every elementwise operator between such
+a value and its first other use is applied, by torch itself, to the table of all states; what
+comes out is the function, exactly, whatever it was made of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, INT16, INT32, DType
+
+_CASTS = ("to", "_to_copy", "type_as")
+_ARITHMETIC = ("mul", "add", "sub", "rsub", "div", "neg", "abs", "pow", "floor", "round", "trunc")
+_CHOICES = ("where", "ge", "gt", "le", "lt", "eq", "ne", "logical_not", "sign")
+_LIMITS = ("clamp", "clamp_min", "clamp_max", "hardtanh", "relu", "relu6")
+ELEMENTWISE = frozenset(
+    {"bnnsim.sign"}.union("aten." + n for n in _CASTS + _ARITHMETIC + _CHOICES + _LIMITS)
+)
+_INTEGERS = (BIT, INT8, INT16, INT32)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A function of an activation's states: ``table[state]``.
+
+    Parameters
+    ----------
+    source : Activation
+        What has the states.
+    table : torch.Tensor, (states,)
+        256 entries where the source is uint8; 2 where it is compared with zero: the value for
+        numbers below zero, then the value for zero and above.
+    compared : bool
+        Whether the states are the two outcomes of a comparison.
+    zero_below : bool
+        Whether the source program counts zero itself among the numbers below it.
+    """
+
+    source: Any
+    table: Any
+    compared: bool = False
+    zero_below: bool = False
+
+
+def scalar_of(value: Any) -> Any:
+    """Return a constant tensor of equal elements as its 0-d tensor, other constants unchanged."""
+    if not hasattr(value, "numel") or value.numel() == 0:
+        return value
+    first = value.reshape(-1)[0]
+    return first if bool((value == first).all()) else value
+
+
+def apply_to_table(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Lookup | None:
+    """Return the Lookup of an elementwise operator over Lookups and constants, or None.
+
+    None means that the operands differ in their source or that a constant is no scalar.
+    """
+    lookups = [arg for arg in (*args, *kwargs.values()) if isinstance(arg, Lookup)]
+    first = lookups[0]
+    if any((k.source, k.compared) != (first.source, first.compared) for k in lookups):
+        return None
+
+    def operand(value: Any) -> Any:
+        return value.table.clone() if isinstance(value, Lookup) else scalar_of(value)
+
+    table = target(*map(operand, args), **{key: operand(v) for key, v in kwargs.items()})
+    if table.shape != first.table.shape:
+        return None
+    below = any(k.zero_below for k in lookups)
+    return Lookup(first.source, table, first.compared, below)
+
+
+def table_type(values: np.ndarray) -> DType:
+    """Return the narrowest of bit, int8, int16, int32 and float32 that holds a table."""
+    for dtype in _INTEGERS:
+        if dtype.valid(values.astype(np.float64)).all():
+            return dtype
+    return FLOAT32

@@ -1,0 +1,206 @@
+"""The graph under construction while a torch program is walked, and the values in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bnnsim.errors import SourceError, message
+from bnnsim.frontends.builder import GraphBuilder
+from bnnsim.frontends.elementwise import Lookup, scalar_of, table_type
+from bnnsim.graph.dtypes import DType
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Activation:
+    """A computed tensor.
+
+    Parameters
+    ----------
+    tensor : str
+        Its name in the graph.
+    shape : tuple of int
+        Its torch shape without the batch axis.
+    order : ndarray, (features,) int, or None
+        The graph's feature i is torch's feature ``order[i]``; None means i.
+    """
+
+    tensor: str
+    shape: tuple[int, ...]
+    order: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """An activation with a constant border that the next convolution takes in."""
+
+    inner: Activation
+    pads: tuple[int, int, int, int]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Clipped:
+    """An activation clipped to [low, high]; sign does not need the clipping."""
+
+    inner: Activation
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operator call.
+
+    Parameters
+    ----------
+    op, place : str
+        The operator's full name; how messages name the call.
+    args : mapping
+        Arguments by the names of the operator's schema, defaults filled in.
+    shape, dtype : tuple of int, str
+        torch's result, without the batch axis.
+    """
+
+    op: str
+    place: str
+    args: Mapping[str, Any]
+    shape: tuple[int, ...]
+    dtype: str = "torch.float32"
+
+    @property
+    def kind(self) -> str:
+        """The operator's name without library, overload and in-place mark."""
+        return self.op.split(".")[1].removesuffix("_")
+
+    @property
+    def first(self) -> Any:
+        """The operator's first argument."""
+        return next(iter(self.args.values()))
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether a value depends on the input."""
+    if isinstance(value, (list, tuple)):
+        return any(map(is_symbolic, value))
+    return isinstance(value, (Activation, Lookup, Padded, Clipped))
+
+
+@dataclass(slots=True)
+class Importer:
+    """The graph under construction and what handlers share.
+
+    Parameters
+    ----------
+    name : str
+        Of the model, for messages.
+    builder : GraphBuilder
+    batch : str
+        The program's batch size, as text (it may be a symbol).
+    shape : tuple of int
+        torch shape of the input without batch.
+    pixels : torch.Tensor or None
+        All 256 states of a uint8 input; None for float32.
+    sign_zero : str
+        ``plus`` or ``error``: what to do about a sign that gives no +1 at 0.
+    """
+
+    name: str
+    builder: GraphBuilder
+    batch: str
+    shape: tuple[int, ...]
+    pixels: Any
+    sign_zero: str
+    notes: list[str] = field(default_factory=list)
+    made: dict[int, tuple[Any, Activation]] = field(default_factory=dict)
+
+    def input(self, _: str) -> Activation | Lookup:
+        """Return the program's input."""
+        plain = Activation("input", self.shape)
+        return plain if self.pixels is None else Lookup(plain, self.pixels)
+
+    def note_once(self, text: str) -> None:
+        """Record a remark for the graph's meta entry ``notes``."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def refused(self, place: str, got: object, rule: str, remedy: str = "") -> SourceError:
+        """Return the error for something in the program that breaks a rule."""
+        return SourceError(message(f"{self.name}: {place}", got, rule, remedy))
+
+    def dtype(self, x: Activation) -> DType:
+        """Return the element type of an activation."""
+        return self.builder.tensor(x.tensor).dtype
+
+    def add(self, op: str, x: Activation, constants: Any = None, **attrs: Any) -> Activation:
+        """Append a node that keeps shape and feature order."""
+        tensor = self.builder.add(op, x.tensor, constants, **attrs)
+        return Activation(tensor, x.shape, x.order)
+
+    def activation(self, value: Any, place: str) -> Activation:
+        """Return a plain activation, appending what a pending value stands for (once)."""
+        if isinstance(value, Activation):
+            return value
+        if id(value) not in self.made:  # holding the value keeps its id from being used again
+            self.made[id(value)] = (value, self._finish(value, place))
+        return self.made[id(value)][1]
+
+    def _finish(self, value: Any, place: str) -> Activation:
+        if isinstance(value, Clipped):
+            return self._limited(value)
+        if isinstance(value, Lookup):
+            return self._binarized(value, place) if value.compared else self._encoded(value)
+        raise self.refused(place, "padding", "a convolution right after padding")
+
+    def _limited(self, value: Clipped) -> Activation:
+        x, limits = value.inner, (value.low, value.high)
+        dtype = self.dtype(x)
+        whole = all(limit.is_integer() and dtype.low <= limit <= dtype.high for limit in limits)
+        if dtype.is_integer and (dtype.kind != "signed" or not whole):
+            x = self.add("Cast", x, label="cast", dtype="float32")
+        return self.add("Clip", x, label="clip", low=limits[0], high=limits[1])
+
+    def _encoded(self, value: Lookup) -> Activation:
+        table, source = value.table.cpu().numpy(), self.activation(value.source, "input")
+        if np.array_equal(table, np.arange(256)):
+            return source
+        dtype = table_type(table)
+        return self.add("Encode", source, {"table": (table, dtype)}, label="encode")
+
+    def _binarized(self, value: Lookup, place: str) -> Activation:
+        outcomes = [float(v) for v in value.table]
+        if outcomes != [-1.0, 1.0]:
+            rule = "-1 below zero and +1 from zero on"
+            raise self.refused(f"{place}: comparison", outcomes, rule)
+        return self.sign(value.source, place, zero_is_plus=not value.zero_below)
+
+    def sign(self, x: Any, place: str, *, zero_is_plus: bool) -> Activation:
+        """Append a binarization; a clipping that cannot change a sign is left out."""
+        if isinstance(x, Clipped) and x.low < 0 <= x.high:
+            x = x.inner
+        if not zero_is_plus:
+            text = "a sign that is not +1 at 0"
+            if self.sign_zero == "error":
+                remedy = "Use torch.where(x >= 0, 1.0, -1.0), or allow sign_zero='plus'."
+                raise self.refused(place, text, "sign(0) = +1", remedy)
+            self.note_once(f"{place}: {text}; lowered to sign(0) = +1.")
+        plain = self.activation(x, place)
+        return self.add("Quantize", plain, label="sign", quantizer="sign")
+
+    def channels(self, value: Any, x: Activation, place: str) -> np.ndarray:
+        """Return a constant as one float32 per channel of ``x``, in the graph's feature order."""
+        array = np.asarray(scalar_of(value), np.float32)
+        shape = (1, *x.shape)
+        full = (1,) * (len(shape) - array.ndim) + array.shape
+        if len(full) > len(shape) or any(s != 1 for i, s in enumerate(full) if i != 1):
+            raise self.refused(place, tuple(array.shape), "a scalar or one value per channel")
+        return self.ordered(np.broadcast_to(array.reshape(-1), (x.shape[0],)), x)
+
+    @staticmethod
+    def ordered(values: Any, x: Activation) -> np.ndarray:
+        """Return one float32 per channel of ``x``, given in torch's order, in the graph's."""
+        array = np.asarray(values, np.float32)
+        return array if x.order is None else array[x.order]

@@ -1,0 +1,244 @@
+"""Import a trained torch module through ``torch.export``.
+
+Layers are recognised by their operators and by the values of their folded weights, not by their
+class. torch is imported when a function is called, not before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bnnsim.errors import SourceError, message
+from bnnsim.frontends.builder import GraphBuilder
+from bnnsim.frontends.importer import Importer
+from bnnsim.frontends.torch_walk import walk
+from bnnsim.graph.dtypes import FLOAT32, UINT8
+from bnnsim.graph.ir import Graph
+
+_SIGN_ZERO = ("plus", "error")
+_BATCH = 2
+
+
+def from_torch(
+    module_or_program: Any,
+    input_shape: Sequence[int] | None = None,
+    *,
+    example: Any = None,
+    name: str | None = None,
+    sign_zero: str = "plus",
+) -> Graph:
+    """Lower a module, or a program that ``torch.export`` made, to a graph.
+
+    Parameters
+    ----------
+    module_or_program : torch.nn.Module or torch.export.ExportedProgram
+        One input (uint8 or float32) and one output. A module is exported in eval mode.
+    input_shape : sequence of int, optional
+        Of one input in torch's order, (features,) or (C, H, W). The module is tried with uint8
+        first, then with float32.
+    example : torch.Tensor or ndarray, optional
+        A batch to export with, instead of ``input_shape``.
+    name : str, optional
+        Of the graph; default: the module's class.
+    sign_zero : str
+        ``plus``: a sign that is not +1 at 0 (``torch.sign``) becomes one that is, with an entry
+        in the graph's ``notes``. ``error``: it is refused.
+
+    Returns
+    -------
+    Graph
+        Images are (H, W, C) where torch has (C, H, W). Sums of integers are exact; float layers
+        are rounded once per output. ``notes`` names what may differ from torch in the last bit.
+
+    Raises
+    ------
+    SourceError
+        Naming the torch node, its operator and its line.
+    """
+    from torch.export import ExportedProgram
+    from torch.nn import Module
+
+    import bnnsim.torch_ops  # noqa: F401  (registers the operators that programs may hold)
+
+    if sign_zero not in _SIGN_ZERO:
+        raise SourceError(message("sign_zero", sign_zero, f"one of {', '.join(_SIGN_ZERO)}"))
+    if isinstance(module_or_program, ExportedProgram):
+        name = name or "program"
+        program = module_or_program
+    else:
+        name = name or type(module_or_program).__name__
+        if not isinstance(module_or_program, Module):
+            rule = "a torch.nn.Module or a program of torch.export"
+            raise SourceError(message(name, type(module_or_program).__name__, rule))
+        program = _exported(module_or_program, input_shape, example, name)
+    return _lowered(program, name, sign_zero)
+
+
+def from_pt2(path: str | Path, *, trust: bool = False, sign_zero: str = "plus") -> Graph:
+    """Lower a ``.pt2`` archive.
+
+    Parameters
+    ----------
+    path : path
+    trust : bool
+        Loading an archive may run code that it holds: True says that its origin is trusted.
+    sign_zero : str
+        See `from_torch`.
+    """
+    path = Path(path)
+    _require_trust(str(path), trust)
+    if not path.is_file():
+        raise SourceError(message(str(path), "no such file", "a .pt2 archive"))
+    import torch
+
+    import bnnsim.torch_ops  # noqa: F401  (archives may hold its operators)
+
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        raise SourceError(message(str(path), _first_line(error), "a .pt2 archive")) from error
+    return from_torch(program, name=path.stem, sign_zero=sign_zero)
+
+
+def from_python(
+    source: str,
+    weights: str | Path | None = None,
+    input_shape: Sequence[int] | None = None,
+    *,
+    trust: bool = False,
+    sign_zero: str = "plus",
+) -> Graph:
+    """Lower the module that a Python callable returns.
+
+    Parameters
+    ----------
+    source : str
+        ``module:callable``; the module is looked up in the working directory too.
+    weights : path, optional
+        A state dict, ``.safetensors`` or what ``torch.save`` wrote (read without pickled code).
+    input_shape : sequence of int
+        See `from_torch`.
+    trust : bool
+        Importing runs the module's code: True says that it is trusted.
+    sign_zero : str
+        See `from_torch`.
+    """
+    _require_trust(f"py:{source}", trust)
+    module_name, _, attribute = source.partition(":")
+    if not module_name or not attribute:
+        raise SourceError(message("py", source, "module:callable"))
+    try:
+        with _working_directory_importable():
+            module = getattr(importlib.import_module(module_name), attribute)()
+    except Exception as error:
+        rule = "an importable callable that returns a torch module when called without arguments"
+        raise SourceError(message(f"py:{source}", _first_line(error), rule)) from error
+    if weights is not None:
+        _load_weights(module, Path(weights))
+    return from_torch(module, input_shape, name=attribute, sign_zero=sign_zero)
+
+
+def _require_trust(source: str, trust: bool) -> None:
+    if not trust:
+        remedy = "Add --trust if you know where it comes from."
+        raise SourceError(message(source, "no --trust", "leave to run its code", remedy))
+
+
+@contextlib.contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109  (sys.path holds strings)
+    try:
+        yield
+    finally:
+        sys.path.pop(0)
+
+
+def _load_weights(module: Any, path: Path) -> None:
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        module.load_state_dict(state)
+    except Exception as error:
+        rule = "a state dict of this module"
+        raise SourceError(message(str(path), _first_line(error), rule)) from error
+
+
+def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name: str) -> Any:
+    import torch
+
+    if example is None and input_shape is None:
+        rule = "input_shape or example"
+        raise SourceError(message(name, "neither", rule, "Give --input-shape C,H,W or FEATURES."))
+    if example is not None:
+        examples = [torch.as_tensor(example)]
+    else:
+        shape = (_BATCH, *map(int, input_shape or ()))
+        examples = [torch.zeros(shape, dtype=dtype) for dtype in (torch.uint8, torch.float32)]
+    failures = []
+    was_training = module.training
+    module.eval()
+    try:
+        for batch in examples:
+            try:
+                with torch.no_grad():
+                    module(batch)  # the export itself lets some wrong types pass
+                    return torch.export.export(module, (batch,), strict=False)
+            except Exception as error:
+                failures.append(f"{batch.dtype}: {_first_line(error)}")
+    finally:
+        module.train(was_training)
+    remedy = "Check the shape, or give example=; control flow on values cannot be exported."
+    raise SourceError(message(name, "; ".join(failures), "a module torch.export takes", remedy))
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+
+
+def _lowered(program: Any, name: str, sign_zero: str) -> Graph:
+    import torch
+
+    names = program.graph_signature.user_inputs
+    inputs = [n for n in program.graph_module.graph.nodes if n.name in names]
+    kinds = {torch.uint8: UINT8, torch.float32: FLOAT32}
+    if len(inputs) != 1 or inputs[0].meta["val"].dtype not in kinds:
+        got = [f"{n.name}: {getattr(n.meta['val'], 'dtype', None)}" for n in inputs]
+        raise SourceError(message(f"{name}: inputs", got, "one tensor of uint8 or float32"))
+    value = inputs[0].meta["val"]
+    if value.dim() not in (2, 3, 4):
+        rule = "(N, features) or (N, C, H, W)"
+        raise SourceError(message(f"{name}: input", tuple(map(str, value.shape)), rule))
+    shape = tuple(int(size) for size in value.shape[1:])
+    ours = (*shape[1:], shape[0]) if len(shape) == 3 else shape
+    importer = Importer(
+        name=name,
+        builder=GraphBuilder(ours, kinds[value.dtype]),
+        batch=str(value.shape[0]),
+        shape=shape,
+        pixels=torch.arange(256, dtype=torch.uint8) if value.dtype == torch.uint8 else None,
+        sign_zero=sign_zero,
+    )
+    with torch.no_grad():
+        output = walk(program, importer)
+    if output.order is not None:
+        rule = "a dense layer after it: its features would be in another order than torch's"
+        raise SourceError(message(f"{name}: output", "a flattened image", rule))
+    meta = {
+        "source": f"torch:{name}",
+        "source_kind": "torch",
+        "decision": "argmax",
+        "notes": importer.notes,
+    }
+    return importer.builder.graph(name, output.tensor, meta)

@@ -1,0 +1,96 @@
+"""Networks from the literature, built from their published geometry.
+
+Without a seed the trained constants have no data: such a graph can be costed, not executed. With
+a seed they are random, which exercises every kernel and says nothing about accuracy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from bnnsim.errors import SourceError, message, nearest
+from bnnsim.graph.ir import Graph
+from bnnsim.zoo.chain import Chain
+from bnnsim.zoo.networks import NETWORKS
+
+__all__ = ["Description", "build", "describe", "names"]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What ``zoo list`` shows of a network.
+
+    Parameters
+    ----------
+    name : str
+    input_shape : tuple of int
+        (features,) or (H, W, C), uint8.
+    parameters : int
+        Weights of Dense and Conv2d, without batch norms and thresholds.
+    macs : int
+        Multiply-accumulates per input; taps that meet padding are counted.
+    source : str
+        Where the geometry stands.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    parameters: int
+    macs: int
+    source: str
+
+
+def names() -> tuple[str, ...]:
+    """Return the names that `build` knows."""
+    return tuple(NETWORKS)
+
+
+def describe() -> tuple[Description, ...]:
+    """Return a description of every network."""
+    found = []
+    for name, network in NETWORKS.items():
+        graph = build(name)
+        linear = [node for node in graph.nodes if node.op in ("Dense", "Conv2d")]
+        sizes = [graph.tensor(node.inputs[1]).size for node in linear]
+        places = [prod(graph.result(node).shape[:-1]) for node in linear]
+        macs = sum(size * count for size, count in zip(sizes, places, strict=True))
+        found.append(Description(name, network.input_shape, sum(sizes), macs, network.source))
+    return tuple(found)
+
+
+def build(name: str, seed: int | None = None) -> Graph:
+    """Build a network.
+
+    Parameters
+    ----------
+    name : str
+        One of `names`.
+    seed : int, optional
+        Of numpy's PCG64, not negative; None leaves the trained constants without data.
+
+    Raises
+    ------
+    SourceError
+        If there is no such network, or the seed is no seed.
+    """
+    network = NETWORKS.get(name)
+    if network is None:
+        rule = f"one of {', '.join(NETWORKS)}"
+        raise SourceError(message("zoo", name, rule, nearest(name, NETWORKS)))
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+        raise SourceError(message(f"zoo:{name}: seed", seed, "an integer, not negative"))
+    rng = None if seed is None else np.random.Generator(np.random.PCG64(seed))
+    chain = Chain(network.input_shape, rng)
+    network.layers(chain)
+    notes = [] if seed is None else [f"Random weights (seed {seed}): there is no accuracy."]
+    meta = {
+        "source": f"zoo:{name}" if seed is None else f"zoo:{name}:random,{seed}",
+        "source_kind": "zoo",
+        "decision": "argmax",
+        "notes": notes,
+        "citation": network.source,
+    }
+    return chain.graph(name, meta)

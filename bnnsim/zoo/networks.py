@@ -1,0 +1,123 @@
+"""The networks of the zoo, each written down once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+
+from bnnsim.graph.dtypes import BIT, INT16, DType
+from bnnsim.zoo.chain import Chain
+
+_BNN = (
+    "Hubara, Courbariaux, Soudry, El-Yaniv, Bengio, 'Binarized Neural Networks', NIPS 2016; "
+    "MatthieuCourbariaux/BinaryNet, Train-time/{file}"
+)
+_FINN = (
+    "Umuroglu et al., 'FINN: A Framework for Fast, Scalable Binarized Neural Network Inference', "
+    "FPGA 2017{more}"
+)
+_IMAGE = (32, 32, 3)
+_CLASSES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network of the zoo: input shape, source, and how a chain becomes it."""
+
+    input_shape: tuple[int, ...]
+    source: str
+    layers: Callable[[Chain], None]
+
+
+def _mlp(chain: Chain, *, hidden: int) -> None:
+    """Three hidden layers: dense, batch norm, sign; then dense, batch norm."""
+    chain.encode(2 * np.arange(256) - 255, INT16)
+    for _ in range(3):
+        chain.dense(hidden)
+        chain.batch_norm()
+        chain.sign()
+    chain.dense(_CLASSES)
+    chain.batch_norm()
+
+
+def _convnet(chain: Chain, *, width: int) -> None:
+    """Three pairs of zero-padded convolutions, the second of each pooled, then 1024-1024-10."""
+    chain.encode(2 * np.arange(256) - 255, INT16)
+    for factor in (1, 2, 4):
+        for is_second in (False, True):
+            chain.conv(factor * width, padding=1)
+            if is_second:
+                chain.pool()
+            chain.batch_norm()
+            chain.sign()
+    chain.flatten()
+    for _ in range(2):
+        chain.dense(1024)
+        chain.batch_norm()
+        chain.sign()
+    chain.dense(_CLASSES)
+    chain.batch_norm()
+
+
+def _finn_mlp(chain: Chain, *, hidden: int) -> None:
+    """Binary pixels, three thresholded layers, popcounts out."""
+    chain.encode(np.where(np.arange(256) >= 128, 1, -1), BIT)
+    for _ in range(3):
+        chain.dense(hidden)
+        chain.threshold()
+    chain.dense(_CLASSES)
+    chain.match_count(hidden)
+
+
+def _finn_cnv(chain: Chain) -> None:
+    """Unpadded convolutions on pixels in units of 1/128, pools behind thresholds, popcounts out."""
+    pixels = (256 * (2 * np.arange(256) - 255) + 255) // 510  # 128 (2p/255 - 1), rounded half up
+    chain.encode(np.clip(pixels, -128, 127), DType("signed", 8, scale=1 / 128))
+    for channels in (64, 128, 256):
+        for is_second in (False, True):
+            chain.conv(channels, padding=0)
+            chain.threshold()
+            if is_second and channels < 256:
+                chain.pool()
+    chain.flatten()
+    for _ in range(2):
+        chain.dense(512)
+        chain.threshold()
+    chain.dense(_CLASSES)
+    chain.match_count(512)
+
+
+NETWORKS: Mapping[str, Network] = MappingProxyType(
+    {
+        "mlp-3x2048": Network(
+            (784,),
+            "Hubara et al., 'Binarized Neural Networks', NIPS 2016; itayhubara/BinaryNet",
+            partial(_mlp, hidden=2048),
+        ),
+        "mlp-3x4096": Network((784,), _BNN.format(file="mnist.py"), partial(_mlp, hidden=4096)),
+        "cifar10-convnet": Network(
+            _IMAGE, _BNN.format(file="cifar10.py"), partial(_convnet, width=128)
+        ),
+        "svhn-convnet": Network(_IMAGE, _BNN.format(file="svhn.py"), partial(_convnet, width=64)),
+        "sfc": Network((784,), _FINN.format(more=""), partial(_finn_mlp, hidden=256)),
+        "tfc": Network(
+            (784,),
+            "fastmachinelearning/qonnx_model_zoo, models/MNIST/Brevitas_FINN_TFC",
+            partial(_finn_mlp, hidden=64),
+        ),
+        "lfc": Network(
+            (784,),
+            _FINN.format(more="; Xilinx/BNN-PYNQ, bnn/src/network/lfcW1A1/hw/config.h"),
+            partial(_finn_mlp, hidden=1024),
+        ),
+        "cnv": Network(
+            _IMAGE,
+            _FINN.format(more="; Xilinx/BNN-PYNQ, bnn/src/network/cnvW1A1/hw/config.h"),
+            _finn_cnv,
+        ),
+    }
+)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bnnsim import zoo
+from bnnsim.engine.reference import execute
+from bnnsim.errors import GraphError, SourceError
+from bnnsim.graph.ir import Graph
+
+# Weights of each layer, and output pixels that each weight meets.
+LAYERS = {
+    "mlp-3x2048": [(784 * 2048, 1), (2048 * 2048, 1), (2048 * 2048, 1), (2048 * 10, 1)],
+    "mlp-3x4096": [(784 * 4096, 1), (4096 * 4096, 1), (4096 * 4096, 1), (4096 * 10, 1)],
+    "cifar10-convnet": [
+        (3 * 3 * 3 * 128, 32 * 32),
+        (3 * 3 * 128 * 128, 32 * 32),
+        (3 * 3 * 128 * 256, 16 * 16),
+        (3 * 3 * 256 * 256, 16 * 16),
+        (3 * 3 * 256 * 512, 8 * 8),
+        (3 * 3 * 512 * 512, 8 * 8),
+        (4 * 4 * 512 * 1024, 1),
+        (1024 * 1024, 1),
+        (1024 * 10, 1),
+    ],
+    "svhn-convnet": [
+        (3 * 3 * 3 * 64, 32 * 32),
+        (3 * 3 * 64 * 64, 32 * 32),
+        (3 * 3 * 64 * 128, 16 * 16),
+        (3 * 3 * 128 * 128, 16 * 16),
+        (3 * 3 * 128 * 256, 8 * 8),
+        (3 * 3 * 256 * 256, 8 * 8),
+        (4 * 4 * 256 * 1024, 1),
+        (1024 * 1024, 1),
+        (1024 * 10, 1),
+    ],
+    "sfc": [(784 * 256, 1), (256 * 256, 1), (256 * 256, 1), (256 * 10, 1)],
+    "tfc": [(784 * 64, 1), (64 * 64, 1), (64 * 64, 1), (64 * 10, 1)],
+    "lfc": [(784 * 1024, 1), (1024 * 1024, 1), (1024 * 1024, 1), (1024 * 10, 1)],
+    "cnv": [
+        (3 * 3 * 3 * 64, 30 * 30),
+        (3 * 3 * 64 * 64, 28 * 28),
+        (3 * 3 * 64 * 128, 12 * 12),
+        (3 * 3 * 128 * 128, 10 * 10),
+        (3 * 3 * 128 * 256, 3 * 3),
+        (3 * 3 * 256 * 256, 1),
+        (256 * 512, 1),
+        (512 * 512, 1),
+        (512 * 10, 1),
+    ],
+}
+# The published or hand-computed totals that the sums above must meet.
+PARAMETERS = {
+    "mlp-3x2048": 10_014_720,
+    "mlp-3x4096": 36_806_656,
+    "cifar10-convnet": 14_022_016,
+    "svhn-convnet": 6_397_632,
+}
+MACS = {
+    "mlp-3x2048": 10_014_720,
+    "mlp-3x4096": 36_806_656,
+    "cifar10-convnet": 616_966_144,
+    "svhn-convnet": 158_017_536,
+    "cnv": 59_461_376,
+}
+
+
+def linear_nodes(graph: Graph) -> list:
+    return [node for node in graph.nodes if node.op in ("Dense", "Conv2d")]
+
+
+def test_names() -> None:
+    assert set(zoo.names()) == set(LAYERS)
+
+
+@pytest.mark.parametrize("found", zoo.describe(), ids=lambda d: d.name)
+def test_counts_are_exact(found: zoo.Description) -> None:
+    layers = LAYERS[found.name]
+    assert found.parameters == sum(weights for weights, _ in layers)
+    assert found.macs == sum(weights * places for weights, places in layers)
+    assert found.parameters == PARAMETERS.get(found.name, found.parameters)
+    assert found.macs == MACS.get(found.name, found.macs)
+    assert found.input_shape == (
+        (32, 32, 3) if "conv" in found.name or "v" in found.name else (784,)
+    )
+    assert len(found.source) > 20
+
+
+def test_first_layer_of_the_cifar_net() -> None:
+    weights, places = LAYERS["cifar10-convnet"][0]
+    assert weights * places == 3_538_944
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_without_a_seed_there_are_no_weights(name: str) -> None:
+    graph = zoo.build(name)
+    sizes = [graph.tensor(node.inputs[1]).size for node in linear_nodes(graph)]
+    assert sizes == [weights for weights, _ in LAYERS[name]]
+    assert not graph.has_weights
+    assert graph.meta["source"] == f"zoo:{name}"
+    x = np.zeros((1, *graph.tensor("input").shape), np.uint8)
+    with pytest.raises(GraphError, match=r"no data"):
+        execute(graph, x)
+
+
+@pytest.mark.parametrize("name", ["svhn-convnet", "tfc", "sfc", "cnv"])
+def test_with_a_seed_it_runs_and_uses_both_bits(name: str) -> None:
+    graph = zoo.build(name, seed=7)
+    assert graph.has_weights
+    assert "no accuracy" in graph.meta["notes"][0]
+    shape = graph.tensor("input").shape
+    x = np.random.default_rng(1).integers(0, 256, (2, *shape), np.uint8)
+    values = execute(graph, x)
+    assert values[graph.outputs[0]].shape == (2, 10)
+    for node in graph.nodes:
+        if node.op in ("Quantize", "Threshold"):
+            assert 0.1 < (values[node.output] == 1).mean() < 0.95
+    for node in graph.nodes:
+        if node.op == "BatchNorm":
+            gamma = graph.tensor(node.inputs[1]).data
+            assert gamma is not None
+            assert (gamma < 0).any()
+            assert (gamma > 0).any()
+
+
+def test_seed_decides_the_weights() -> None:
+    same, again, other = (zoo.build("tfc", seed=s).constants() for s in (3, 3, 4))
+    for left, right in zip(same, again, strict=True):
+        assert left.data is not None
+        assert right.data is not None
+        assert (left.data == right.data).all()
+    assert any((a.data != b.data).any() for a, b in zip(same, other, strict=True))
+
+
+def test_layers_of_the_convnet() -> None:
+    graph = zoo.build("cifar10-convnet")
+    assert [node.name for node in graph.nodes[:9]] == [
+        *("encode", "conv1", "bn1", "sign1", "conv2", "pool2", "bn2", "sign2", "conv3"),
+    ]
+    assert [node.op for node in graph.nodes[-2:]] == ["Dense", "BatchNorm"]
+    convs = [node for node in graph.nodes if node.op == "Conv2d"]
+    assert all(node.attrs["pads"] == (1, 1, 1, 1) for node in convs)
+    assert all(node.attrs["pad_value"] == 0 for node in convs)
+
+
+def test_logits_of_fpga_nets_are_popcounts() -> None:
+    graph = zoo.build("tfc", seed=1)
+    x = np.random.default_rng(2).integers(0, 256, (5, 784), np.uint8)
+    values = execute(graph, x)
+    bits, weight = values["threshold3.out"] == 1, graph.tensor("dense4.weight").data == 1
+    matches = (bits[:, None, :] == weight[None]).sum(axis=2)
+    assert (values[graph.outputs[0]] == matches).all()
+
+
+def test_wrong_names_and_seeds() -> None:
+    with pytest.raises(SourceError, match=r"zoo: got 'cvn', expected one of .*Did you mean 'cnv'"):
+        zoo.build("cvn")
+    for seed in (-1, True, 1.5):
+        with pytest.raises(SourceError, match=r"zoo:tfc: seed: got .*, expected an integer"):
+            zoo.build("tfc", seed=seed)  # type: ignore[arg-type]
