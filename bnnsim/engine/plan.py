@@ -24,6 +24,7 @@ from bnnsim.graph.ops import normal_attrs
 
 NUMPY = "numpy"
 Multiply: TypeAlias = Callable[[Any], Array]
+_MAX_BYTE_FAN_IN = 65_793  # sums of byte products stay in int32 up to here (bnnsim.h)
 _KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
 
 
@@ -110,7 +111,7 @@ def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
         kernel = f"{prefix}_byte"
         constant = _constant(graph, node, 1)
         return Step(node, select(kernel, isa).name, _pixel_linear(x, constant, affine, options))
-    family = _family(x.dtype, weight)
+    family = _family(x.dtype, weight, options.get("pad_value", 0))
     if family is None:
         return _plan_numpy(graph, node, isa)
     kernel = f"{prefix}_{family}"
@@ -118,7 +119,7 @@ def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
     return Step(node, select(kernel, isa).name, run)
 
 
-def _family(x: DType, weight: Tensor) -> str | None:
+def _family(x: DType, weight: Tensor, pad_value: int) -> str | None:
     """Return which kernels multiply these operands, or None where numpy does."""
     coarse = ("bipolar", "ternary")
     if x.kind in coarse and weight.dtype.kind in coarse:
@@ -127,19 +128,24 @@ def _family(x: DType, weight: Tensor) -> str | None:
         return None
     if x.kind not in coarse and str(x.numpy) not in _KERNEL_INTEGERS:
         return None
-    if x.kind not in coarse and x.numpy.itemsize == 1:
+    is_byte = x.kind not in coarse and x.numpy.itemsize == 1 and x.low <= pad_value <= x.high
+    if is_byte and _fan_in(weight) <= _MAX_BYTE_FAN_IN:
         return "byte"
     return "int_bit" if weight.dtype.kind == "bipolar" else "int"
 
 
 def _scales_after(node: Node, weight: Tensor, affine: tuple[int, int]) -> bool:
     """Return whether byte sums can be scaled afterwards: inside int32, with pads that add 0."""
-    fan_in = weight.size // weight.shape[0]
     largest = 2 ** (weight.dtype.bits - 1)
-    reach = fan_in * largest * (abs(affine[0]) * 255 + abs(affine[1]))
+    reach = _fan_in(weight) * largest * (abs(affine[0]) * 255 + abs(affine[1]))
     attrs = normal_attrs(node)
     padded = any(attrs.get("pads", ())) and attrs["pad_value"] != 0
-    return weight.dtype.numpy == np.int8 and reach < 2**31 and not padded
+    fits = reach < 2**31 and _fan_in(weight) <= _MAX_BYTE_FAN_IN
+    return weight.dtype.numpy == np.int8 and fits and not padded
+
+
+def _fan_in(weight: Tensor) -> int:
+    return weight.size // weight.shape[0]
 
 
 def _pixel_linear(

@@ -13,7 +13,7 @@ from bnnsim.engine.dispatch import available_isas
 from bnnsim.engine.execute import Plan
 from bnnsim.engine.reference import execute
 from bnnsim.errors import GraphError, InputError, KernelError
-from bnnsim.graph.dtypes import FLOAT16, FLOAT32, INT8, TERNARY, DType
+from bnnsim.graph.dtypes import FLOAT16, FLOAT32, INT8, TERNARY, UINT8, DType
 from bnnsim.graph.ir import Graph
 from bnnsim.passes.lower import lower
 from bnnsim.passes.modes import MODES
@@ -149,3 +149,20 @@ def test_a_graph_without_weights_is_refused() -> None:
     hollow = replace(graph, tensors={**graph.tensors, weight.name: replace(weight, data=None)})
     with pytest.raises(GraphError, match=r"'dense1.weight': got 'no data'"):
         Plan(hollow)
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_fan_ins_beyond_the_byte_kernels_take_others(encoded: bool) -> None:
+    net = Builder((70_001,), seed=3)
+    graph = (net.encode() if encoded else net).dense(2).graph()
+    assert_same(graph, net.batch(2))
+    assert "byte" not in Plan(graph).trace[-1].kernel
+
+
+@pytest.mark.parametrize("pad_value", [-1, 0, 1, 300])
+@pytest.mark.parametrize("dtype", [UINT8, INT8])
+def test_pads_of_bytes_may_lie_outside_the_byte(dtype: DType, pad_value: int) -> None:
+    net = Builder((6, 5, 3), seed=4, dtype=dtype)
+    net.conv(4, pads=(1, 2, 0, 1), pad_value=pad_value)
+    x = net.rng.integers(dtype.low, dtype.high, (2, 6, 5, 3)).astype(dtype.numpy)
+    assert_same(net.graph(), x)
