@@ -16,7 +16,7 @@ from bnnsim.graph.ir import Graph
 from bnnsim.graph.summary import Inspection, summarize
 from bnnsim.passes.precision import to_mode
 from bnnsim.record import record
-from bnnsim.sources import load
+from bnnsim.sources import load, load_module
 from bnnsim.verification import Verification, verify
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Engine", "RunResult", "Verification", "compare", "decide", "estimate", "inspect", "load",
-    "load_profile", "lower", "run", "save", "verify",
+    "load_module", "load_profile", "lower", "run", "save", "verify",
 ]  # fmt: skip
 
 

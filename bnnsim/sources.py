@@ -70,6 +70,30 @@ def load(
     return _from_file(text, trust=trust, sign_zero=sign_zero)
 
 
+def load_module(
+    source: str,
+    *,
+    weights: str | Path | None = None,
+    trust: bool = False,
+) -> Any:
+    """Return the torch module behind a ``py:`` or ``.pt2`` source, to hold the engine against.
+
+    Raises
+    ------
+    SourceError
+        If the source is of another form or cannot be loaded.
+    """
+    from bnnsim.frontends import torch_export
+
+    text = str(source)
+    if text.startswith("py:"):
+        return torch_export.python_module(text.removeprefix("py:"), weights, trust=trust)
+    if Path(text).suffix.lower() == ".pt2":
+        return torch_export.pt2_program(text, trust=trust).module()
+    rule = "a py:MODULE:CALLABLE or .pt2 source, which has a torch module"
+    raise SourceError(message("verify against torch", text, rule, "Use --against reference."))
+
+
 def _from_file(text: str, *, trust: bool, sign_zero: str) -> Graph:
     suffix = Path(text).suffix.lower()
     if suffix == ".bnn":

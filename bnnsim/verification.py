@@ -192,10 +192,20 @@ def _torch_outputs(module: Any, x: np.ndarray) -> np.ndarray:
     import torch
 
     images = x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
+    if not isinstance(module, torch.fx.GraphModule):  # exported programs have one mode only
+        module = module.eval()
     parts = []
     with torch.no_grad():
-        evaluated = module.eval()
         for start in range(0, len(images), REFERENCE_TILE):
             tile = np.ascontiguousarray(images[start : start + REFERENCE_TILE])
-            parts.append(evaluated(torch.from_numpy(tile)).numpy())
+            try:
+                parts.append(module(torch.from_numpy(tile)).numpy())
+            except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+                rule = f"a module that takes images of shape {tile.shape}"
+                remedy = "Export with a dynamic batch size, or compare with stored outputs."
+                raise InputError(message("torch", _first_line(error), rule, remedy)) from error
     return np.concatenate(parts)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

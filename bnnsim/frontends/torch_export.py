@@ -91,6 +91,11 @@ def from_pt2(path: str | Path, *, trust: bool = False, sign_zero: str = "plus") 
     sign_zero : str
         See `from_torch`.
     """
+    return from_torch(pt2_program(path, trust=trust), name=Path(path).stem, sign_zero=sign_zero)
+
+
+def pt2_program(path: str | Path, *, trust: bool = False) -> Any:
+    """Return the exported program of a ``.pt2`` archive (see `from_pt2`)."""
     path = Path(path)
     _require_trust(str(path), trust)
     if not path.is_file():
@@ -100,10 +105,9 @@ def from_pt2(path: str | Path, *, trust: bool = False, sign_zero: str = "plus") 
     import bnnsim.torch_ops  # noqa: F401  (archives may hold its operators)
 
     try:
-        program = torch.export.load(path)
+        return torch.export.load(path)
     except Exception as error:
         raise SourceError(message(str(path), _first_line(error), "a .pt2 archive")) from error
-    return from_torch(program, name=path.stem, sign_zero=sign_zero)
 
 
 def from_python(
@@ -129,6 +133,12 @@ def from_python(
     sign_zero : str
         See `from_torch`.
     """
+    module = python_module(source, weights, trust=trust)
+    return from_torch(module, input_shape, name=source.partition(":")[2], sign_zero=sign_zero)
+
+
+def python_module(source: str, weights: str | Path | None = None, *, trust: bool = False) -> Any:
+    """Return the module that a ``module:callable`` source builds (see `from_python`)."""
     _require_trust(f"py:{source}", trust)
     module_name, _, attribute = source.partition(":")
     if not module_name or not attribute:
@@ -141,7 +151,7 @@ def from_python(
         raise SourceError(message(f"py:{source}", _first_line(error), rule)) from error
     if weights is not None:
         _load_weights(module, Path(weights))
-    return from_torch(module, input_shape, name=attribute, sign_zero=sign_zero)
+    return module
 
 
 def _require_trust(source: str, trust: bool) -> None:

@@ -15,8 +15,14 @@ from bnnsim.graph.ranges import value_ranges
 MAX_ELEMENTS = 2**28  # of one activation of one image; guards allocations against hostile files
 
 
-def verify(graph: Graph) -> Graph:
+def verify(graph: Graph, *, known: Graph | None = None) -> Graph:
     """Return ``graph`` if it keeps every rule, or raise one error that lists all breaches.
+
+    Parameters
+    ----------
+    graph : Graph
+    known : Graph, optional
+        A verified graph; constants that both share are not looked through again.
 
     Raises
     ------
@@ -24,7 +30,7 @@ def verify(graph: Graph) -> Graph:
         Duplicate or missing names, nodes out of order, wrong shapes, dtypes or attributes, and
         constants whose data do not fit their dtype (NaN and infinity included).
     """
-    problems = [*_names(graph), *_constants(graph)]
+    problems = [*_names(graph), *_constants(graph, known)]
     if not problems:
         problems = list(_nodes(graph))
     if problems:
@@ -53,9 +59,10 @@ def _names(graph: Graph) -> Iterator[str]:
         yield f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs; one of each is needed."
 
 
-def _constants(graph: Graph) -> Iterator[str]:
+def _constants(graph: Graph, known: Graph | None) -> Iterator[str]:
+    verified = set() if known is None else {(id(t.data), t.dtype) for t in known.constants()}
     for tensor in graph.constants():
-        if tensor.data is not None:
+        if tensor.data is not None and (id(tensor.data), tensor.dtype) not in verified:
             yield from _constant(tensor, tensor.data)
 
 

@@ -29,7 +29,7 @@ def lower(
         Called with (before, after) of every pass; tests compare outputs on a probe input.
     """
     for run_pass in () if keep_bn else PASSES:
-        after = verify(run_pass(graph))
+        after = verify(run_pass(graph), known=graph)
         if check is not None:
             check(graph, after)
         graph = after

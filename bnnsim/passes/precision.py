@@ -63,7 +63,7 @@ def to_mode(graph: Graph, mode: str, *, keep_bn: bool = False) -> Graph:
     if row.batch_norm == "fold" and not keep_bn:
         twin = fold_affine(twin)
     return _marked(
-        lower(verify(twin)),
+        lower(verify(twin, known=graph)),
         row,
         what_if=binarized or row.activation != FLOAT32,
         thresholds=any(node.op == "Threshold" for node in graph.nodes),

@@ -1,0 +1,115 @@
+"""What the verbs build their arguments from: types, shared options, errors as exceptions."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from bnnsim.errors import InputError, message, nearest
+
+ENGINES = ("compiled", "reference")
+ISAS = ("auto", "ref", "avx2", "avx512", "neon")
+_SOURCE_HELP = (
+    ".bnn or .pt2 file, pynq:FOLDER, zoo:NAME[:random[,SEED]], py:MODULE:CALLABLE (with --trust)"
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are exceptions and that completes no abbreviation."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print.
+
+        Raises
+        ------
+        InputError
+            Always, with a pointer to ``--help``.
+        """
+        end = "" if message.endswith(("?", ".")) else "."
+        raise InputError(f"{self.prog}: {message}{end} Run `{self.prog} --help`.")
+
+
+def one_of(*known: str) -> Callable[[str], str]:
+    """Return an argument type that accepts the ``known`` words and suggests the nearest."""
+
+    def check(word: str) -> str:
+        if word not in known:
+            rule = f"one of {', '.join(known)}"
+            text = message("value", word, rule, nearest(word, known))
+            raise argparse.ArgumentTypeError(text.removeprefix("value: "))
+        return word
+
+    return check
+
+
+def positive(text: str) -> int:
+    """Return a whole number from 1 to 2^31 - 1."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:11]) < 2**31):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of at least 1")
+    return int(text)
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """Return ``28,28,1`` or ``28x28x1`` as a tuple."""
+    return tuple(positive(part) for part in text.replace("x", ",").split(","))
+
+
+def words(text: str) -> list[str]:
+    """Return the parts of a comma-separated list, none of them empty."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected names with commas between them")
+    return parts
+
+
+def dump(text: str) -> tuple[str, str]:
+    """Return the layer and the file of ``LAYER=FILE``."""
+    layer, equals, file = text.partition("=")
+    if not (layer and equals and file):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected LAYER=FILE")
+    return layer, file
+
+
+def add_verb(verbs: Any, name: str, command: Callable[..., int], help: str) -> Parser:
+    """Add a verb with ``--json`` that runs ``command(args) -> status``."""
+    parser: Parser = verbs.add_parser(name, help=help, description=help)
+    parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - is stdout")
+    parser.set_defaults(command=command, parser=parser)
+    return parser
+
+
+def add_source(parser: Parser, *, many: bool = False, default: str = "") -> None:
+    """Add SOURCE, several or with a default, and the options that say how it is read."""
+    if default:
+        text = f"{_SOURCE_HELP}; default {default}"
+        parser.add_argument("source", metavar="SOURCE", nargs="?", default=default, help=text)
+    elif many:
+        parser.add_argument("sources", metavar="SOURCE", nargs="+", help=_SOURCE_HELP)
+    else:
+        parser.add_argument("source", metavar="SOURCE", help=_SOURCE_HELP)
+    group = parser.add_argument_group("reading the source")
+    group.add_argument("--folding", metavar="FILE.json", help="SIMD and PE of a pynq: folder")
+    group.add_argument("--network", metavar="NAME", help="architecture of a pynq: folder")
+    group.add_argument("--weights", metavar="FILE", help="weights for py:MODULE:CALLABLE")
+    group.add_argument(
+        "--input-shape", metavar="C,H,W", type=shape, help="of one input, as torch has it"
+    )
+    group.add_argument("--trust", action="store_true", help="allow a source that runs code")
+    group.add_argument(
+        "--sign-zero", choices=("plus", "error"), default="plus",
+        help="a torch sign that is 0 at 0: lower it to +1 with a note, or refuse it",
+    )  # fmt: skip
+
+
+def add_engine(parser: Parser, *, choose: bool = True) -> None:
+    """Add the options of an execution."""
+    if choose:
+        parser.add_argument(
+            "--engine", type=one_of(*ENGINES), default="compiled", help=" | ".join(ENGINES)
+        )
+    parser.add_argument("--isa", type=one_of(*ISAS), default="auto", help=" | ".join(ISAS))
+    parser.add_argument("--threads", type=positive, default=1, metavar="N")

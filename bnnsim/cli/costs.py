@@ -1,0 +1,160 @@
+"""The verbs about cost: estimate, compare, profiles, tables, report."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from bnnsim.cli.arguments import add_source, add_verb, positive, words
+from bnnsim.cli.files import read_json, write_bytes
+from bnnsim.cli.networks import load_source
+from bnnsim.cli.output import check_outputs, emit
+from bnnsim.report import costs as blocks
+from bnnsim.report import profiles as profile_blocks
+
+DONE = 0
+
+
+def estimate(args: Namespace) -> int:
+    """Estimate energy, latency and memory of one network in one mode on one profile."""
+    from bnnsim import api
+
+    check_outputs(args)
+    result = api.estimate(
+        load_source(args, args.source),
+        args.profile,
+        batch=args.batch,
+        mode=args.mode,
+        keep_bn=args.keep_bn,
+        allow_unpriced=args.allow_unpriced,
+    ).to_dict()
+    emit(args, result, blocks.estimate_blocks(result))
+    return DONE
+
+
+def compare(args: Namespace) -> int:
+    """Estimate several networks, modes and profiles side by side."""
+    from bnnsim import api
+
+    check_outputs(args)
+    graphs = [load_source(args, source) for source in args.sources]
+    result = api.compare(graphs, args.profile, args.modes, batch=args.batch).to_dict()
+    emit(args, result, blocks.compare_blocks(result))
+    return DONE
+
+
+def profiles_list(args: Namespace) -> int:
+    """List the packaged profiles."""
+    from bnnsim import api
+    from bnnsim.cost.profile import list_profiles
+
+    check_outputs(args)
+    found = [api.load_profile(name) for name in list_profiles()]
+    result = {"schema": 1, "profiles": [profile_blocks.profile_summary(p) for p in found]}
+    emit(args, result, profile_blocks.list_blocks(result))
+    return DONE
+
+
+def profiles_show(args: Namespace) -> int:
+    """Show every constant of a profile with its unit, status, band and source."""
+    from bnnsim import api
+
+    check_outputs(args)
+    result = profile_blocks.profile_dict(api.load_profile(args.profile))
+    emit(args, result, profile_blocks.show_blocks(result))
+    return DONE
+
+
+def profiles_check(args: Namespace) -> int:
+    """Check a profile's YAML: keys, units, bands, sources and places."""
+    from bnnsim import api
+
+    check_outputs(args)
+    profile = api.load_profile(Path(args.file))
+    result = {"schema": 1, "file": args.file, **profile_blocks.profile_summary(profile)}
+    line = f"{args.file}: profile {result['name']} ({result['kind']}) holds: "
+    emit(args, result, [f"{line}{result['constants']} constants, each with a unit and a source"])
+    return DONE
+
+
+def tables(args: Namespace) -> int:
+    """Show a profile's energy tables with units, sources and an estimate worked out from them."""
+    from bnnsim import api
+    from bnnsim.cost.tables import energy_tables
+
+    check_outputs(args)
+    profile = api.load_profile(args.profile)
+    report = api.estimate(load_source(args, args.source), profile, mode=args.mode)
+    result = {"schema": 1, **energy_tables(profile, report).to_dict()}
+    emit(args, result, profile_blocks.tables_blocks(result))
+    return DONE
+
+
+def report(args: Namespace) -> int:
+    """Turn the JSON of estimate or compare into one self-contained page."""
+    from bnnsim.report.check import checked
+    from bnnsim.report.html import render
+
+    check_outputs(args, args.output)
+    page = render(checked(read_json(args.result), where=args.result))
+    write_bytes(args.output, page.encode())
+    size = len(page.encode())
+    emit(
+        args,
+        {"schema": 1, "result": args.result, "output": args.output, "bytes": size},
+        [f"wrote {args.output} ({size / 1024:.0f} KiB)"],
+    )
+    return DONE
+
+
+def _add_estimate(verbs: Any) -> None:
+    parser = add_verb(verbs, "estimate", estimate, "energy, latency and memory with intervals")
+    add_source(parser)
+    parser.add_argument("--profile", metavar="P", required=True, help="a packaged name or a .yaml")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N")
+    parser.add_argument("--mode", default="native", metavar="M", help="default native; see docs")
+    parser.add_argument("--keep-bn", action="store_true", help="price batch norms, do not fold")
+    parser.add_argument(
+        "--allow-unpriced", action="store_true", help="name ops without a cost instead of refusing"
+    )
+
+
+def _add_compare(verbs: Any) -> None:
+    parser = add_verb(verbs, "compare", compare, "columns of estimates, and their ratios")
+    add_source(parser, many=True)
+    parser.add_argument(
+        "--profile", metavar="P[,P2]", required=True, type=words, help="packaged names or .yaml"
+    )
+    parser.add_argument(
+        "--modes", metavar="M1,M2,...", type=words, default=["native"], help="default native"
+    )
+    parser.add_argument("--batch", type=positive, default=1, metavar="N")
+
+
+def _add_profiles(verbs: Any) -> None:
+    profiles = verbs.add_parser("profiles", help="hardware profiles: list, show, check")
+    profiles.set_defaults(parser=profiles)
+    actions = profiles.add_subparsers(metavar="list|show|check", required=True)
+    add_verb(actions, "list", profiles_list, "list the packaged profiles")
+    show = add_verb(actions, "show", profiles_show, "every constant, its unit, status and source")
+    show.add_argument("profile", metavar="P", help="a packaged name or a .yaml")
+    check = add_verb(actions, "check", profiles_check, "check a profile's YAML")
+    check.add_argument("file", metavar="FILE.yaml")
+
+
+def _add_tables(verbs: Any) -> None:
+    help = "energy per operation and per access, with units, sources and a worked example"
+    parser = add_verb(verbs, "tables", tables, help)
+    parser.add_argument("profile", metavar="P", help="a packaged name or a .yaml")
+    add_source(parser, default="zoo:mlp-3x2048")
+    parser.add_argument("--mode", default="native", metavar="M", help="of the example")
+
+
+def _add_report(verbs: Any) -> None:
+    parser = add_verb(verbs, "report", report, "a self-contained HTML page of a result")
+    parser.add_argument("result", metavar="RESULT.json", help="from estimate or compare --json")
+    parser.add_argument("-o", "--output", metavar="FILE.html", required=True)
+
+
+VERBS = (_add_estimate, _add_compare, _add_profiles, _add_tables, _add_report)

@@ -1,0 +1,213 @@
+"""The verbs that read, run and check networks: lower, inspect, run, verify, zoo."""
+
+from __future__ import annotations
+
+import fnmatch
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnnsim.cli.arguments import add_engine, add_source, add_verb, dump
+from bnnsim.cli.files import read_npy, write_array
+from bnnsim.cli.output import check_outputs, emit
+from bnnsim.errors import InputError, message, nearest
+from bnnsim.report import network as blocks
+
+HELD, DIFFERS = 0, 1
+_SHOWN_FAILURES = 5
+
+
+def load_source(args: Namespace, source: str) -> Any:
+    """Return the graph that SOURCE and its options name."""
+    from bnnsim import api
+
+    return api.load(
+        source,
+        folding=args.folding,
+        network=args.network,
+        weights=args.weights,
+        input_shape=args.input_shape,
+        trust=args.trust,
+        sign_zero=args.sign_zero,
+    )
+
+
+def sample_shape(graph: Any) -> tuple[int, ...]:
+    """Return the shape of one input of ``graph``."""
+    shape: tuple[int, ...] = graph.tensors[graph.inputs[0]].shape
+    return shape
+
+
+def lower(args: Namespace) -> int:
+    """Lower a source, say what each layer became and why, and write the model graph."""
+    from bnnsim import api
+    from bnnsim.graph.io import save
+
+    check_outputs(args, args.output)
+    target = Path(args.output)
+    if target.exists() and not target.is_file():
+        raise InputError(message(args.output, "a device or pipe", "a file name"))
+    graph = load_source(args, args.source)
+    result = api.inspect(api.lower(graph)).to_dict()
+    for pattern in args.require_binary or ():
+        require_binary(result["layers"], pattern)
+    save(graph, target.resolve())
+    emit(
+        args,
+        {**result, "source": args.source, "output": args.output},
+        [*blocks.inspect_blocks(result), f"wrote {args.output}"],
+    )
+    return HELD
+
+
+def require_binary(layers: list[dict[str, Any]], pattern: str) -> None:
+    """Raise if a layer with weights whose name matches ``pattern`` is not binary.
+
+    Raises
+    ------
+    InputError
+        Naming the layers and why they are not binary, or if no layer matches.
+    """
+    weighted = [layer for layer in layers if layer["weight_dtype"]]
+    found = [layer for layer in weighted if fnmatch.fnmatchcase(layer["name"], pattern)]
+    where = "--require-binary"
+    if not found:
+        names = [layer["name"] for layer in weighted]
+        rule = f"a pattern that matches one of {', '.join(names)}"
+        raise InputError(message(where, pattern, rule, nearest(pattern, names)))
+    wrong = [layer for layer in found if layer["kind"] != "binary"]
+    if wrong:
+        listed = "; ".join(
+            f"{layer['name']} is {layer['kind']}: {layer['why']}"
+            for layer in wrong[:_SHOWN_FAILURES]
+        )
+        got = f"{len(wrong)} of {len(found)} layers not binary"
+        raise InputError(f"{message(f'{where} {pattern}', got, 'binary layers only')} {listed}")
+
+
+def inspect(args: Namespace) -> int:
+    """Show per layer what it is, and why."""
+    from bnnsim import api
+
+    check_outputs(args)
+    result = api.inspect(load_source(args, args.source)).to_dict()
+    emit(args, result, blocks.inspect_blocks(result))
+    return HELD
+
+
+def read_labels(path: str, graph: Any, images: int) -> np.ndarray:
+    """Return one label per image, each a class that ``graph`` has an output for."""
+    labels = read_npy(path, dtypes="integers", sample=(), rows=images)
+    classes = graph.tensors[graph.outputs[0]].size
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if outside.size:
+        raise InputError(message(f"{path}: label", int(outside[0]), f"0 to {classes - 1}"))
+    return labels
+
+
+def run(args: Namespace) -> int:
+    """Run a network on an array of inputs."""
+    from bnnsim import api
+
+    dumps = dict(args.dump or ())
+    check_outputs(args, args.output, *dumps.values())
+    graph = load_source(args, args.source)
+    inputs = read_npy(args.input, dtypes="uint8 float32", sample=sample_shape(graph))
+    labels = read_labels(args.labels, graph, len(inputs)) if args.labels else None
+    result = api.run(
+        graph,
+        inputs,
+        engine=args.engine,
+        isa=args.isa,
+        threads=args.threads,
+        keep=tuple(dumps),
+        labels=labels,
+    )
+    written = {args.output: result.outputs} if args.output else {}
+    written.update({file: result.tensors[layer] for layer, file in dumps.items()})
+    for path, array in written.items():
+        write_array(path, array)
+    plain = result.to_dict()
+    emit(args, plain, [*blocks.run_blocks(plain), *(f"wrote {path}" for path in written)])
+    return HELD
+
+
+def verify(args: Namespace) -> int:
+    """Compare the compiled engine with a reference; 1 on any difference."""
+    from bnnsim import api
+
+    check_outputs(args)
+    graph = load_source(args, args.source)
+    inputs = read_npy(args.input, dtypes="uint8 float32", sample=sample_shape(graph))
+    against: Any = args.against
+    if against.endswith(".npy"):
+        against = read_npy(against, dtypes="numbers", rows=len(inputs))
+    elif against == "torch":
+        against = api.load_module(args.source, weights=args.weights, trust=args.trust)
+    result = api.verify(graph, inputs, against=against, isa=args.isa, threads=args.threads)
+    plain = result.to_dict()
+    emit(args, plain, blocks.verify_blocks(plain))
+    return HELD if result.ok else DIFFERS
+
+
+def zoo_list(args: Namespace) -> int:
+    """List the networks that zoo:NAME builds."""
+    from bnnsim import zoo
+
+    check_outputs(args)
+    networks = [asdict(net) for net in zoo.describe()]
+    result = {"schema": 1, "networks": networks}
+    emit(args, result, blocks.zoo_blocks(result))
+    return HELD
+
+
+def _add_lower(verbs: Any) -> None:
+    parser = add_verb(verbs, "lower", lower, "read a source and write it as a .bnn model graph")
+    add_source(parser)
+    parser.add_argument("-o", "--output", metavar="NET.bnn", required=True)
+    parser.add_argument(
+        "--require-binary", metavar="PATTERN", action="append",
+        help="fail unless every matching layer is binary; '*' is all, may be repeated",
+    )  # fmt: skip
+
+
+def _add_inspect(verbs: Any) -> None:
+    add_source(add_verb(verbs, "inspect", inspect, "show per layer what it is, and why"))
+
+
+def _add_run(verbs: Any) -> None:
+    parser = add_verb(verbs, "run", run, "run a network bit-exactly on an array of inputs")
+    add_source(parser)
+    parser.add_argument("--input", metavar="X.npy", required=True, help="NHWC or (N, features)")
+    parser.add_argument("-o", "--output", metavar="Y.npy", help="gets the network's outputs")
+    parser.add_argument("--labels", metavar="L.npy", help="classes, for the accuracy")
+    parser.add_argument(
+        "--dump", metavar="LAYER=FILE", type=dump, action="append",
+        help="write a layer's output as .npy; may be repeated",
+    )  # fmt: skip
+    add_engine(parser)
+
+
+def _add_verify(verbs: Any) -> None:
+    help = "compare the compiled engine with a reference, tensor by tensor; exit 1 on a difference"
+    parser = add_verb(verbs, "verify", verify, help)
+    add_source(parser)
+    parser.add_argument("--input", metavar="X.npy", required=True, help="NHWC or (N, features)")
+    parser.add_argument(
+        "--against", metavar="reference|torch|Y.npy", default="reference",
+        help="reference executor (default), the PyTorch source itself, or saved outputs",
+    )  # fmt: skip
+    add_engine(parser, choose=False)
+
+
+def _add_zoo(verbs: Any) -> None:
+    zoo = verbs.add_parser("zoo", help="networks from the literature")
+    zoo.set_defaults(parser=zoo)
+    add_verb(zoo.add_subparsers(metavar="list", required=True), "list", zoo_list,
+             "list the networks that zoo:NAME builds")  # fmt: skip
+
+
+VERBS = (_add_lower, _add_inspect, _add_run, _add_verify, _add_zoo)

@@ -1,0 +1,1 @@
+"""Results as text tables and as a self-contained HTML page; reads plain data only."""

@@ -1,0 +1,225 @@
+"""Text blocks of what a network costs: estimate and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bnnsim.report.network import operands
+from bnnsim.report.numbers import KIBI, MICRO, MILLI, count, digits, interval, share
+from bnnsim.report.profiles import amount
+from bnnsim.report.tables import Block, Mark, Table, table
+
+Result = Mapping[str, Any]
+MEMORY_NAMES = {
+    "weights_bytes": "weights",
+    "parameters_bytes": "other parameters",
+    "peak_activation_bytes": "peak activations",
+    "scratch_bytes": "scratch",
+}
+COMPONENT_NAMES = {
+    "compute": "compute",
+    "elementwise": "elementwise",
+    "normalization": "normalization",
+    "scaling": "scaling factors",
+    "packing": "packing",
+    "weights_memory": "weight memory",
+    "activations_memory": "activation memory",
+    "io": "input and output",
+    "rng": "random numbers",
+    "launch": "launch",
+    "static": "static and idle",
+}
+_SHOWN_ASSUMPTIONS = 8
+
+
+def marks(columns: Sequence[Result]) -> list[Mark]:
+    """Return what has to be said before any figure: twins without accuracy, ops without a price."""
+    said: dict[str, list[str]] = {}
+    for column in columns:
+        for text in _caveats(column):
+            said.setdefault(text, []).append(column_name(column, columns))
+    return [Mark(f"{', '.join(dict.fromkeys(names))}: {text}") for text, names in said.items()]
+
+
+def _caveats(result: Result) -> Iterator[str]:
+    notes = [str(note) for note in result.get("notes", ())]
+    yield from notes
+    if result["synthetic"] and not any(note.startswith("cost-only twin") for note in notes):
+        yield "cost-only twin: some of its values are made up, no accuracy"
+    if result["unpriced"]:
+        yield f"NOT priced, missing from every total: {', '.join(map(str, result['unpriced']))}"
+
+
+def title(result: Result) -> str:
+    """Return how a column is called."""
+    return f"{result['model']} {result['mode']} on {result['profile']}"
+
+
+def memory_bytes(result: Result) -> float:
+    """Return all memory that an estimate's network needs at once."""
+    return float(sum(result["totals"]["memory"].values()))
+
+
+def estimate_blocks(result: Result) -> list[Block]:
+    """Return the blocks of an `estimate` result."""
+    head = f"{title(result)}, batch {result['batch']}"
+    return [
+        *marks([result]),
+        head,
+        _totals(result),
+        components_table([result]),
+        layers_table(result),
+        _assumptions(result),
+    ]
+
+
+def compare_blocks(result: Result) -> list[Block]:
+    """Return the blocks of a `compare` result."""
+    columns = result["columns"]
+    blocks: list[Block] = [*marks(columns), heading(columns), summary_table(columns)]
+    blocks.append(components_table(columns))
+    if result["ratios"]:
+        blocks.append(ratios_table(result["ratios"]))
+    return blocks
+
+
+def heading(columns: Sequence[Result]) -> str:
+    """Return what all columns of a result are about: models, profiles, batch."""
+
+    def distinct(key: str) -> str:
+        return ", ".join(dict.fromkeys(str(column[key]) for column in columns))
+
+    return f"{distinct('model')} on {distinct('profile')}, batch {distinct('batch')}"
+
+
+def summary_table(columns: Sequence[Result]) -> Table:
+    """Return one row per column of a comparison: energy, latency, power, memory."""
+    heads = ["column", "energy per inference (uJ)", "latency (ms)", "power (mW)", "memory (KiB)",
+             "off-chip (KiB)", "MACs"]  # fmt: skip
+    rows = [_summary(column_name(column, columns), column["totals"]) for column in columns]
+    return table("Totals [90 % interval]", heads, rows)
+
+
+def _summary(name: str, totals: Result) -> tuple[str, ...]:
+    return (
+        name,
+        interval(totals["energy_per_inference_j"], MICRO),
+        interval(totals["latency_s"], MILLI),
+        interval(totals["power_w"], MILLI),
+        digits(sum(totals["memory"].values()) / KIBI),
+        digits(totals["off_chip_bytes"] / KIBI),
+        count(sum(totals["macs"].values())),
+    )
+
+
+def _totals(result: Result) -> Table:
+    totals = result["totals"]
+    rows = [
+        ("energy per inference (uJ)", interval(totals["energy_per_inference_j"], MICRO)),
+        ("energy of the batch (uJ)", interval(totals["energy_j"], MICRO)),
+        ("latency of the batch (ms)", interval(totals["latency_s"], MILLI)),
+        ("throughput (1/s)", interval(totals["throughput_per_s"])),
+        ("power (mW)", interval(totals["power_w"], MILLI)),
+        *(
+            (f"memory: {name} (KiB)", digits(totals["memory"][key] / KIBI))
+            for key, name in MEMORY_NAMES.items()
+        ),
+        ("off-chip traffic (KiB)", digits(totals["off_chip_bytes"] / KIBI)),
+        ("random bits", count(totals["rng_bits"])),
+        *((f"MACs {pair}", count(macs)) for pair, macs in totals["macs"].items()),
+    ]
+    return table("", ("total", "value [90 % interval]"), rows)
+
+
+def components_table(columns: Sequence[Result]) -> Table:
+    """Return energy per inference by component with its share, one column per estimate."""
+    names = [column_name(column, columns) for column in columns]
+    if len(columns) == 1:
+        heads = ["component", "energy (uJ)", "share (%)"]
+    else:
+        heads = ["component", *(f"{name} (uJ, share)" for name in names)]
+    rows = []
+    for key, name in COMPONENT_NAMES.items():
+        if any(column["energy_by"].get(key) for column in columns):
+            cells = [_energy_and_share(column, key) for column in columns]
+            joined = (f"{energy} ({part} %)" if part != "0" else energy for energy, part in cells)
+            rows.append([name, *(cells[0] if len(columns) == 1 else joined)])
+    return table("Energy per inference by component", heads, rows)
+
+
+def _energy_and_share(column: Result, key: str) -> tuple[str, str]:
+    part, whole = column["energy_by"].get(key, 0.0), column["totals"]["energy_j"]["value"]
+    return digits(part / column["batch"] / MICRO), share(part, whole)
+
+
+def column_name(column: Result, columns: Sequence[Result]) -> str:
+    """Return the shortest name that tells ``column`` from the others."""
+    keys = [k for k in ("model", "mode", "profile") if len({c[k] for c in columns}) > 1]
+    return " ".join(str(column[key]) for key in keys or ("mode",))
+
+
+def layers_table(result: Result) -> Table:
+    """Return one row per layer: operands, MACs, energy per inference and what bounds it."""
+    total, batch = result["totals"]["energy_j"]["value"], result["batch"]
+    rows = [
+        (
+            layer["name"],
+            layer["op"],
+            operands(layer),
+            count(layer["macs"]),
+            digits(layer["energy_j"] / batch / MICRO),
+            share(layer["energy_j"], total),
+            digits(layer["latency_s"] / MILLI),
+            layer["bound_by"] or "-",
+        )
+        for layer in result["layers"]
+    ]
+    heads = ("layer", "op", "operands", "MACs", "energy (uJ)", "share (%)", "latency (ms)",
+             "bound by")  # fmt: skip
+    return table("Layers: energy per inference, latency of the batch", heads, rows)
+
+
+def _assumptions(result: Result) -> Table:
+    known = sorted(result["assumptions"], key=lambda a: -a["share_of_energy"])
+    rows = [assumption_row(a) for a in known[:_SHOWN_ASSUMPTIONS]]
+    more = len(known) - len(rows)
+    rest = f" ({more} more in --json and the page)" if more > 0 else ""
+    return table(f"Constants by share of energy{rest}", ASSUMPTION_HEADS, rows)
+
+
+ASSUMPTION_HEADS = ("constant", "value", "share (%)", "status", "band (x)", "source")
+
+
+def assumption_row(assumption: Result) -> tuple[str, ...]:
+    """Return the cells of one constant."""
+    return (
+        assumption["constant"],
+        amount(assumption["value"], assumption["unit"]),
+        share(assumption["share_of_energy"], 1.0),
+        assumption["status"],
+        digits(assumption["band"]),
+        assumption["source"],
+    )
+
+
+def ratios_table(ratios: Sequence[Result]) -> Table:
+    """Return how many times each column's cost is that of another."""
+    sides = [ratio[key] for ratio in ratios for key in ("of", "over")]
+    keys = [k for k in ("source", "mode", "profile") if len({side[k] for side in sides}) > 1]
+
+    def name(side: Result) -> str:
+        return " ".join(str(side[key]) for key in keys or ("mode",))
+
+    rows = [
+        (
+            name(ratio["of"]),
+            name(ratio["over"]),
+            interval(ratio["energy"]),
+            interval(ratio["latency"]),
+            digits(ratio["memory"]),
+        )
+        for ratio in ratios
+    ]
+    heads = ("of", "over", "energy (x)", "latency (x)", "memory (x)")
+    return table("Ratios [90 % interval]", heads, rows)

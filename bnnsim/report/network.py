@@ -1,0 +1,108 @@
+"""Text blocks of what a network is and what it did: inspect, lower, run, verify, zoo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bnnsim.report.numbers import KIBI, count, digits
+from bnnsim.report.tables import Block, Mark, Table, table
+
+Result = Mapping[str, Any]
+
+
+def operands(layer: Result) -> str:
+    """Return a layer's dtypes in one cell: ``bit x bit -> int32``."""
+    read = [str(layer[key]) for key in ("act_dtype", "weight_dtype") if layer.get(key)]
+    return f"{' x '.join(read)} -> {layer['out_dtype']}"
+
+
+def shape(sizes: Sequence[int]) -> str:
+    """Return a shape as ``28x28x64``."""
+    return "x".join(map(str, sizes))
+
+
+def inspect_blocks(result: Result) -> list[Block]:
+    """Return the blocks of an `inspect` or `lower` result."""
+    rows = [
+        (
+            layer["name"],
+            layer["op"],
+            operands(layer),
+            layer["kind"],
+            shape(layer["shape"]),
+            count(layer["macs"]),
+            digits(layer["weight_bytes"] / KIBI),
+            layer["why"],
+        )
+        for layer in result["layers"]
+    ]
+    heads = ("layer", "op", "operands", "kind", "shape", "MACs", "weights (KiB)", "why")
+    totals = result["totals"]
+    summary = (
+        f"{result['model']}: input {shape(result['input']['shape'])} {result['input']['dtype']}, "
+        f"{count(totals['macs'])} MACs, {count(totals['parameters'])} parameters, "
+        f"weights {digits(totals['weight_bytes'] / KIBI)} KiB"
+    )
+    return [summary, table("", heads, rows), *map(str, result.get("notes", ()))]
+
+
+def run_blocks(result: Result) -> list[Block]:
+    """Return the blocks of a `run` result."""
+    seconds, images = result["seconds"], result["images"]
+    rate = f", {digits(images / seconds)} images/s" if seconds > 0 else ""
+    blocks: list[Block] = [
+        f"{result['model']}: {count(images)} images, {result['engine']} engine, "
+        f"isa {result['isa']}, {digits(seconds * 1e3)} ms{rate}"
+    ]
+    if result.get("accuracy") is not None:
+        blocks.append(f"accuracy {100 * result['accuracy']:.2f} % of {count(images)} images")
+    rows = [(k["node"], k["op"], k["kernel"]) for k in result.get("kernels", ())]
+    return [*blocks, table("Kernels used", ("node", "op", "kernel"), rows)] if rows else blocks
+
+
+def verify_blocks(result: Result) -> list[Block]:
+    """Return the blocks of a `verify` result: the verdict first."""
+    layers = result["layers"]
+    wrong = sum(layer["mismatches"] for layer in layers)
+    elements = sum(layer["elements"] for layer in layers)
+    verdict = "equal" if result["equal"] else "DIFFERENT"
+    head = (
+        f"{result['model']} against {result['against']}: {verdict}; {count(wrong)} of "
+        f"{count(elements)} elements differ, {count(result['images'])} images"
+    )
+    agreement = f"argmax agreement {100 * result['argmax_agreement']:.4g} %"
+    if result.get("ties") is not None:
+        agreement += f", ties {result['ties']}"
+    return [head if result["equal"] else Mark(head), _mismatches(layers), agreement]
+
+
+def _mismatches(layers: Sequence[Result]) -> Table:
+    rows = [
+        (
+            layer["name"],
+            layer["tensor"],
+            count(layer["elements"]),
+            count(layer["mismatches"]),
+            digits(layer["max_abs_difference"]),
+        )
+        for layer in layers
+    ]
+    heads = ("layer", "tensor", "elements", "mismatches", "largest difference")
+    return table("", heads, rows)
+
+
+def zoo_blocks(result: Result) -> list[Block]:
+    """Return the blocks of a `zoo list` result."""
+    rows = [
+        (
+            net["name"],
+            shape(net["input_shape"]),
+            count(net["macs"]),
+            count(net["parameters"]),
+            net["source"],
+        )
+        for net in result["networks"]
+    ]
+    heads = ("name", "input", "MACs", "weights", "source")
+    return [table("Networks that zoo:NAME builds", heads, rows)]

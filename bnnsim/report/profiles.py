@@ -1,0 +1,136 @@
+"""Hardware profiles as plain data and as text blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bnnsim.report.numbers import count, digits
+from bnnsim.report.tables import Block, table
+from bnnsim.units import format_si
+
+if TYPE_CHECKING:
+    from bnnsim.cost.hardware import Constant, HardwareProfile
+
+Result = Mapping[str, Any]
+
+
+def profile_summary(profile: HardwareProfile) -> dict[str, Any]:
+    """Return what `profiles list` says of one profile; SI units."""
+    return {
+        "name": profile.name,
+        "kind": profile.kind,
+        "scope": profile.scope,
+        "description": profile.description,
+        "process_m": profile.process_m,
+        "vdd_v": profile.vdd_v,
+        "clock_hz": profile.clock_hz,
+        "constants": len(profile.constants()),
+    }
+
+
+def profile_dict(profile: HardwareProfile) -> dict[str, Any]:
+    """Return what `profiles show` says: the summary and every constant; SI units."""
+    known = profile.constants()
+    return {
+        "schema": 1,
+        "profile": {
+            **profile_summary(profile),
+            "latency_model": profile.latency_model,
+            "structural_band": profile.structural_band,
+            "calibrated_on": list(profile.calibrated_on),
+        },
+        "constants": [_constant(constant) for constant in known],
+        "sources": dict(profile.sources),
+    }
+
+
+def _constant(constant: Constant) -> dict[str, Any]:
+    return {
+        "constant": constant.name,
+        "value": constant.value_si,
+        "unit": constant.dimension,
+        "status": constant.status,
+        "band": constant.band,
+        "group": constant.group,
+        "source": constant.source,
+        "at": constant.at,
+    }
+
+
+def list_blocks(result: Result) -> list[Block]:
+    """Return the blocks of `profiles list`."""
+    rows = [
+        (
+            profile["name"],
+            profile["kind"],
+            digits(profile["process_m"] * 1e9),
+            digits(profile["vdd_v"]),
+            digits(profile["clock_hz"] / 1e6),
+            profile["constants"],
+            profile["description"],
+        )
+        for profile in result["profiles"]
+    ]
+    heads = ("profile", "kind", "process (nm)", "supply (V)", "clock (MHz)", "constants",
+             "description")  # fmt: skip
+    return [table("Packaged profiles", heads, rows)]
+
+
+def show_blocks(result: Result) -> list[Block]:
+    """Return the blocks of `profiles show`."""
+    profile = result["profile"]
+    head = (
+        f"{profile['name']} ({profile['kind']}): {profile['description']}; "
+        f"{digits(profile['process_m'] * 1e9)} nm, {digits(profile['vdd_v'])} V, "
+        f"{digits(profile['clock_hz'] / 1e6)} MHz, {profile['latency_model']} latency, "
+        f"structural band x{digits(profile['structural_band'])}"
+    )
+    rows = [
+        (
+            constant["constant"],
+            amount(constant["value"], constant["unit"]),
+            constant["status"],
+            digits(constant["band"]),
+            constant["source"],
+            constant["at"],
+        )
+        for constant in result["constants"]
+    ]
+    return [head, table("", ("constant", "value", "status", "band (x)", "source", "place"), rows)]
+
+
+def tables_blocks(result: Result) -> list[Block]:
+    """Return the blocks of `tables`: operations, accesses, and an estimate added up."""
+    operations = [
+        (row["operation"], _pico(row["multiply_j"]), _pico(row["add_j"]), row["source"])
+        for row in result["operations"]
+    ]
+    accesses = [
+        (row["memory"], _pico(row["access_j"]), row["status"], row["source"])
+        for row in result["accesses"]
+    ]
+    example = [
+        (row["constant"], count(row["count"]), _pico(row["each_j"]), digits(row["energy_j"] / 1e-6))
+        for row in result["example"]
+    ]
+    total = digits(sum(row["energy_j"] for row in result["example"]) / 1e-6)
+    head = f"{result['profile']}: energy of single operations and accesses, not of a network"
+    heads = ("operation", "multiply (pJ/op)", "add (pJ/op)", "source")
+    blocks: list[Block] = [head, table("Operations (the paper's Table 2)", heads, operations)]
+    if accesses:
+        heads = ("memory", "energy (pJ/access)", "status", "source")
+        blocks.append(table("64-bit accesses (the paper's Table 3)", heads, accesses))
+    title = f"Worked example: {result['example_title']}; all lines together {total} uJ"
+    heads = ("constant", "count", "each (pJ, overhead included)", "energy (uJ)")
+    overhead = f"Overhead on every operation of an estimate: {result['overhead']}"
+    return [*blocks, overhead, table(title, heads, example)]
+
+
+def _pico(joules: float | None) -> str:
+    return "-" if joules is None else f"{joules / 1e-12:.4g}"
+
+
+def amount(value: float, unit: str) -> str:
+    """Return an SI value with a readable prefix: ``900 fJ/op``, ``3``."""
+    return digits(value) if unit in ("", "1") else format_si(value, unit)

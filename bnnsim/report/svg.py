@@ -1,0 +1,179 @@
+"""Charts as inline SVG: positions across are percentages, so text keeps its size at any width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from bnnsim.report.numbers import visible
+
+ROW, BAR_TOP, BAR, AXIS = 40, 17, 12, 22
+_LONGEST_LABEL = 34
+_THINNEST = 0.02  # per cent of the width: anything thinner cannot be seen
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One row of a chart.
+
+    Parameters
+    ----------
+    label, value : str
+        Text above the bar, left and right.
+    parts : tuple of (str, float)
+        CSS class and length of each part, in axis units, from left to right.
+    interval : tuple of (float, float), optional
+        Ends of the whisker, in axis units.
+    detail : str
+        What a pointer resting on the row shows.
+    """
+
+    label: str
+    value: str
+    parts: tuple[tuple[str, float], ...]
+    interval: tuple[float, float] | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What an axis shows: its range, its ticks with their text, and whether it is logarithmic."""
+
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...]
+    logarithmic: bool = False
+
+    def place(self, value: float) -> float:
+        """Return where ``value`` stands, in per cent of the width."""
+        low, high = self.low, self.high
+        if self.logarithmic:
+            low, high, value = math.log10(low), math.log10(high), math.log10(max(value, low))
+        return 100 * min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+def linear_axis(high: float, unit: str) -> Axis:
+    """Return an axis from 0 to at least ``high`` with at most six round ticks."""
+    high = high if high > 0 else 1.0
+    magnitude = 10.0 ** math.floor(math.log10(high))
+    step = next(m * magnitude for m in (0.2, 0.5, 1.0, 2.0) if high / (m * magnitude) <= 5 + 1e-9)
+    steps = math.ceil(high / step - 1e-9)
+    ticks = tuple((i * step, f"{i * step:.9g} {unit}") for i in range(steps + 1))
+    return Axis(0.0, steps * step, ticks)
+
+
+def log_axis(low: float, high: float, scale: Sequence[tuple[float, str]]) -> Axis:
+    """Return an axis over whole decades; ``scale`` holds the units for the ticks, ascending."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    last = max(last, first + 1)
+    every = math.ceil((last - first) / 6)
+    ticks = tuple((10.0**e, _tick(10.0**e, scale)) for e in range(first, last + 1, every))
+    return Axis(10.0**first, 10.0**last, ticks, logarithmic=True)
+
+
+def _tick(value: float, scale: Sequence[tuple[float, str]]) -> str:
+    size, unit = next((s for s in reversed(scale) if value >= s[0] * 0.999999), scale[0])
+    return f"{value / size:.4g} {unit}"
+
+
+def bar_chart(name: str, title: str, description: str, bars: Sequence[Bar], axis: Axis) -> str:
+    """Return stacked horizontal bars with whiskers.
+
+    Parameters
+    ----------
+    name : str
+        Makes the ids of title and description unique in the page.
+    """
+    rows = (_row(i, bar, axis, _stack(bar, axis)) for i, bar in enumerate(bars))
+    return _figure(name, title, description, rows, len(bars), axis)
+
+
+def point_chart(name: str, title: str, description: str, bars: Sequence[Bar], axis: Axis) -> str:
+    """Return one dot per row, at the first part's value, with whiskers."""
+    rows = (_row(i, bar, axis, _point(bar, axis)) for i, bar in enumerate(bars))
+    return _figure(name, title, description, rows, len(bars), axis)
+
+
+def _figure(
+    name: str, title: str, description: str, rows: Iterable[str], count: int, axis: Axis
+) -> str:
+    height = count * ROW + AXIS
+    head = (
+        f'<svg class="chart" role="img" width="100%" height="{height}" '
+        f'xmlns="http://www.w3.org/2000/svg" aria-labelledby="{name}-t {name}-d">'
+        f'<title id="{name}-t">{safe(title)}</title><desc id="{name}-d">{safe(description)}</desc>'
+    )
+    return "".join([head, *_grid(axis, count * ROW), *rows, "</svg>"])
+
+
+def _grid(axis: Axis, height: int) -> Iterable[str]:
+    for value, text in axis.ticks:
+        x = axis.place(value)
+        anchor = "start" if x < 4 else "end" if x > 96 else "middle"
+        yield f'<line class="grid" x1="{x:.2f}%" x2="{x:.2f}%" y1="0" y2="{height + 4}"/>'
+        yield (
+            f'<text class="tick" x="{x:.2f}%" y="{height + 17}" text-anchor="{anchor}">'
+            f"{safe(text)}</text>"
+        )
+
+
+def _row(index: int, bar: Bar, axis: Axis, shapes: str) -> str:
+    top = index * ROW
+    return (
+        f"<g><title>{safe(bar.detail or f'{bar.label}: {bar.value}')}</title>"
+        f'<rect class="hit" y="{top}" width="100%" height="{ROW}"/>'
+        f'<text class="label" y="{top + 12}">{safe(shortened(bar.label))}</text>'
+        f'<text class="value" x="100%" y="{top + 12}">{safe(bar.value)}</text>'
+        f'<svg y="{top + BAR_TOP}" width="100%" height="{BAR}" class="row">{shapes}</svg></g>'
+    )
+
+
+def _stack(bar: Bar, axis: Axis) -> str:
+    shapes, start = [], 0.0
+    for style, length in bar.parts:
+        x, end = axis.place(start), axis.place(start + length)
+        if end - x >= _THINNEST:
+            shapes.append(
+                f'<rect class="{style}" x="{x:.3f}%" width="{end - x:.3f}%" height="{BAR}"/>'
+            )
+        start += length
+    return "".join(shapes) + _whisker(bar, axis)
+
+
+def _point(bar: Bar, axis: Axis) -> str:
+    style, value = bar.parts[0]
+    middle = BAR // 2
+    return (
+        f'<line class="track" x1="0" x2="100%" y1="{middle}" y2="{middle}"/>'
+        f"{_whisker(bar, axis)}"
+        f'<circle class="{style}" cx="{axis.place(value):.2f}%" cy="{middle}" r="5"/>'
+    )
+
+
+def _whisker(bar: Bar, axis: Axis) -> str:
+    if bar.interval is None:
+        return ""
+    y = BAR // 2
+    low, high = (f"{axis.place(end):.2f}%" for end in bar.interval)
+    lines = [(low, high, y, y), (low, low, y - 4, y + 4), (high, high, y - 4, y + 4)]
+    return "".join(
+        f'<line class="{style}" x1="{x1}" x2="{x2}" y1="{y1}" y2="{y2}"/>'
+        for style in ("halo", "whisker")
+        for x1, x2, y1, y2 in lines
+    )
+
+
+def shortened(label: str) -> str:
+    """Return a label of at most 34 characters, its middle left out."""
+    text = visible(label)
+    if len(text) <= _LONGEST_LABEL:
+        return text
+    half = (_LONGEST_LABEL - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"
+
+
+def safe(text: str) -> str:
+    """Return text for XML: markup and control characters escaped."""
+    return escape(visible(text))

@@ -1,0 +1,76 @@
+"""Whatever goes wrong: one message, the right status, no traceback; and a quick start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bnnsim import api, cli
+from bnnsim.cli import entry
+
+LIMIT_S = 0.5
+MAIN = [sys.executable, "-m", "bnnsim"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (OSError(28, "No space left on device", "y.npy"), 2, "InputError: y.npy: got 'No space l"),
+        (OSError("odd"), 2, "InputError: input or output: got 'odd', expected a file or device"),
+        (MemoryError("Unable to allocate 3 TiB"), 2, "memory: got 'Unable to allocate 3 TiB', exp"),
+        (MemoryError(), 2, "memory: got 'none left', expected enough."),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad byte"), 2, "bad byte"),
+    ],
+)
+def test_failures_have_a_status_and_one_message(bnnsim, monkeypatch, error, status, text):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(api, "load", fail)
+    said = bnnsim("inspect", "zoo:tfc")
+    assert (said.status, said.out) == (status, "")
+    assert text in said.err
+    assert said.err.count("\n") == (1 if text else 0)
+
+
+def test_messages_survive_a_narrow_encoding(monkeypatch, tmp_path):
+    done = subprocess.run(
+        [*MAIN, "inspect", "Größe.bnn"], capture_output=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"SourceError: Gr\\xf6\\xdfe.bnn: got")
+
+
+def test_a_reader_that_leaves_is_no_traceback():
+    with subprocess.Popen(
+        [*MAIN, "profiles", "show", "cmos45"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.wait(60) == entry.BROKEN_PIPE
+        assert process.stderr.read() == b""
+
+
+def test_module_and_function_are_one_command():
+    done = subprocess.run([*MAIN, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("bnnsim ")
+    assert cli.main is entry.main
+
+
+def test_estimate_starts_cold_in_half_a_second_of_cpu_time(net):
+    loaded = "import sys; print(*sorted({'rich', 'jinja2', 'scipy', 'torch'} & set(sys.modules)))"
+    call = f"main(['estimate', {str(net / 'tfc.bnn')!r}, '--profile', 'cmos45'])"
+    code = f"from bnnsim.cli import main; {call}; {loaded}"
+    seconds: list[float] = []
+    while len(seconds) < 6 and min(seconds, default=1.0) >= LIMIT_S:  # a loaded machine is slow
+        before = os.times()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        after = os.times()
+        assert done.stdout.decode().splitlines()[-1] == ""
+        used = after.children_user - before.children_user
+        seconds.append(used + after.children_system - before.children_system)
+    assert min(seconds) < LIMIT_S

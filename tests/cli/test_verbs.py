@@ -1,0 +1,202 @@
+"""Every verb end to end in one process: text, JSON by its schema, files, exit statuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from bnnsim import api
+
+
+def test_inspect_says_what_and_why(bnnsim, net):
+    said = bnnsim("inspect", net / "tfc.bnn")
+    assert said.status == 0
+    assert "XNOR-popcount over 64 bits" in said.out
+    result = bnnsim.json("inspect", "zoo:tfc", schema="inspect")
+    assert result["totals"]["macs"] == 59008
+
+
+def test_lower_writes_a_graph_that_runs_the_same(bnnsim, net, tmp_path):
+    out = tmp_path / "copy.bnn"
+    result = bnnsim.json("lower", net / "tfc.bnn", "-o", out, schema="lower")
+    assert result["output"] == str(out)
+    x = np.load(net / "x.npy")
+    assert (api.run(api.load(out), x).outputs == np.load(net / "y.npy")).all()
+    assert f"wrote {out}" in bnnsim("lower", net / "tfc.bnn", "-o", out).out
+
+
+def test_lower_requires_binary_layers_and_writes_nothing_otherwise(bnnsim, net, tmp_path):
+    out = tmp_path / "copy.bnn"
+    assert bnnsim("lower", net / "tfc.bnn", "-o", out, "--require-binary", "*").status == 0
+    out.unlink()
+    said = bnnsim.refused("lower", net / "tfc.bnn", "-o", out, "--require-binary", "dens1")
+    assert "got 'dens1', expected a pattern that matches one of dense1" in said
+    assert "Did you mean 'dense1'?" in said
+    assert not out.exists()
+
+
+def test_lower_names_the_layer_that_is_not_binary(bnnsim, net, tmp_path):
+    graph = api.load(net / "tfc.bnn")
+    weight = next(n for n in graph.nodes if n.name == "dense1").inputs[1]
+    from dataclasses import replace
+
+    from bnnsim.graph.dtypes import DType
+
+    old = graph.tensors[weight]
+    wide = replace(old, dtype=DType("signed", 8), data=old.data.astype(np.int8))
+    mixed = graph.with_nodes(graph.nodes, [wide])
+    api.save(mixed, tmp_path / "mixed.bnn")
+    said = bnnsim.refused(
+        "lower", tmp_path / "mixed.bnn", "-o", tmp_path / "n.bnn", "--require-binary", "*"
+    )
+    assert "dense1 is " in said
+    assert "expected binary layers only" in said
+
+
+def test_lower_refuses_a_network_without_weights_and_a_device(bnnsim, net, tmp_path):
+    assert "got 'no weights'" in bnnsim.refused("lower", "zoo:tfc", "-o", tmp_path / "n.bnn")
+    assert "got 'a device or pipe'" in bnnsim.refused("lower", net / "tfc.bnn", "-o", "/dev/null")
+
+
+@pytest.mark.parametrize("engine", ["compiled", "reference"])
+def test_run_writes_outputs_and_layers(bnnsim, net, tmp_path, engine):
+    result = bnnsim.json(
+        "run", net / "tfc.bnn", "--input", net / "x.npy", "-o", tmp_path / "y.npy",
+        "--labels", net / "labels.npy", "--engine", engine,
+        "--dump", f"threshold1={tmp_path}/s.npy", schema="run",
+    )  # fmt: skip
+    assert result["accuracy"] == 6 / 7
+    assert (np.load(tmp_path / "y.npy") == np.load(net / "y.npy")).all()
+    assert np.load(tmp_path / "s.npy").shape == (7, 64)
+
+
+def test_run_prints_accuracy_kernels_and_files(bnnsim, net, tmp_path):
+    out = tmp_path / "y.npy"
+    said = bnnsim(
+        "run", net / "tfc.bnn", "--input", net / "x.npy", "-o", out, "--labels", net / "labels.npy"
+    )
+    assert "accuracy 85.71 % of 7 images" in said.out
+    assert "gemm_bit" in said.out
+    assert f"wrote {out}" in said.out
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--dump", "threshold9=s.npy"], "layer: got 'threshold9'"),
+        (["-o", "no/y.npy"], "no/y.npy: got 'no such folder'"),
+        (["--json", "no/r.json"], "no/r.json: got 'no such folder'"),
+        (["--labels", "x.npy"], "x.npy: shape: got (7, 784), expected (N,)"),
+        (["--labels", "class.npy"], "class.npy: label: got 10, expected 0 to 9."),
+        (["--labels", "short.npy"], "short.npy: rows: got 3, expected 7, one per image"),
+    ],
+)
+def test_run_refuses_before_it_runs(bnnsim, net, tmp_path, monkeypatch, options, text):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.load(net / "x.npy"))
+    np.save("short.npy", np.arange(3))
+    np.save("class.npy", np.arange(4, 11))
+    said = bnnsim.refused("run", net / "tfc.bnn", "--input", net / "x.npy", *options)
+    assert text in said
+
+
+def test_verify_holds(bnnsim, net):
+    result = bnnsim.json("verify", net / "tfc.bnn", "--input", net / "x.npy", schema="verify")
+    assert result["equal"] is True
+    stored = ("verify", net / "tfc.bnn", "--input", net / "x.npy", "--against", net / "y.npy")
+    assert bnnsim.json(*stored, schema="verify")["equal"] is True
+
+
+def test_verify_exits_with_1_on_one_different_element(bnnsim, net, tmp_path):
+    other = np.load(net / "y.npy")
+    other[3, 2] += 1
+    np.save(tmp_path / "y.npy", other)
+    argv = ("verify", net / "tfc.bnn", "--input", net / "x.npy", "--against", tmp_path / "y.npy")
+    result = bnnsim.json(*argv, schema="verify", status=1)
+    assert result["layers"][0]["mismatches"] == 1
+    said = bnnsim(*argv)
+    assert said.status == 1
+    assert "DIFFERENT; 1 of 70 elements differ" in said.out.splitlines()[0]
+
+
+def test_estimate_and_its_page(bnnsim, net, tmp_path):
+    result, page = tmp_path / "e.json", tmp_path / "e.html"
+    said = bnnsim("estimate", net / "tfc.bnn", "--profile", "cmos45", "--json", result)
+    assert "energy per inference (uJ)" in said.out
+    assert json.loads(result.read_text())["model"] == "tfc"
+    bnnsim.json("estimate", "zoo:tfc", "--profile", "cmos45", "--batch", 3, schema="estimate")
+    written = bnnsim.json("report", result, "-o", page, schema="report")
+    assert written["bytes"] == page.stat().st_size
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_compare_takes_several_sources_profiles_and_modes(bnnsim, tmp_path):
+    result = bnnsim.json(
+        "compare", "zoo:tfc", "zoo:sfc", "--profile", "cmos45,asic-example",
+        "--modes", "native,float32", schema="compare",
+    )  # fmt: skip
+    found = [(c["model"], c["profile"], c["mode"]) for c in result["columns"]]
+    assert len(set(found)) == len(found) == 8
+    (tmp_path / "c.json").write_text(json.dumps(result))
+    assert bnnsim("report", tmp_path / "c.json", "-o", tmp_path / "c.html").status == 0
+    text = bnnsim("compare", "zoo:tfc", "--profile", "cmos45", "--modes", "float32,binary").out
+    assert "Ratios [90 % interval]" in text
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["zoo:tfc", "--profile", "cmos54"], "Did you mean 'cmos45'?"),
+        (["zoo:tfc", "--profile", "cmos45", "--mode", "binry"], "Did you mean 'binary'?"),
+        (["zoo:tcf", "--profile", "cmos45"], "Did you mean 'tfc'?"),
+        (["missing.bnn", "--profile", "cmos45"], "missing.bnn: got 'No such file or directory'"),
+        (["net.txt", "--profile", "cmos45"], "expected NET.bnn, NET.pt2, pynq:FOLDER"),
+        (["py:os:getcwd", "--profile", "cmos45"], "rust"),
+    ],
+)
+def test_estimate_refuses_with_a_suggestion(bnnsim, argv, text):
+    assert text in bnnsim.refused("estimate", *argv)
+
+
+def test_report_refuses_what_is_no_result(bnnsim, net, tmp_path):
+    page = tmp_path / "p.html"
+    assert "expected JSON" in bnnsim.refused("report", net / "x.npy", "-o", page)
+    (tmp_path / "r.json").write_text('{"schema": 1}')
+    assert "r.json: got \"no key 'model'\"" in bnnsim.refused(
+        "report", tmp_path / "r.json", "-o", page
+    )
+    assert not page.exists()
+
+
+def test_profiles_list_show_check(bnnsim, tmp_path):
+    listed = bnnsim.json("profiles", "list", schema="profiles")
+    assert "cmos45" in [p["name"] for p in listed["profiles"]]
+    shown = bnnsim.json("profiles", "show", "cmos45", schema="profiles")
+    assert len(shown["constants"]) == shown["profile"]["constants"]
+    assert "900 fJ/op" in bnnsim("profiles", "show", "cmos45").out
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("schema: bnnsim/profile/1\nname: bad\nkindd: asic\n")
+    assert "bad.yaml" in bnnsim.refused("profiles", "check", bad)
+    assert "missing.yaml" in bnnsim.refused("profiles", "check", tmp_path / "missing.yaml")
+
+
+def test_tables_add_up_to_the_estimate(bnnsim):
+    result = bnnsim.json("tables", "cmos45", "zoo:tfc", schema="tables")
+    estimate = bnnsim.json("estimate", "zoo:tfc", "--profile", "cmos45", schema="estimate")
+    total = sum(row["energy_j"] for row in result["example"])
+    assert total == pytest.approx(estimate["totals"]["energy_j"]["value"], rel=1e-9)
+    assert "multiply (pJ/op)" in bnnsim("tables", "cmos45-arith").out
+
+
+def test_zoo_list(bnnsim):
+    result = bnnsim.json("zoo", "list", schema="zoo")
+    assert {"mlp-3x2048", "cifar10-convnet"} <= {n["name"] for n in result["networks"]}
+    assert "59,008" in bnnsim("zoo", "list").out
+
+
+def test_json_file_and_text_together(bnnsim, tmp_path):
+    said = bnnsim("zoo", "list", "--json", tmp_path / "z.json")
+    assert "Networks that zoo:NAME builds" in said.out
+    assert json.loads((tmp_path / "z.json").read_text())["schema"] == 1

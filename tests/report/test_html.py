@@ -1,0 +1,214 @@
+"""The page: well-formed, self-contained, escaped, quick, and its numbers are those of the JSON."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from report.pages import SVG, Page, charts, stacks, ticks
+from report.results import COMPONENTS, compare, estimate
+
+from bnnsim.report.html import render
+
+MODES = ("float32", "int8", "weight-only:fp32", "binary")
+
+
+@pytest.fixture(scope="module")
+def result():
+    return compare(*MODES, layers=9)
+
+
+@pytest.fixture(scope="module")
+def text(result):
+    return render(result)
+
+
+Q = {"value": 2.0, "low": 1.0, "high": 3.0}
+
+
+def number(cell: str) -> float:
+    return float(cell.split(" ")[0].replace(",", "").lstrip("<"))
+
+
+def test_page_is_well_formed_and_fetches_nothing(text):
+    page = Page(text)
+    names = [tag for tag, _ in page.tags]
+    assert "script" not in names
+    assert "img" not in names
+    links = [attrs.get(key) for _, attrs in page.tags for key in ("href", "src") if key in attrs]
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    assert not re.search(r"url\(|@import", text)
+
+
+def test_ids_are_unique_and_links_lead_to_them(text):
+    page = Page(text)
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(set(ids)) == len(ids)
+    for _, attrs in page.tags:
+        for name in (attrs.get("aria-labelledby") or "").split():
+            assert name in ids
+        if (attrs.get("href") or "").startswith("#"):
+            assert attrs["href"][1:] in ids
+
+
+def test_tables_have_captions_and_scopes(text):
+    page = Page(text)
+    names = [tag for tag, _ in page.tags]
+    assert names.count("table") == names.count("caption") > 5
+    assert all(attrs.get("scope") in ("col", "row") for tag, attrs in page.tags if tag == "th")
+
+
+def test_totals_are_those_of_the_json(result, text):
+    rows = Page(text).tables["Totals [90 % interval]"][1:]
+    for row, column in zip(rows, result["columns"], strict=True):
+        totals = column["totals"]
+        assert row[0] == column["mode"]
+        for cell, key, unit in ((1, "energy_per_inference_j", 1e-6), (2, "latency_s", 1e-3)):
+            shown = [float(v) for v in re.findall(r"[\d.e+-]+", row[cell])]
+            wanted = [totals[key][k] / unit for k in ("value", "low", "high")]
+            assert shown == pytest.approx(wanted, rel=0.006)
+        assert number(row[4]) == pytest.approx(sum(totals["memory"].values()) / 1024, rel=0.006)
+        assert number(row[6]) == sum(totals["macs"].values())
+
+
+def test_ratios_are_those_of_the_json(result, text):
+    rows = next(t for c, t in Page(text).tables.items() if c.startswith("Ratios"))[1:]
+    for row, ratio in zip(rows, result["ratios"], strict=True):
+        assert row[:2] == [ratio["of"]["mode"], ratio["over"]["mode"]]
+        assert number(row[2]) == pytest.approx(ratio["energy"]["value"], rel=0.006)
+
+
+def test_components_are_those_of_the_json(result, text):
+    rows = Page(text).tables["Energy per inference by component"][1:]
+    assert len(rows) == 7
+    for i, column in enumerate(result["columns"]):
+        whole = column["totals"]["energy_j"]["value"] / 1e-6
+        assert sum(number(row[1 + i]) for row in rows) == pytest.approx(whole, rel=0.01)
+        shares = [float(re.search(r"\(<?([\d.]+) %\)", row[1 + i])[1]) for row in rows]
+        assert sum(shares) == pytest.approx(100, abs=0.5)
+
+
+def test_layers_are_those_of_the_json(result, text):
+    rows = Page(text).tables["Layers: energy per inference, latency of the batch"][1:]
+    for row, layer in zip(rows, result["columns"][0]["layers"], strict=True):
+        assert row[:3] == [layer["name"], layer["op"], "float32 x float32 -> int32"]
+        assert number(row[3]) == layer["macs"]
+        assert number(row[4]) == pytest.approx(layer["energy_j"] / 1e-6, rel=0.006)
+        assert number(row[6]) == pytest.approx(layer["latency_s"] / 1e-3, rel=0.006)
+        assert row[7] == layer["bound_by"]
+
+
+def test_bars_of_components_are_the_shares_of_the_json(result, text):
+    chart = charts(text)["Energy by component"]
+    full = next(place for place, tick in ticks(chart) if tick == "100 %")
+    for bar, column in zip(stacks(chart), result["columns"], strict=True):
+        shown = {style.removeprefix("c-"): width / full for style, width in bar}
+        total = column["totals"]["energy_j"]["value"]
+        wanted = {k: v / total for k, v in column["energy_by"].items() if v}
+        assert shown == pytest.approx(wanted, abs=2e-4)
+
+
+def test_bars_of_layers_are_the_energies_of_the_json(result, text):
+    chart = charts(text)["Energy by layer, binary"]
+    place, last = ticks(chart)[-1]
+    size = float(last.split()[0]) * {"nJ": 1e-9, "uJ": 1e-6}[last.split()[1]] / place
+    for bar, layer in zip(stacks(chart), result["columns"][3]["layers"], strict=True):
+        assert sum(w for _, w in bar) * size == pytest.approx(layer["energy_j"], rel=1e-3)
+
+
+def test_points_stand_at_the_totals(result, text):
+    chart = charts(text)["Energy per inference"]
+    assert ticks(chart)[0][1] == "100 nJ"
+    dots = [float(c.get("cx").rstrip("%")) for c in chart.iter(f"{SVG}circle")]
+    energies = [c["totals"]["energy_per_inference_j"]["value"] for c in result["columns"]]
+    assert sorted(dots) == [d for _, d in sorted(zip(energies, dots, strict=True))]
+
+
+def test_cards_say_how_much_more_the_first_column_takes(result, text):
+    assert "float32 takes 700 [" in text
+    assert text.count("x its energy") == 3
+
+
+def test_many_columns_show_the_ratios_of_the_first():
+    columns = [estimate(mode, profile=f"p{i}") for i in range(3) for mode in MODES[:2]]
+    sides = [{"source": "net", "profile": c["profile"], "mode": c["mode"]} for c in columns]
+    every = [
+        {"of": a, "over": b, "energy": Q, "latency": Q, "memory": 1.0}
+        for i, a in enumerate(sides)
+        for b in sides[i + 1 :]
+    ]
+    page = Page(render({"schema": 1, "columns": columns * 2, "ratios": [*every, *every]}))
+    caption = next(c for c in page.tables if c.startswith("Ratios"))
+    assert "20 more are in the JSON" in caption
+    assert len(page.tables[caption]) == 1 + 10
+
+
+def test_figures_are_per_inference_and_batches_are_named():
+    text = render(estimate(batch=8))
+    page = Page(text)
+    energy = estimate(batch=8)["totals"]["energy_j"]["value"] / 8 / 1e-6
+    row = page.tables["Totals [90 % interval]"][1]
+    assert number(row[1]) == pytest.approx(energy, rel=0.006)
+    assert "net on cmos45, batch 8" in text
+    assert "for the batch" in text
+
+
+HOSTILE = "<script>alert('x')</script><img src=x onerror=y>\" onload=\"z\x00\x1b[31m{{ 7*7 }}"
+
+
+def test_hostile_strings_everywhere_stay_text():
+    result = compare("float32", "binary")
+    for column in result["columns"]:
+        column["model"] = column["profile"] = HOSTILE
+        column["notes"] = [HOSTILE]
+        column["unpriced"] = [HOSTILE]
+        column["record"] = {HOSTILE: HOSTILE, "x": [HOSTILE], "y": {HOSTILE: HOSTILE}, "z": None}
+        column["totals"]["macs"] = {HOSTILE: 3}
+        for layer in column["layers"]:
+            for key in ("name", "op", "act_dtype", "bound_by", "mapping"):
+                layer[key] = HOSTILE
+        for item in column["assumptions"]:
+            item["constant"] = item["source"] = item["unit"] = HOSTILE
+    for ratio in result["ratios"]:
+        ratio["of"]["source"] = ratio["over"]["source"] = HOSTILE
+    text = render(result, findings=[HOSTILE])
+    page = Page(text)
+    assert not {"script", "img"} & {tag for tag, _ in page.tags}
+    assert not [attrs for _, attrs in page.tags if {"onload", "onerror"} & set(attrs)]
+    assert "\x00" not in text
+    assert "\x1b" not in text
+    assert "{{ 7*7 }}" in "".join(page.text)
+    assert charts(text)
+
+
+def test_marks_stand_before_the_title():
+    text = render(estimate(synthetic=True))
+    assert text.index("cost-only twin") < text.index("<h1>")
+
+
+def test_findings_stand_in_the_summary():
+    text = render(estimate(), findings=["Accuracy 98.00 % of 5,000"])
+    assert text.index("<h1>") < text.index("Accuracy 98.00 %") < text.index('class="cards"')
+
+
+def test_empty_and_zero_results_still_make_a_page():
+    nothing = estimate(layers=1)
+    nothing["layers"], nothing["assumptions"] = [], []
+    nothing["energy_by"] = dict.fromkeys(COMPONENTS, 0.0)
+    zero = {"value": 0.0, "low": 0.0, "high": 0.0}
+    nothing["totals"] |= {"energy_j": zero, "energy_per_inference_j": zero, "latency_s": zero}
+    nothing["totals"]["memory"] = dict.fromkeys(nothing["totals"]["memory"], 0)
+    nothing["totals"]["macs"] = nothing["totals"]["macs_valid"] = {}
+    assert charts(render(nothing))
+    assert Page(render(nothing))
+
+
+def test_hundred_layers_in_under_a_second_and_two_megabytes():
+    result = compare(*MODES, layers=100)
+    render(result)
+    start = time.perf_counter()
+    text = render(result)
+    assert time.perf_counter() - start < 1.0
+    assert len(text.encode()) < 2_000_000

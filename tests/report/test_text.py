@@ -1,0 +1,104 @@
+"""Text blocks: aligned, complete, without colour codes in a pipe."""
+
+from __future__ import annotations
+
+import io
+
+from report.results import compare, estimate
+
+from bnnsim.report.costs import compare_blocks, estimate_blocks, marks
+from bnnsim.report.numbers import interval
+from bnnsim.report.tables import Mark, table
+from bnnsim.report.text import plain, write_blocks
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_plain_table_is_aligned_and_whole():
+    long = "x" * 300
+    text = plain([table("title", ("name", "energy (uJ)"), [("a", "1.0"), (long, "12.5")])])
+    assert text.splitlines() == [
+        "title",
+        f"{'name':<300}  energy (uJ)",
+        f"{'-' * 300}  {'-' * 11}",
+        f"{'a':<300}  {'1.0':>11}",
+        f"{long}  {'12.5':>11}",
+    ]
+
+
+def test_plain_lines_follow_each_other_and_tables_stand_apart():
+    shown = plain(["one", "two", table("t", ("a",), [("b",)]), "three"])
+    assert shown == "one\ntwo\n\nt\na\n-\nb\n\nthree\n"
+
+
+def test_words_stand_left_and_figures_right():
+    built = table("", ("layer", "kind", "MACs", "share (%)"), [("1", "binary", "1,000", "<0.1")])
+    assert [column.left for column in built.columns] == [True, True, False, False]
+
+
+def test_table_without_rows_shows_its_head():
+    assert plain([table("t", ("a", "b"), [])]) == "t\na  b\n-  -\n"
+
+
+def test_pipe_gets_no_escape_codes():
+    stream = io.StringIO()
+    write_blocks(estimate_blocks(estimate()), stream)
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_terminal_gets_rich_tables_and_no_escape_code_from_a_name(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = Terminal()
+    write_blocks(["head", Mark("mark"), table("", ("a",), [("x\x1b[2Jy [red]z[/red]",)])], stream)
+    shown = stream.getvalue()
+    assert "\x1b[2J" not in shown
+    assert "x\\x1b[2Jy [red]z[/red]" in shown
+    assert "\x1b[1m" in shown
+
+
+def test_narrow_encodings_do_not_fail():
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    write_blocks(["Größe"], stream)
+    assert raw.getvalue() == b"Gr\\xf6\\xdfe\n"
+
+
+def test_estimate_text_holds_the_figures():
+    result = estimate(batch=4)
+    text = plain(estimate_blocks(result))
+    energy = interval(result["totals"]["energy_per_inference_j"], 1e-6)
+    (row,) = [line for line in text.splitlines() if line.startswith("energy per inference (uJ)")]
+    assert row.endswith(f" {energy}")
+    assert "net binary on cmos45, batch 4" in text.splitlines()[0]
+    assert "9,000" not in text
+    assert "5,000" in text
+
+
+def test_compare_text_names_columns_by_what_differs():
+    text = plain(compare_blocks(compare("float32", "binary")))
+    assert "net on cmos45, batch 1" in text
+    assert any(line.startswith("float32 ") for line in text.splitlines())
+    assert "net float32" not in text
+
+
+def test_marks_come_first_and_say_which_column():
+    result = compare("float32", "int8", "binary")
+    for column in result["columns"][:2]:
+        column["notes"] = ["what-if: not trained in this precision, no accuracy"]
+    result["columns"][2]["unpriced"] = ["PRelu at act3"]
+    first, second = plain(compare_blocks(result)).splitlines()[:2]
+    assert first == "float32, int8: what-if: not trained in this precision, no accuracy"
+    assert second == "binary: NOT priced, missing from every total: PRelu at act3"
+
+
+def test_synthetic_result_is_marked_once():
+    plainly = marks([estimate(synthetic=True)])
+    assert [mark.text for mark in plainly] == [
+        "binary: cost-only twin: some of its values are made up, no accuracy"
+    ]
+    said = marks([estimate(synthetic=True, notes=["cost-only twin: no accuracy"])])
+    assert [mark.text for mark in said] == ["binary: cost-only twin: no accuracy"]
