@@ -105,7 +105,9 @@ def _encoded_by(graph: Graph, node: Node) -> tuple[int, int] | None:
 def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
     x, weight = (graph.tensor(name) for name in node.inputs)
     prefix = "gemm" if node.op == "Dense" else "conv2d"
-    options = _conv_options(node, isa) if node.op == "Conv2d" else {"isa": isa}
+    options: dict[str, Any] = {"isa": isa}
+    if node.op == "Conv2d":
+        options |= normal_attrs(node)
     affine = _encoded_by(graph, node)
     if affine is not None and _scales_after(node, weight, affine):
         kernel = f"{prefix}_byte"
@@ -164,10 +166,6 @@ def _pixel_linear(
         return sums
 
     return run
-
-
-def _conv_options(node: Node, isa: str) -> dict[str, Any]:
-    return {**normal_attrs(node), "isa": isa}
 
 
 def _bit_linear(kernel: str, weight: Array, channels: int, options: dict[str, Any]) -> Multiply:

@@ -1,0 +1,163 @@
+"""Types of the compiled kernels; layouts and limits stand in csrc/include/bnnsim.h."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Words = NDArray[np.uint64]
+Int32 = NDArray[np.int32]
+Int8 = NDArray[np.int8]
+Integers = NDArray[np.integer[Any]]
+Bytes = NDArray[np.uint8] | NDArray[np.int8]
+Pair = tuple[int, int]
+Pads = tuple[int, int, int, int]  # top, left, bottom, right
+
+class PackedWeights:
+    @property
+    def op(self) -> str: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def kernel(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def K(self) -> int: ...  # noqa: N802
+    @property
+    def channels(self) -> int: ...
+    @property
+    def groups(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+
+def available_isas() -> tuple[str, ...]: ...
+def list_kernels() -> list[tuple[str, str, str, str, bool, bool]]: ...
+def select(op: str, isa: str = "auto") -> tuple[str, str, str, int, int]: ...
+def pack_gemm_weights(b: Words, K: int, isa: str = "auto") -> PackedWeights: ...
+def pack_conv_weights(
+    w: Words, channels: int, *, groups: int = 1, isa: str = "auto"
+) -> PackedWeights: ...
+def pack_gemm_byte_weights(b: Int8, isa: str = "auto") -> PackedWeights: ...
+def pack_conv_byte_weights(w: Int8, *, groups: int = 1, isa: str = "auto") -> PackedWeights: ...
+def gemm_byte(
+    a: Bytes, b: Int8 | PackedWeights, *, isa: str = "auto", out: Int32 | None = None
+) -> Int32: ...
+def conv2d_byte(
+    x: Bytes,
+    w: Int8 | PackedWeights,
+    *,
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+    pads: Pads = (0, 0, 0, 0),
+    groups: int = 1,
+    pad_value: int = 0,
+    isa: str = "auto",
+    out: Int32 | None = None,
+) -> Int32: ...
+def gemm_bit(
+    a: Words, b: Words | PackedWeights, K: int, *, isa: str = "auto", out: Int32 | None = None
+) -> Int32: ...
+def gemm_int(a: Integers, b: Int8, *, isa: str = "auto", out: Int32 | None = None) -> Int32: ...
+def gemm_int_bit(
+    a: Integers, b: Words, *, isa: str = "auto", out: Int32 | None = None
+) -> Int32: ...
+def gemm_ternary(
+    a_sign: Words,
+    a_mask: Words,
+    b_sign: Words,
+    b_mask: Words,
+    K: int,
+    *,
+    isa: str = "auto",
+    out: Int32 | None = None,
+) -> Int32: ...
+def conv2d_bit(
+    x: Words,
+    w: Words | PackedWeights,
+    channels: int,
+    *,
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+    pads: Pads = (0, 0, 0, 0),
+    groups: int = 1,
+    pad_value: int = 0,
+    isa: str = "auto",
+    out: Int32 | None = None,
+) -> Int32: ...
+def conv2d_int(
+    x: Integers,
+    w: Int8,
+    *,
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+    pads: Pads = (0, 0, 0, 0),
+    groups: int = 1,
+    pad_value: int = 0,
+    isa: str = "auto",
+    out: Int32 | None = None,
+) -> Int32: ...
+def conv2d_int_bit(
+    x: Integers,
+    w: Words,
+    *,
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+    pads: Pads = (0, 0, 0, 0),
+    groups: int = 1,
+    pad_value: int = 0,
+    isa: str = "auto",
+    out: Int32 | None = None,
+) -> Int32: ...
+def conv2d_ternary(
+    x_sign: Words,
+    x_mask: Words,
+    w_sign: Words,
+    w_mask: Words,
+    channels: int,
+    *,
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+    pads: Pads = (0, 0, 0, 0),
+    groups: int = 1,
+    pad_value: int = 0,
+    isa: str = "auto",
+    out: Int32 | None = None,
+) -> Int32: ...
+def threshold_pack(
+    acc: Int32, t: Int32, direction: Int8, *, isa: str = "auto", out: Words | None = None
+) -> Words: ...
+def multi_threshold(
+    acc: Int32,
+    t: Int32,
+    direction: Int8,
+    base: int = 0,
+    *,
+    isa: str = "auto",
+    out: Int8 | None = None,
+) -> Int8: ...
+def pack_sign(
+    x: NDArray[np.int8] | NDArray[np.int32] | NDArray[np.float32],
+    *,
+    isa: str = "auto",
+    out: Words | None = None,
+) -> Words: ...
+def pack_ternary(x: Int8, *, isa: str = "auto") -> tuple[Words, Words]: ...
+def unpack_bit(words: Words, C: int, *, isa: str = "auto", out: Int8 | None = None) -> Int8: ...
+def unpack_ternary(
+    sign: Words, mask: Words, C: int, *, isa: str = "auto", out: Int8 | None = None
+) -> Int8: ...
+def maxpool_bit(
+    x: Words,
+    use_and: Words,
+    *,
+    window: Pair,
+    stride: Pair,
+    pads: Pads = (0, 0, 0, 0),
+    isa: str = "auto",
+    out: Words | None = None,
+) -> Words: ...
+def maxpool_int(
+    x: Integers, *, window: Pair, stride: Pair, pads: Pads = (0, 0, 0, 0), isa: str = "auto"
+) -> Integers: ...
+def raw_xor_popcount_rate(seconds: float, *, isa: str = "auto") -> float: ...

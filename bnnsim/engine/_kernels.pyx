@@ -1,0 +1,751 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
+"""Thin wrappers of the C kernels: check, allocate, release the GIL, call, raise.
+
+Layouts and limits stand in csrc/include/bnnsim.h; signatures with types in _kernels.pyi. Inputs
+must be C-contiguous numpy arrays of the stated dtype; `out`, where given, receives the result and
+must not overlap an input. `isa` is "auto" (the environment variable
+BNNSIM_ISA, else the best), or the name of an instruction set; an op without a kernel of that
+instruction set takes the next lower one.
+"""
+
+import os
+
+import numpy as np
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
+
+from bnnsim.errors import KernelError, message
+
+
+cdef extern from "bnnsim.h" nogil:
+    enum:
+        BNN_OK
+        BNN_ERR_SIZE
+    enum:
+        BNN_ISA_COUNT
+    ctypedef struct bnn_window:
+        int64_t batch, height, width, kernel_h, kernel_w, stride_h, stride_w
+        int64_t dilation_h, dilation_w, pad_top, pad_left, pad_bottom, pad_right
+    ctypedef struct bnn_conv:
+        bnn_window window
+        int64_t channels, out_channels, groups
+    ctypedef void (*bnn_function)()
+    ctypedef struct bnn_kernel:
+        const char *op
+        const char *isa
+        const char *features
+        const char *symbol
+        int op_id, isa_id, tile_m, tile_n, compiled, supported
+        bnn_function function
+    ctypedef enum bnn_op:
+        BNN_OP_gemm_bit, BNN_OP_conv2d_bit, BNN_OP_gemm_int, BNN_OP_conv2d_int
+        BNN_OP_gemm_int_bit, BNN_OP_conv2d_int_bit, BNN_OP_gemm_byte, BNN_OP_conv2d_byte
+        BNN_OP_gemm_ternary, BNN_OP_conv2d_ternary
+        BNN_OP_threshold_pack, BNN_OP_multi_threshold, BNN_OP_pack_sign, BNN_OP_pack_ternary
+        BNN_OP_unpack_bit, BNN_OP_unpack_ternary, BNN_OP_maxpool_bit, BNN_OP_maxpool_int
+        BNN_OP_raw_rate
+        BNN_OP_COUNT
+
+    int64_t bnn_words(int64_t K)
+    const char *bnn_status_text(int status)
+    int bnn_window_out(const bnn_window *, int64_t *, int64_t *)
+    int bnn_conv_out(const bnn_conv *, int64_t *, int64_t *)
+    int bnn_kernel_count()
+    const bnn_kernel *bnn_kernel_at(int)
+    const char *bnn_op_name(int)
+    const char *bnn_isa_name(int)
+    const bnn_kernel *bnn_select(int, int)
+    int64_t bnn_panel_words(int64_t, int64_t, int64_t)
+    int bnn_pack_panels(const uint64_t *, int64_t, int64_t, int64_t, uint64_t *)
+    int bnn_tap_sums(const uint64_t *, int64_t, int64_t, int64_t, int32_t *)
+    int64_t bnn_byte_panel_size(int64_t, int64_t, int64_t, int64_t)
+    int bnn_pack_byte_panels(const int8_t *, int64_t, int64_t, int64_t, int64_t, int8_t *)
+    int bnn_byte_tap_sums(const int8_t *, int64_t, int64_t, int64_t, int32_t *)
+    int bnn_check_tails(const uint64_t *, int64_t, int64_t)
+
+    ctypedef int bnn_gemm_bit_fn(const uint64_t *, const uint64_t *, int64_t, int64_t, int64_t,
+                                 int32_t *)
+    ctypedef int bnn_conv2d_bit_fn(const uint64_t *, const uint64_t *, const int32_t *,
+                                   const bnn_conv *, int, int32_t *)
+    ctypedef int bnn_gemm_int_fn(const void *, int, const int8_t *, int64_t, int64_t, int64_t,
+                                 int32_t *)
+    ctypedef int bnn_conv2d_int_fn(const void *, int, const int8_t *, const bnn_conv *, int32_t,
+                                   int32_t *)
+    ctypedef int bnn_gemm_int_bit_fn(const void *, int, const uint64_t *, int64_t, int64_t,
+                                     int64_t, int32_t *)
+    ctypedef int bnn_conv2d_int_bit_fn(const void *, int, const uint64_t *, const bnn_conv *,
+                                       int32_t, int32_t *)
+    ctypedef int bnn_gemm_byte_fn(const void *, int, const int8_t *, const int32_t *, int64_t,
+                                  int64_t, int64_t, int32_t *)
+    ctypedef int bnn_conv2d_byte_fn(const void *, int, const int8_t *, const int32_t *,
+                                    const bnn_conv *, int32_t, int32_t *)
+    ctypedef int bnn_gemm_ternary_fn(const uint64_t *, const uint64_t *, const uint64_t *,
+                                     const uint64_t *, int64_t, int64_t, int64_t, int32_t *)
+    ctypedef int bnn_conv2d_ternary_fn(const uint64_t *, const uint64_t *, const uint64_t *,
+                                       const uint64_t *, const bnn_conv *, int, int32_t *)
+    ctypedef int bnn_threshold_pack_fn(const int32_t *, const int32_t *, const int8_t *, int64_t,
+                                       int64_t, uint64_t *)
+    ctypedef int bnn_multi_threshold_fn(const int32_t *, const int32_t *, const int8_t *, int64_t,
+                                        int64_t, int64_t, int, int8_t *)
+    ctypedef int bnn_pack_sign_fn(const void *, int, int64_t, int64_t, uint64_t *)
+    ctypedef int bnn_pack_ternary_fn(const int8_t *, int64_t, int64_t, uint64_t *, uint64_t *)
+    ctypedef int bnn_unpack_bit_fn(const uint64_t *, int64_t, int64_t, int8_t *)
+    ctypedef int bnn_unpack_ternary_fn(const uint64_t *, const uint64_t *, int64_t, int64_t,
+                                       int8_t *)
+    ctypedef int bnn_maxpool_bit_fn(const uint64_t *, const uint64_t *, const bnn_window *,
+                                    int64_t, uint64_t *)
+    ctypedef int bnn_maxpool_int_fn(const void *, int, const bnn_window *, int64_t, void *)
+    ctypedef int bnn_raw_rate_fn(double, double *)
+
+
+# ---- Checks and errors ---------------------------------------------------------------------------
+
+U64 = np.dtype(np.uint64)
+I32 = np.dtype(np.int32)
+I8 = np.dtype(np.int8)
+# Position = value of bnn_dtype.
+cdef tuple DTYPES = (np.dtype(np.uint8), I8, np.dtype(np.int16), I32, np.dtype(np.float32))
+cdef tuple INTEGERS = DTYPES[:4]
+cdef tuple BYTES = DTYPES[:2]
+cdef tuple SIGNABLE = (I8, I32, np.dtype(np.float32))
+
+
+cdef int _check(int status, const bnn_kernel *kernel, object sizes) except -1:
+    """Turn a status into an exception: the one place that does."""
+    if status != BNN_OK:
+        raise KernelError(message(kernel.symbol.decode(), sizes, bnn_status_text(status).decode()))
+    return 0
+
+
+cdef const void *_read(object array, str name, tuple dtypes, int ndim) except NULL:
+    """Return the address of a checked input array; the caller keeps the array alive."""
+    cdef Py_buffer view
+    if not isinstance(array, np.ndarray):
+        raise KernelError(message(name, type(array).__name__, "a numpy array"))
+    if array.dtype not in dtypes:
+        raise KernelError(message(name + ".dtype", str(array.dtype),
+                                  " or ".join(str(d) for d in dtypes)))
+    if array.ndim != ndim if ndim > 0 else array.ndim < 1:
+        raise KernelError(message(name + ".shape", array.shape, f"{abs(ndim)} or more dimensions"
+                                  if ndim < 0 else f"{ndim} dimensions"))
+    if array.size == 0:
+        raise KernelError(message(name + ".shape", array.shape, "no empty dimension"))
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        raise KernelError(message(name + ".strides", array.strides, "a C-contiguous array",
+                                  "Apply np.ascontiguousarray first."))
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    cdef const void *address = view.buf
+    PyBuffer_Release(&view)
+    return address
+
+
+cdef void *_write(object array) except NULL:
+    """Return the address of an output array that a wrapper has just allocated."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    cdef void *address = view.buf
+    PyBuffer_Release(&view)
+    return address
+
+
+cdef object _output(object out, tuple shape, object dtype):
+    """Return `out` if it can hold the result, or a new array where it is None."""
+    if out is None:
+        return np.empty(shape, dtype)
+    _read(out, "out", (dtype,), len(shape))
+    _need("out.shape", out.shape, shape)
+    if not out.flags.writeable:
+        raise KernelError(message("out", "a read-only array", "a writeable array"))
+    return out
+
+
+cdef int _need(str where, object got, object expected) except -1:
+    """Raise unless two sizes or shapes are equal."""
+    if got != expected:
+        raise KernelError(message(where, got, str(expected)))
+    return 0
+
+
+cdef int64_t _size(str name, object value, int64_t least) except -1:
+    """Return an integer argument of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) \
+            or not least <= value < 2 ** 62:
+        raise KernelError(message(name, value, f"an integer from {least}"))
+    return value
+
+
+cdef int32_t _int32(str name, object value) except? -1:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) \
+            or not -2 ** 31 <= value < 2 ** 31:
+        raise KernelError(message(name, value, "an integer that fits int32"))
+    return value
+
+
+cdef tuple _tuple(str name, object values, int length):
+    values = tuple(values)
+    if len(values) != length:
+        raise KernelError(message(name, values, f"{length} integers"))
+    return values
+
+
+# ---- Dispatch ------------------------------------------------------------------------------------
+
+def list_kernels():
+    """Return (op, isa, features, symbol, compiled, supported) of every kernel in kernels.def."""
+    rows = []
+    for i in range(bnn_kernel_count()):
+        k = bnn_kernel_at(i)
+        rows.append((k.op.decode(), k.isa.decode(), k.features.decode(), k.symbol.decode(),
+                     bool(k.compiled), bool(k.supported)))
+    return rows
+
+
+def select(str op, isa="auto"):
+    """Return (op, isa, symbol, tile_m, tile_n) of the kernel that `op` gets for `isa`."""
+    cdef int op_id = 0
+    while op_id < BNN_OP_COUNT and bnn_op_name(op_id).decode() != op:
+        op_id += 1
+    if op_id == BNN_OP_COUNT:
+        known = sorted({row[0] for row in list_kernels()})
+        raise KernelError(message("op", op, "one of " + ", ".join(known)))
+    cdef const bnn_kernel *k = _choose(op_id, isa)
+    return k.op.decode(), k.isa.decode(), k.symbol.decode(), k.tile_m, k.tile_n
+
+
+cdef const bnn_kernel *_choose(int op_id, object isa) except NULL:
+    """Return the kernel of an op: an explicit isa wins over BNNSIM_ISA, that over the best."""
+    where = "isa"
+    if isa == "auto":
+        where, isa = "BNNSIM_ISA", os.environ.get("BNNSIM_ISA") or "auto"
+    if isa == "auto":
+        return bnn_select(op_id, BNN_ISA_COUNT - 1)
+    available = available_isas()
+    if isa not in available:
+        raise KernelError(f"{where}={isa!r}: {_refusal(isa)}; available: {', '.join(available)}")
+    return bnn_select(op_id, _isa_names().index(isa))
+
+
+def _isa_names():
+    return [bnn_isa_name(i).decode() for i in range(BNN_ISA_COUNT)]
+
+
+def available_isas():
+    """Return the instruction sets with a kernel that can run here, lowest first."""
+    supported = {row[1] for row in list_kernels() if row[5]}
+    return tuple(name for name in _isa_names() if name in supported)
+
+
+def _refusal(isa):
+    if isa not in _isa_names():
+        return "unknown instruction set"
+    compiled = any(row[1] == isa and row[4] for row in list_kernels())
+    return "not supported by this CPU" if compiled else "no kernel of it in this build"
+
+
+# ---- Geometry ------------------------------------------------------------------------------------
+
+cdef int _fill_window(bnn_window *w, tuple image, object kernel, object stride, object dilation,
+                      object pads) except -1:
+    """Fill a window; `image` is (batch, height, width), pads (top, left, bottom, right)."""
+    kernel, stride = _tuple("kernel", kernel, 2), _tuple("stride", stride, 2)
+    dilation, pads = _tuple("dilation", dilation, 2), _tuple("pads", pads, 4)
+    w.batch, w.height, w.width = image
+    w.kernel_h, w.kernel_w = _size("kernel", kernel[0], 1), _size("kernel", kernel[1], 1)
+    w.stride_h, w.stride_w = _size("stride", stride[0], 1), _size("stride", stride[1], 1)
+    w.dilation_h = _size("dilation", dilation[0], 1)
+    w.dilation_w = _size("dilation", dilation[1], 1)
+    w.pad_top, w.pad_left = _size("pads", pads[0], 0), _size("pads", pads[1], 0)
+    w.pad_bottom, w.pad_right = _size("pads", pads[2], 0), _size("pads", pads[3], 0)
+    return 0
+
+
+cdef tuple _conv_shape(const bnn_kernel *kernel, const bnn_conv *conv):
+    """Return the output shape (batch, OH, OW, C_out) of a convolution, or raise."""
+    cdef int64_t out_h = 0, out_w = 0
+    _check(bnn_conv_out(conv, &out_h, &out_w), kernel, dict(conv[0]))
+    return conv.window.batch, out_h, out_w, conv.out_channels
+
+
+cdef int _group_channels(bnn_conv *conv, object channels, object groups,
+                         object out_channels) except -1:
+    conv.channels, conv.groups = _size("channels", channels, 1), _size("groups", groups, 1)
+    conv.out_channels = out_channels
+    if conv.channels % conv.groups != 0 or conv.out_channels % conv.groups != 0:
+        raise KernelError(message("groups", groups, f"a divisor of {channels} input channels and "
+                                  f"{out_channels} output channels"))
+    return 0
+
+
+# ---- Weights, prepared once ----------------------------------------------------------------------
+
+cdef class PackedWeights:
+    """Bit or int8 weights in the order of the kernel that reads them; made once, for many calls.
+
+    Attributes: op, isa, kernel (C symbol), shape (that of the plain weights), K (values of one dot
+    product), channels, groups, nbytes (bytes held).
+    """
+    cdef const bnn_kernel *chosen
+    cdef readonly tuple shape
+    cdef readonly object K, channels, groups
+    cdef object panels, tap_sums
+
+    @property
+    def op(self):
+        return self.chosen.op.decode()
+
+    @property
+    def isa(self):
+        return self.chosen.isa.decode()
+
+    @property
+    def kernel(self):
+        return self.chosen.symbol.decode()
+
+    @property
+    def nbytes(self):
+        return self.panels.nbytes + (0 if self.tap_sums is None else self.tap_sums.nbytes)
+
+
+cdef PackedWeights _pack(const bnn_kernel *kernel, object weights, const uint64_t *plain,
+                         int64_t rows, int64_t taps, int64_t channels, int64_t groups):
+    """Pack each group's `rows` weights of `taps` * words(channels) words into a kernel's panels."""
+    cdef PackedWeights packed = PackedWeights.__new__(PackedWeights)
+    cdef int64_t words = taps * bnn_words(channels), group
+    cdef int64_t per_group = bnn_panel_words(rows, words, kernel.tile_n)
+    _check(BNN_ERR_SIZE if per_group < 0 else BNN_OK, kernel, weights.shape)
+    _check(bnn_check_tails(plain, groups * rows * taps, channels), kernel, weights.shape)
+    packed.chosen, packed.shape, packed.groups = kernel, weights.shape, groups
+    packed.channels, packed.K = channels * groups, taps * channels
+    packed.panels = np.empty(groups * per_group, U64)
+    cdef uint64_t *panels = <uint64_t *>_write(packed.panels)
+    for group in range(groups):
+        _check(bnn_pack_panels(plain + group * rows * words, rows, words, kernel.tile_n,
+                               panels + group * per_group), kernel, weights.shape)
+    return packed
+
+
+def pack_gemm_weights(b, K, isa="auto"):
+    """Prepare bit weights (N, words(K)) for gemm_bit."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_gemm_bit, isa)
+    cdef const uint64_t *plain = <const uint64_t *>_read(b, "b", (U64,), 2)
+    cdef int64_t length = _size("K", K, 1)
+    _need("b.shape[1]", b.shape[1], bnn_words(length))
+    return _pack(kernel, b, plain, b.shape[0], 1, length, 1)
+
+
+def pack_conv_weights(w, channels, *, groups=1, isa="auto"):
+    """Prepare bit weights (C_out, R, S, words(channels / groups)) for conv2d_bit."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_conv2d_bit, isa)
+    cdef const uint64_t *plain = <const uint64_t *>_read(w, "w", (U64,), 4)
+    cdef bnn_conv conv
+    _group_channels(&conv, channels, groups, w.shape[0])
+    cdef int64_t taps = w.shape[1] * w.shape[2], group_channels = conv.channels // conv.groups
+    _need("w.shape[3]", w.shape[3], bnn_words(group_channels))
+    cdef PackedWeights packed = _pack(kernel, w, plain, conv.out_channels // conv.groups, taps,
+                                      group_channels, conv.groups)
+    packed.tap_sums = np.empty((taps, w.shape[0]), I32)
+    _check(bnn_tap_sums(plain, conv.out_channels, taps, group_channels,
+                        <int32_t *>_write(packed.tap_sums)), kernel, w.shape)
+    return packed
+
+
+cdef PackedWeights _pack_bytes(const bnn_kernel *kernel, object weights, int64_t rows, int64_t taps,
+                               int64_t channels, int64_t groups):
+    """Pack each group's `rows` weights of `taps` * `channels` int8 into a kernel's panels."""
+    cdef const int8_t *plain = <const int8_t *>_read(weights, "weights", (I8,), weights.ndim)
+    cdef PackedWeights packed = PackedWeights.__new__(PackedWeights)
+    cdef int64_t per_group = bnn_byte_panel_size(rows, taps, channels, kernel.tile_n), group
+    _check(BNN_ERR_SIZE if per_group < 0 else BNN_OK, kernel, weights.shape)
+    packed.chosen, packed.shape, packed.groups = kernel, weights.shape, groups
+    packed.channels, packed.K = channels * groups, taps * channels
+    packed.panels = np.empty(groups * per_group, I8)
+    packed.tap_sums = np.empty((taps, groups * rows), I32)
+    cdef int8_t *panels = <int8_t *>_write(packed.panels)
+    for group in range(groups):
+        _check(bnn_pack_byte_panels(plain + group * rows * taps * channels, rows, taps, channels,
+                                    kernel.tile_n, panels + group * per_group), kernel,
+               weights.shape)
+    _check(bnn_byte_tap_sums(plain, groups * rows, taps, channels,
+                             <int32_t *>_write(packed.tap_sums)), kernel, weights.shape)
+    return packed
+
+
+def pack_gemm_byte_weights(b, isa="auto"):
+    """Prepare int8 weights (N, K) for gemm_byte."""
+    _read(b, "b", (I8,), 2)
+    return _pack_bytes(_choose(BNN_OP_gemm_byte, isa), b, b.shape[0], 1, b.shape[1], 1)
+
+
+def pack_conv_byte_weights(w, *, groups=1, isa="auto"):
+    """Prepare int8 weights (C_out, R, S, C / groups) for conv2d_byte."""
+    cdef bnn_conv conv
+    _read(w, "w", (I8,), 4)
+    _group_channels(&conv, _size("groups", groups, 1) * w.shape[3], groups, w.shape[0])
+    return _pack_bytes(_choose(BNN_OP_conv2d_byte, isa), w, conv.out_channels // conv.groups,
+                       w.shape[1] * w.shape[2], w.shape[3], conv.groups)
+
+
+# ---- Matrix products -----------------------------------------------------------------------------
+
+def gemm_bit(a, b, K, *, isa="auto", out=None):
+    """Multiply bits by bits: (M, words(K)) x (N, words(K)) -> int32 (M, N)."""
+    cdef PackedWeights packed = b if isinstance(b, PackedWeights) else pack_gemm_weights(b, K, isa)
+    cdef const uint64_t *rows = <const uint64_t *>_read(a, "a", (U64,), 2)
+    cdef int64_t M = a.shape[0], N = packed.shape[0], length = _size("K", K, 1)
+    _need("op of the packed weights", packed.op, "gemm_bit")
+    _need("K", K, packed.K)
+    _need("a.shape[1]", a.shape[1], bnn_words(length))
+    out = _output(out, (M, N), I32)
+    cdef int32_t *result = <int32_t *>_write(out)
+    cdef const uint64_t *panels = <const uint64_t *>_write(packed.panels)
+    cdef int status
+    with nogil:
+        status = (<bnn_gemm_bit_fn *>packed.chosen.function)(rows, panels, M, N, length, result)
+    _check(status, packed.chosen, (a.shape, packed.shape, K))
+    return out
+
+
+def gemm_int(a, b, *, isa="auto", out=None):
+    """Multiply integers by int8: (M, K) x (N, K) -> int32 (M, N)."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_gemm_int, isa)
+    cdef const void *rows = _read(a, "a", INTEGERS, 2)
+    cdef const int8_t *weights = <const int8_t *>_read(b, "b", (I8,), 2)
+    cdef int a_type = DTYPES.index(a.dtype)
+    cdef int64_t M = a.shape[0], K = a.shape[1], N = b.shape[0]
+    _need("b.shape[1]", b.shape[1], K)
+    out = _output(out, (M, N), I32)
+    cdef int32_t *result = <int32_t *>_write(out)
+    cdef int status
+    with nogil:
+        status = (<bnn_gemm_int_fn *>kernel.function)(rows, a_type, weights, M, N, K, result)
+    _check(status, kernel, (a.shape, b.shape))
+    return out
+
+
+def gemm_int_bit(a, b, *, isa="auto", out=None):
+    """Multiply integers by bits: (M, K) x (N, words(K)) -> int32 (M, N)."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_gemm_int_bit, isa)
+    cdef const void *rows = _read(a, "a", INTEGERS, 2)
+    cdef const uint64_t *weights = <const uint64_t *>_read(b, "b", (U64,), 2)
+    cdef int a_type = DTYPES.index(a.dtype)
+    cdef int64_t M = a.shape[0], K = a.shape[1], N = b.shape[0]
+    _need("b.shape[1]", b.shape[1], bnn_words(K))
+    out = _output(out, (M, N), I32)
+    cdef int32_t *result = <int32_t *>_write(out)
+    cdef int status
+    with nogil:
+        status = (<bnn_gemm_int_bit_fn *>kernel.function)(rows, a_type, weights, M, N, K, result)
+    _check(status, kernel, (a.shape, b.shape))
+    return out
+
+
+def gemm_byte(a, b, *, isa="auto", out=None):
+    """Multiply uint8 or int8 by int8, fast: (M, K) x (N, K) -> int32 (M, N); K up to 65793."""
+    cdef PackedWeights packed = (b if isinstance(b, PackedWeights) else
+                                 pack_gemm_byte_weights(b, isa))
+    cdef const void *rows = _read(a, "a", BYTES, 2)
+    cdef int64_t M = a.shape[0], N = packed.shape[0], K = a.shape[1]
+    _need("op of the packed weights", packed.op, "gemm_byte")
+    _need("a.shape[1]", K, packed.K)
+    out = _output(out, (M, N), I32)
+    cdef int32_t *result = <int32_t *>_write(out)
+    cdef const int8_t *panels = <const int8_t *>_write(packed.panels)
+    cdef const int32_t *tap_sums = <const int32_t *>_write(packed.tap_sums)
+    cdef int status, a_type = DTYPES.index(a.dtype)
+    with nogil:
+        status = (<bnn_gemm_byte_fn *>packed.chosen.function)(rows, a_type, panels, tap_sums, M, N,
+                                                              K, result)
+    _check(status, packed.chosen, (a.shape, packed.shape))
+    return out
+
+
+def gemm_ternary(a_sign, a_mask, b_sign, b_mask, K, *, isa="auto", out=None):
+    """Multiply ternary planes: (M, words(K)) x (N, words(K)) -> int32 (M, N)."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_gemm_ternary, isa)
+    cdef const uint64_t *a0 = <const uint64_t *>_read(a_sign, "a_sign", (U64,), 2)
+    cdef const uint64_t *a1 = <const uint64_t *>_read(a_mask, "a_mask", (U64,), 2)
+    cdef const uint64_t *b0 = <const uint64_t *>_read(b_sign, "b_sign", (U64,), 2)
+    cdef const uint64_t *b1 = <const uint64_t *>_read(b_mask, "b_mask", (U64,), 2)
+    cdef int64_t M = a_sign.shape[0], N = b_sign.shape[0], length = _size("K", K, 1)
+    _need("a_sign.shape[1]", a_sign.shape[1], bnn_words(length))
+    _need("b_sign.shape[1]", b_sign.shape[1], bnn_words(length))
+    _need("a_mask.shape", a_mask.shape, a_sign.shape)
+    _need("b_mask.shape", b_mask.shape, b_sign.shape)
+    out = _output(out, (M, N), I32)
+    cdef int32_t *result = <int32_t *>_write(out)
+    cdef int status
+    with nogil:
+        status = (<bnn_gemm_ternary_fn *>kernel.function)(a0, a1, b0, b1, M, N, length, result)
+    _check(status, kernel, (a_sign.shape, b_sign.shape, K))
+    return out
+
+
+# ---- Convolutions --------------------------------------------------------------------------------
+
+def conv2d_bit(x, w, channels, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), groups=1,
+               pad_value=0, isa="auto", out=None):
+    """Convolve bits with bits: (N, H, W, words(channels)) -> int32 (N, OH, OW, C_out)."""
+    cdef PackedWeights packed = (w if isinstance(w, PackedWeights) else
+                                 pack_conv_weights(w, channels, groups=groups, isa=isa))
+    cdef const uint64_t *images = <const uint64_t *>_read(x, "x", (U64,), 4)
+    cdef bnn_conv conv
+    _need("op of the packed weights", packed.op, "conv2d_bit")
+    _need("channels", channels, packed.channels)
+    _need("groups", groups, packed.groups)
+    _group_channels(&conv, channels, groups, packed.shape[0])
+    _need("x.shape[3]", x.shape[3], bnn_words(conv.channels))
+    _fill_window(&conv.window, x.shape[:3], packed.shape[1:3], stride, dilation, pads)
+    out = _output(out, _conv_shape(packed.chosen, &conv), I32)
+    cdef int32_t *result = <int32_t *>_write(out)
+    cdef const uint64_t *panels = <const uint64_t *>_write(packed.panels)
+    cdef const int32_t *tap_sums = <const int32_t *>_write(packed.tap_sums)
+    cdef int status, padding = _int32("pad_value", pad_value)
+    with nogil:
+        status = (<bnn_conv2d_bit_fn *>packed.chosen.function)(images, panels, tap_sums, &conv,
+                                                               padding, result)
+    _check(status, packed.chosen, (x.shape, packed.shape, pad_value))
+    return out
+
+
+def conv2d_int(x, w, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), groups=1, pad_value=0,
+               isa="auto", out=None):
+    """Convolve integers (N, H, W, C) with int8 (C_out, R, S, C / groups)."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_conv2d_int, isa)
+    cdef const void *images = _read(x, "x", INTEGERS, 4)
+    cdef const int8_t *weights = <const int8_t *>_read(w, "w", (I8,), 4)
+    cdef bnn_conv conv
+    _group_channels(&conv, x.shape[3], groups, w.shape[0])
+    _need("w.shape[3]", w.shape[3], conv.channels // conv.groups)
+    _fill_window(&conv.window, x.shape[:3], w.shape[1:3], stride, dilation, pads)
+    out = _output(out, _conv_shape(kernel, &conv), I32)
+    cdef int32_t *result = <int32_t *>_write(out)
+    cdef int32_t padding = _int32("pad_value", pad_value)
+    cdef int status, x_type = DTYPES.index(x.dtype)
+    with nogil:
+        status = (<bnn_conv2d_int_fn *>kernel.function)(images, x_type, weights, &conv, padding,
+                                                        result)
+    _check(status, kernel, (x.shape, w.shape))
+    return out
+
+
+def conv2d_int_bit(x, w, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), groups=1,
+                   pad_value=0, isa="auto", out=None):
+    """Convolve integers (N, H, W, C) with bits (C_out, R, S, words(C / groups))."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_conv2d_int_bit, isa)
+    cdef const void *images = _read(x, "x", INTEGERS, 4)
+    cdef const uint64_t *weights = <const uint64_t *>_read(w, "w", (U64,), 4)
+    cdef bnn_conv conv
+    _group_channels(&conv, x.shape[3], groups, w.shape[0])
+    _need("w.shape[3]", w.shape[3], bnn_words(conv.channels // conv.groups))
+    _fill_window(&conv.window, x.shape[:3], w.shape[1:3], stride, dilation, pads)
+    out = _output(out, _conv_shape(kernel, &conv), I32)
+    cdef int32_t *result = <int32_t *>_write(out)
+    cdef int32_t padding = _int32("pad_value", pad_value)
+    cdef int status, x_type = DTYPES.index(x.dtype)
+    with nogil:
+        status = (<bnn_conv2d_int_bit_fn *>kernel.function)(images, x_type, weights, &conv,
+                                                            padding, result)
+    _check(status, kernel, (x.shape, w.shape))
+    return out
+
+
+def conv2d_byte(x, w, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), groups=1, pad_value=0,
+                isa="auto", out=None):
+    """Convolve uint8 or int8 (N, H, W, C) with int8 (C_out, R, S, C / groups), fast."""
+    cdef PackedWeights packed = (w if isinstance(w, PackedWeights) else
+                                 pack_conv_byte_weights(w, groups=groups, isa=isa))
+    cdef const void *images = _read(x, "x", BYTES, 4)
+    cdef bnn_conv conv
+    _need("op of the packed weights", packed.op, "conv2d_byte")
+    _need("groups", groups, packed.groups)
+    _need("x.shape[3]", x.shape[3], packed.channels)
+    _group_channels(&conv, x.shape[3], groups, packed.shape[0])
+    _fill_window(&conv.window, x.shape[:3], packed.shape[1:3], stride, dilation, pads)
+    out = _output(out, _conv_shape(packed.chosen, &conv), I32)
+    cdef int32_t *result = <int32_t *>_write(out)
+    cdef const int8_t *panels = <const int8_t *>_write(packed.panels)
+    cdef const int32_t *tap_sums = <const int32_t *>_write(packed.tap_sums)
+    cdef int32_t padding = _int32("pad_value", pad_value)
+    cdef int status, x_type = DTYPES.index(x.dtype)
+    with nogil:
+        status = (<bnn_conv2d_byte_fn *>packed.chosen.function)(images, x_type, panels, tap_sums,
+                                                                &conv, padding, result)
+    _check(status, packed.chosen, (x.shape, packed.shape, pad_value))
+    return out
+
+
+def conv2d_ternary(x_sign, x_mask, w_sign, w_mask, channels, *, stride=(1, 1), dilation=(1, 1),
+                   pads=(0, 0, 0, 0), groups=1, pad_value=0, isa="auto", out=None):
+    """Convolve ternary planes; the shapes are those of conv2d_bit."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_conv2d_ternary, isa)
+    cdef const uint64_t *x0 = <const uint64_t *>_read(x_sign, "x_sign", (U64,), 4)
+    cdef const uint64_t *x1 = <const uint64_t *>_read(x_mask, "x_mask", (U64,), 4)
+    cdef const uint64_t *w0 = <const uint64_t *>_read(w_sign, "w_sign", (U64,), 4)
+    cdef const uint64_t *w1 = <const uint64_t *>_read(w_mask, "w_mask", (U64,), 4)
+    cdef bnn_conv conv
+    _need("x_mask.shape", x_mask.shape, x_sign.shape)
+    _need("w_mask.shape", w_mask.shape, w_sign.shape)
+    _group_channels(&conv, channels, groups, w_sign.shape[0])
+    _need("x_sign.shape[3]", x_sign.shape[3], bnn_words(conv.channels))
+    _need("w_sign.shape[3]", w_sign.shape[3], bnn_words(conv.channels // conv.groups))
+    _fill_window(&conv.window, x_sign.shape[:3], w_sign.shape[1:3], stride, dilation, pads)
+    out = _output(out, _conv_shape(kernel, &conv), I32)
+    cdef int32_t *result = <int32_t *>_write(out)
+    cdef int status, padding = _int32("pad_value", pad_value)
+    with nogil:
+        status = (<bnn_conv2d_ternary_fn *>kernel.function)(x0, x1, w0, w1, &conv, padding, result)
+    _check(status, kernel, (x_sign.shape, w_sign.shape, pad_value))
+    return out
+
+
+# ---- Thresholds and packing ----------------------------------------------------------------------
+
+def threshold_pack(acc, t, direction, *, isa="auto", out=None):
+    """Compare int32 (..., C) with one threshold per channel -> bits (..., words(C))."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_threshold_pack, isa)
+    cdef const int32_t *sums = <const int32_t *>_read(acc, "acc", (I32,), -1)
+    cdef const int32_t *limits = <const int32_t *>_read(t, "t", (I32,), 1)
+    cdef const int8_t *signs = <const int8_t *>_read(direction, "direction", (I8,), 1)
+    cdef int64_t C = acc.shape[acc.ndim - 1], P = acc.size // C
+    _need("t.shape", t.shape, (C,))
+    _need("direction.shape", direction.shape, (C,))
+    out = _output(out, acc.shape[:acc.ndim - 1] + (bnn_words(C),), U64)
+    cdef uint64_t *result = <uint64_t *>_write(out)
+    cdef int status
+    with nogil:
+        status = (<bnn_threshold_pack_fn *>kernel.function)(sums, limits, signs, P, C, result)
+    _check(status, kernel, acc.shape)
+    return out
+
+
+def multi_threshold(acc, t, direction, base=0, *, isa="auto", out=None):
+    """Count the met thresholds (C, n) of int32 (..., C) -> int8 level base + count."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_multi_threshold, isa)
+    cdef const int32_t *sums = <const int32_t *>_read(acc, "acc", (I32,), -1)
+    cdef const int32_t *limits = <const int32_t *>_read(t, "t", (I32,), 2)
+    cdef const int8_t *signs = <const int8_t *>_read(direction, "direction", (I8,), 1)
+    cdef int64_t C = acc.shape[acc.ndim - 1], P = acc.size // C, n = t.shape[1]
+    _need("t.shape[0]", t.shape[0], C)
+    _need("direction.shape", direction.shape, (C,))
+    out = _output(out, acc.shape, I8)
+    cdef int8_t *result = <int8_t *>_write(out)
+    cdef int status, lowest = _int32("base", base)
+    with nogil:
+        status = (<bnn_multi_threshold_fn *>kernel.function)(sums, limits, signs, P, C, n, lowest,
+                                                             result)
+    _check(status, kernel, (acc.shape, t.shape, base))
+    return out
+
+
+def pack_sign(x, *, isa="auto", out=None):
+    """Pack x >= 0 of int8, int32 or float32 (..., C) -> bits (..., words(C))."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_pack_sign, isa)
+    cdef const void *values = _read(x, "x", SIGNABLE, -1)
+    cdef int64_t C = x.shape[x.ndim - 1], P = x.size // C
+    out = _output(out, x.shape[:x.ndim - 1] + (bnn_words(C),), U64)
+    cdef uint64_t *result = <uint64_t *>_write(out)
+    cdef int status, x_type = DTYPES.index(x.dtype)
+    with nogil:
+        status = (<bnn_pack_sign_fn *>kernel.function)(values, x_type, P, C, result)
+    _check(status, kernel, x.shape)
+    return out
+
+
+def pack_ternary(x, *, isa="auto"):
+    """Pack int8 (..., C) in {-1, 0, +1} -> (sign, mask), each (..., words(C))."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_pack_ternary, isa)
+    cdef const int8_t *values = <const int8_t *>_read(x, "x", (I8,), -1)
+    cdef int64_t C = x.shape[x.ndim - 1], P = x.size // C
+    sign = np.empty(x.shape[:x.ndim - 1] + (bnn_words(C),), U64)
+    mask = np.empty_like(sign)
+    cdef uint64_t *plus = <uint64_t *>_write(sign)
+    cdef uint64_t *nonzero = <uint64_t *>_write(mask)
+    cdef int status
+    with nogil:
+        status = (<bnn_pack_ternary_fn *>kernel.function)(values, P, C, plus, nonzero)
+    _check(status, kernel, x.shape)
+    return sign, mask
+
+
+def unpack_bit(words, C, *, isa="auto", out=None):
+    """Unpack bits (..., words(C)) -> int8 (..., C) in {-1, +1}."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_unpack_bit, isa)
+    cdef const uint64_t *bits = <const uint64_t *>_read(words, "words", (U64,), -1)
+    cdef int64_t count = _size("C", C, 1), per_row = bnn_words(count), P = words.size // per_row
+    _need("words.shape[-1]", words.shape[words.ndim - 1], per_row)
+    out = _output(out, words.shape[:words.ndim - 1] + (count,), I8)
+    cdef int8_t *result = <int8_t *>_write(out)
+    cdef int status
+    with nogil:
+        status = (<bnn_unpack_bit_fn *>kernel.function)(bits, P, count, result)
+    _check(status, kernel, (words.shape, C))
+    return out
+
+
+def unpack_ternary(sign, mask, C, *, isa="auto", out=None):
+    """Unpack ternary planes (..., words(C)) -> int8 (..., C) in {-1, 0, +1}."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_unpack_ternary, isa)
+    cdef const uint64_t *plus = <const uint64_t *>_read(sign, "sign", (U64,), -1)
+    cdef const uint64_t *nonzero = <const uint64_t *>_read(mask, "mask", (U64,), -1)
+    cdef int64_t count = _size("C", C, 1), per_row = bnn_words(count), P = sign.size // per_row
+    _need("sign.shape[-1]", sign.shape[sign.ndim - 1], per_row)
+    _need("mask.shape", mask.shape, sign.shape)
+    out = _output(out, sign.shape[:sign.ndim - 1] + (count,), I8)
+    cdef int8_t *result = <int8_t *>_write(out)
+    cdef int status
+    with nogil:
+        status = (<bnn_unpack_ternary_fn *>kernel.function)(plus, nonzero, P, count, result)
+    _check(status, kernel, (sign.shape, C))
+    return out
+
+
+# ---- Pooling -------------------------------------------------------------------------------------
+
+def maxpool_bit(x, use_and, *, window, stride, pads=(0, 0, 0, 0), isa="auto", out=None):
+    """Pool bits (N, H, W, words): OR, or AND in the channels whose bit of use_and (words,) is 1."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_maxpool_bit, isa)
+    cdef const uint64_t *images = <const uint64_t *>_read(x, "x", (U64,), 4)
+    cdef const uint64_t *ands = <const uint64_t *>_read(use_and, "use_and", (U64,), 1)
+    cdef bnn_window geometry
+    cdef int64_t out_h = 0, out_w = 0, words = x.shape[3]
+    _need("use_and.shape", use_and.shape, (words,))
+    _fill_window(&geometry, x.shape[:3], window, stride, (1, 1), pads)
+    _check(bnn_window_out(&geometry, &out_h, &out_w), kernel, dict(geometry))
+    out = _output(out, (x.shape[0], out_h, out_w, words), U64)
+    cdef uint64_t *result = <uint64_t *>_write(out)
+    cdef int status
+    with nogil:
+        status = (<bnn_maxpool_bit_fn *>kernel.function)(images, ands, &geometry, words, result)
+    _check(status, kernel, (x.shape, window, stride, pads))
+    return out
+
+
+def maxpool_int(x, *, window, stride, pads=(0, 0, 0, 0), isa="auto", out=None):
+    """Pool integers (N, H, W, C): the largest in-image value, in the dtype of x."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_maxpool_int, isa)
+    cdef const void *images = _read(x, "x", INTEGERS, 4)
+    cdef bnn_window geometry
+    cdef int64_t out_h = 0, out_w = 0, C = x.shape[3]
+    _fill_window(&geometry, x.shape[:3], window, stride, (1, 1), pads)
+    _check(bnn_window_out(&geometry, &out_h, &out_w), kernel, dict(geometry))
+    out = _output(out, (x.shape[0], out_h, out_w, C), x.dtype)
+    cdef void *result = _write(out)
+    cdef int status, x_type = DTYPES.index(x.dtype)
+    with nogil:
+        status = (<bnn_maxpool_int_fn *>kernel.function)(images, x_type, &geometry, C, result)
+    _check(status, kernel, (x.shape, window, stride, pads))
+    return out
+
+
+# ---- The ceiling ---------------------------------------------------------------------------------
+
+def raw_xor_popcount_rate(double seconds, *, isa="auto"):
+    """Time xor + popcount + add on registers alone -> binary multiply-accumulates per second."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_raw_rate, isa)
+    cdef double rate = 0.0
+    cdef int status
+    with nogil:
+        status = (<bnn_raw_rate_fn *>kernel.function)(seconds, &rate)
+    _check(status, kernel, seconds)
+    return rate

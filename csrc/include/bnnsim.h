@@ -1,0 +1,200 @@
+/*
+ * The C interface of bnnsim's kernels, and the contract that all of them keep.
+ *
+ * Bits.   A row of K values in {-1, +1} is bnn_words(K) uint64 words. Element 64*w + i is bit i of
+ *         word w (bit 0 = least significant); bit 1 = +1, bit 0 = -1; the bits past K are zero.
+ *         Kernels refuse activations with a non-zero tail (BNN_ERR_TAIL); packing refuses weights.
+ *         accumulator = K - 2 * popcount(a xor b): equal tails never count as mismatches.
+ * Ternary. Two such planes: `sign` (1 = +1) and `mask` (1 = non-zero); sign is 0 where mask is 0.
+ *         A bipolar row is the ternary row whose mask has all K bits set.
+ * Layout. Row-major. Dense activations (M, K); images (N, H, W, C), channels last, all groups
+ *         contiguous from bit 0 of a pixel's words. Dense weights (N, K); convolution weights
+ *         (C_out, R, S, C / groups). Bit tensors replace the last axis by its words.
+ * Memory. The caller owns every buffer; kernels keep no pointer and write only `out`, which must
+ *         not overlap an input. Natural alignment of the element is enough.
+ * Limits. Sizes are at least 1; any product of sizes that does not fit an index is BNN_ERR_SIZE.
+ *         K of one dot product: at most BNN_MAX_K_BIT for bit and ternary operands (then |acc| <= K
+ *         fits int32), at most BNN_MAX_K_INT where an operand is an integer: sums there are exact
+ *         int64 and a result outside int32 is BNN_ERR_OVERFLOW, never a wrapped number. The byte
+ *         kernels sum in int32 and take K up to BNN_MAX_K_BYTE, where nothing can overflow.
+ * Threads. Every function is reentrant.
+ * Errors. Every kernel returns a bnn_status; on an error `out` holds no meaning.
+ */
+#ifndef BNNSIM_H
+#define BNNSIM_H
+
+#include <stdint.h>
+
+#define BNN_WORD_BITS 64
+#define BNN_MAX_K_BIT INT64_C(2147483647)
+#define BNN_MAX_K_BYTE INT64_C(65793) /* 255 * 128 * 65793 is the last product sum below 2^31 */
+#define BNN_MAX_K_INT (INT64_C(1) << 24) /* |int32| * |int8| * 2^24 <= 2^62 */
+
+/* Name and text of every status; the text ends the sentence "expected ...". */
+#define BNN_STATUS_LIST(X)                                                                         \
+    X(OK, "no error")                                                                              \
+    X(ERR_SIZE, "every size at least 1 and index products below 2^63 bytes")                       \
+    X(ERR_K, "K within the kernel's limit (bits 2^31 - 1, integers 2^24, bytes 65793)")            \
+    X(ERR_GEOMETRY, "a window that fits: kernel, stride, dilation >= 1, pads >= 0, output >= 1")   \
+    X(ERR_GROUPS, "groups that divide both channel counts")                                        \
+    X(ERR_PAD_VALUE, "pad_value -1, 0 or +1")                                                      \
+    X(ERR_TAIL, "zero bits past the last element of every packed row")                             \
+    X(ERR_NAN, "numbers only, found NaN")                                                          \
+    X(ERR_VALUE, "values of the stated set only")                                                  \
+    X(ERR_OVERFLOW, "results that fit the output type")                                            \
+    X(ERR_EMPTY_WINDOW, "at least one in-image tap in every pooling window")                       \
+    X(ERR_DTYPE, "an element type that this kernel knows")                                         \
+    X(ERR_MEMORY, "enough memory for the scratch rows")
+
+typedef enum bnn_status {
+#define BNN_STATUS_ENUM(name, text) BNN_##name,
+    BNN_STATUS_LIST(BNN_STATUS_ENUM)
+#undef BNN_STATUS_ENUM
+} bnn_status;
+
+typedef enum bnn_dtype { BNN_UINT8, BNN_INT8, BNN_INT16, BNN_INT32, BNN_FLOAT32 } bnn_dtype;
+
+/* A sliding window over (batch, height, width), as convolutions and poolings share it. */
+typedef struct bnn_window {
+    int64_t batch, height, width;
+    int64_t kernel_h, kernel_w;
+    int64_t stride_h, stride_w;
+    int64_t dilation_h, dilation_w;
+    int64_t pad_top, pad_left, pad_bottom, pad_right;
+} bnn_window;
+
+/* channels counts all groups; a weight has channels / groups of them. */
+typedef struct bnn_conv {
+    bnn_window window;
+    int64_t channels, out_channels, groups;
+} bnn_conv;
+
+static inline int64_t bnn_words(int64_t K) { return (K + BNN_WORD_BITS - 1) / BNN_WORD_BITS; }
+
+const char *bnn_status_text(int status);
+int bnn_window_out(const bnn_window *window, int64_t *out_h, int64_t *out_w);
+int bnn_conv_out(const bnn_conv *conv, int64_t *out_h, int64_t *out_w);
+
+/* ---- Dispatch (dispatch.c, from kernels.def) ------------------------------------------------ */
+
+typedef enum bnn_isa {
+    BNN_ISA_ref,
+    BNN_ISA_neon,
+    BNN_ISA_avx2,
+    BNN_ISA_avx512,
+    BNN_ISA_COUNT
+} bnn_isa;
+
+typedef enum bnn_op {
+#define BNN_OP(op) BNN_OP_##op,
+#define BNN_KERNEL(op, isa, features, symbol, tile_m, tile_n)
+#include "../kernels.def"
+#undef BNN_OP
+#undef BNN_KERNEL
+    BNN_OP_COUNT
+} bnn_op;
+
+typedef void (*bnn_function)(void); /* cast to the op's type before the call */
+
+/* tile_m x tile_n: the rows (or pixels) and output channels that one inner tile computes. */
+typedef struct bnn_kernel {
+    const char *op, *isa, *features, *symbol;
+    int op_id, isa_id, tile_m, tile_n;
+    int compiled, supported;
+    bnn_function function; /* NULL where not compiled in */
+} bnn_kernel;
+
+int bnn_kernel_count(void);
+const bnn_kernel *bnn_kernel_at(int index);
+const char *bnn_op_name(int op);
+const char *bnn_isa_name(int isa);
+/* Best supported kernel of an op whose ISA is not above `isa`; at worst the ref kernel. */
+const bnn_kernel *bnn_select(int op, int isa);
+
+/* ---- Weight panels (panels.c) --------------------------------------------------------------- */
+
+/* Bit kernels read weights as panels of tile_n output channels, [ceil(N / tile_n)][word][tile_n],
+ * missing channels zero; the groups of a convolution are packed one after the other, N being the
+ * output channels of a group. With tile_n = 1 that is the plain (N, words) layout. */
+int64_t bnn_panel_words(int64_t N, int64_t words, int64_t tile_n); /* -1: too large */
+int bnn_pack_panels(const uint64_t *weights, int64_t N, int64_t words, int64_t tile_n,
+                    uint64_t *panels);
+/* out[tap][n] = sum of the weights of output channel n at that tap, (R * S, N) int32. */
+int bnn_tap_sums(const uint64_t *weights, int64_t N, int64_t taps, int64_t channels, int32_t *out);
+int bnn_check_tails(const uint64_t *words, int64_t rows, int64_t K);
+
+/* Byte kernels read int8 weights as panels [ceil(N / tile_n)][step][tile_n][4], a step being 4
+ * successive values; each of the `taps` rows of `length` values is filled with zeros to whole
+ * steps, and the groups follow each other as above. */
+static inline int64_t bnn_byte_steps(int64_t length) { return (length + 3) / 4; }
+int64_t bnn_byte_panel_size(int64_t N, int64_t taps, int64_t length, int64_t tile_n); /* or -1 */
+int bnn_pack_byte_panels(const int8_t *weights, int64_t N, int64_t taps, int64_t length,
+                         int64_t tile_n, int8_t *panels);
+int bnn_byte_tap_sums(const int8_t *weights, int64_t N, int64_t taps, int64_t length, int32_t *out);
+
+/* ---- Kernel types, one per op --------------------------------------------------------------- */
+
+/* a (M, words(K)), panels of (N, words(K)) -> out (M, N) */
+typedef int bnn_gemm_bit_fn(const uint64_t *a, const uint64_t *panels, int64_t M, int64_t N,
+                            int64_t K, int32_t *out);
+/* x (batch, H, W, words(C)), panels of (C_out, R * S * words(C / groups))
+ * -> (batch, OH, OW, C_out). A tap outside the image counts as pad_value in every channel; 0 leaves
+ * it out. */
+typedef int bnn_conv2d_bit_fn(const uint64_t *x, const uint64_t *panels, const int32_t *tap_sums,
+                              const bnn_conv *conv, int pad_value, int32_t *out);
+/* Integer activations of a_type (uint8, int8, int16, int32) x int8 weights. */
+typedef int bnn_gemm_int_fn(const void *a, int a_type, const int8_t *b, int64_t M, int64_t N,
+                            int64_t K, int32_t *out);
+typedef int bnn_conv2d_int_fn(const void *x, int x_type, const int8_t *w, const bnn_conv *conv,
+                              int32_t pad_value, int32_t *out);
+/* Integer activations x bit weights (plain layout). */
+typedef int bnn_gemm_int_bit_fn(const void *a, int a_type, const uint64_t *b, int64_t M, int64_t N,
+                                int64_t K, int32_t *out);
+typedef int bnn_conv2d_int_bit_fn(const void *x, int x_type, const uint64_t *w,
+                                  const bnn_conv *conv, int32_t pad_value, int32_t *out);
+/* uint8 or int8 activations x int8 weights in byte panels; pad_value within the activation type. */
+typedef int bnn_gemm_byte_fn(const void *a, int a_type, const int8_t *panels,
+                             const int32_t *tap_sums, int64_t M, int64_t N, int64_t K,
+                             int32_t *out);
+typedef int bnn_conv2d_byte_fn(const void *x, int x_type, const int8_t *panels,
+                               const int32_t *tap_sums, const bnn_conv *conv, int32_t pad_value,
+                               int32_t *out);
+/* Ternary x ternary, planes in the plain layout; covers bit operands through a full mask. */
+typedef int bnn_gemm_ternary_fn(const uint64_t *a_sign, const uint64_t *a_mask,
+                                const uint64_t *b_sign, const uint64_t *b_mask, int64_t M,
+                                int64_t N, int64_t K, int32_t *out);
+typedef int bnn_conv2d_ternary_fn(const uint64_t *x_sign, const uint64_t *x_mask,
+                                  const uint64_t *w_sign, const uint64_t *w_mask,
+                                  const bnn_conv *conv, int pad_value, int32_t *out);
+/* acc (P, C), t (C), direction (C) -> (P, words(C)): +1 iff acc >= t (+1) or acc <= t (-1). */
+typedef int bnn_threshold_pack_fn(const int32_t *acc, const int32_t *t, const int8_t *direction,
+                                  int64_t P, int64_t C, uint64_t *out);
+/* acc (P, C), t (C, n), direction (C) -> int8 (P, C): base + number of thresholds met. */
+typedef int bnn_multi_threshold_fn(const int32_t *acc, const int32_t *t, const int8_t *direction,
+                                   int64_t P, int64_t C, int64_t n, int base, int8_t *out);
+/* x (P, C) int8, int32 or float32 -> (P, words(C)): +1 iff x >= 0 (so -0.0 is +1). */
+typedef int bnn_pack_sign_fn(const void *x, int x_type, int64_t P, int64_t C, uint64_t *out);
+/* x (P, C) in {-1, 0, +1} -> two planes. */
+typedef int bnn_pack_ternary_fn(const int8_t *x, int64_t P, int64_t C, uint64_t *sign,
+                                uint64_t *mask);
+typedef int bnn_unpack_bit_fn(const uint64_t *words, int64_t P, int64_t C, int8_t *out);
+typedef int bnn_unpack_ternary_fn(const uint64_t *sign, const uint64_t *mask, int64_t P, int64_t C,
+                                  int8_t *out);
+/* x (batch, H, W, words): per bit, OR of the window's in-image taps, AND where use_and is 1. */
+typedef int bnn_maxpool_bit_fn(const uint64_t *x, const uint64_t *use_and, const bnn_window *window,
+                               int64_t words, uint64_t *out);
+/* x (batch, H, W, C) int8, uint8, int16 or int32 -> same type: largest in-image tap. */
+typedef int bnn_maxpool_int_fn(const void *x, int x_type, const bnn_window *window,
+                               int64_t channels, void *out);
+
+/* Runs nothing but xor, popcount and add on registers for about `seconds`: the ceiling of the bit
+ * kernels of that instruction set on this machine, in binary multiply-accumulates per second. */
+typedef int bnn_raw_rate_fn(double seconds, double *macs_per_s);
+
+#define BNN_OP(op)
+#define BNN_KERNEL(op, isa, features, symbol, tile_m, tile_n) bnn_##op##_fn symbol;
+#include "../kernels.def"
+#undef BNN_OP
+#undef BNN_KERNEL
+
+#endif

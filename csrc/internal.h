@@ -1,0 +1,98 @@
+/* Checks and addressing that the kernels share. Not part of the C interface. */
+#ifndef BNNSIM_INTERNAL_H
+#define BNNSIM_INTERNAL_H
+
+#include "include/bnnsim.h"
+
+static inline int64_t bnn_min(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Leave the calling kernel with the status of a failed check. */
+#define BNN_TRY(expression)                                                                        \
+    do {                                                                                           \
+        const int try_status = (expression);                                                       \
+        if (try_status != BNN_OK) return try_status;                                               \
+    } while (0)
+
+/* Is every factor >= 1 and 8 * a * b * c * d (bytes, 8 per element at most) a valid int64? */
+static inline int bnn_check_size(int64_t a, int64_t b, int64_t c, int64_t d) {
+    int64_t bytes = 8;
+    if (a < 1 || b < 1 || c < 1 || d < 1) return BNN_ERR_SIZE;
+    if (__builtin_mul_overflow(bytes, a, &bytes) || __builtin_mul_overflow(bytes, b, &bytes) ||
+        __builtin_mul_overflow(bytes, c, &bytes) || __builtin_mul_overflow(bytes, d, &bytes))
+        return BNN_ERR_SIZE;
+    return BNN_OK;
+}
+
+static inline int bnn_check_gemm(int64_t M, int64_t N, int64_t K, int64_t max_K) {
+    if (K > max_K) return BNN_ERR_K;
+    BNN_TRY(bnn_check_size(M, N, 1, 1));
+    BNN_TRY(bnn_check_size(M, K, 1, 1));
+    return bnn_check_size(N, K, 1, 1);
+}
+
+/* Values of one dot product of a convolution. */
+static inline int64_t bnn_conv_K(const bnn_conv *conv) {
+    return conv->window.kernel_h * conv->window.kernel_w * (conv->channels / conv->groups);
+}
+
+/* The geometry and the limit on K of a convolution; gives the output size. */
+static inline int bnn_check_conv(const bnn_conv *conv, int64_t max_K, int64_t *out_h,
+                                 int64_t *out_w) {
+    BNN_TRY(bnn_conv_out(conv, out_h, out_w));
+    return bnn_conv_K(conv) > max_K ? BNN_ERR_K : BNN_OK;
+}
+
+static inline int bnn_check_pad_value(int pad_value) {
+    return pad_value < -1 || pad_value > 1 ? BNN_ERR_PAD_VALUE : BNN_OK;
+}
+
+/* Is a pad value one of the values of a byte type? */
+static inline int bnn_check_byte(int type, int32_t pad_value) {
+    if (type != BNN_UINT8 && type != BNN_INT8) return BNN_ERR_DTYPE;
+    const int32_t low = type == BNN_UINT8 ? 0 : INT8_MIN;
+    return pad_value < low || pad_value > low + 255 ? BNN_ERR_VALUE : BNN_OK;
+}
+
+static inline int bnn_check_directions(const int8_t *direction, int64_t C) {
+    for (int64_t c = 0; c < C; c++)
+        if (direction[c] != 1 && direction[c] != -1) return BNN_ERR_VALUE;
+    return BNN_OK;
+}
+
+/* The valid bits of word `word` of a row of K elements. */
+static inline uint64_t bnn_valid_bits(int64_t K, int64_t word) {
+    const int64_t left = K - BNN_WORD_BITS * word;
+    return left >= BNN_WORD_BITS ? ~UINT64_C(0) : (UINT64_C(1) << left) - 1;
+}
+
+/* Word j of the `channels` bits that start at bit `first` of a pixel (of any alignment). */
+static inline uint64_t bnn_group_word(const uint64_t *pixel, int64_t first, int64_t channels,
+                                      int64_t j) {
+    const int64_t bit = first + BNN_WORD_BITS * j;
+    const int64_t last = first + channels - 1;
+    const int shift = (int)(bit % BNN_WORD_BITS);
+    uint64_t word = pixel[bit / BNN_WORD_BITS] >> shift;
+    if (shift != 0 && bit / BNN_WORD_BITS < last / BNN_WORD_BITS)
+        word |= pixel[bit / BNN_WORD_BITS + 1] << (BNN_WORD_BITS - shift);
+    return word & bnn_valid_bits(channels, j);
+}
+
+/* One output position of a window. */
+typedef struct bnn_position {
+    int64_t image, out_y, out_x;
+} bnn_position;
+
+static inline bnn_position bnn_position_of(int64_t index, int64_t out_h, int64_t out_w) {
+    return (bnn_position){index / (out_h * out_w), index / out_w % out_h, index % out_w};
+}
+
+/* Index of the input pixel under tap (r, s), or -1 outside the image. */
+static inline int64_t bnn_tap_pixel(const bnn_window *window, bnn_position at, int64_t r,
+                                    int64_t s) {
+    const int64_t y = at.out_y * window->stride_h - window->pad_top + r * window->dilation_h;
+    const int64_t x = at.out_x * window->stride_w - window->pad_left + s * window->dilation_w;
+    if (y < 0 || y >= window->height || x < 0 || x >= window->width) return -1;
+    return (at.image * window->height + y) * window->width + x;
+}
+
+#endif

@@ -1,0 +1,82 @@
+/* Bit weights, rearranged once into the order in which the kernels read them. */
+#include <string.h>
+
+#include "internal.h"
+
+int64_t bnn_panel_words(int64_t N, int64_t words, int64_t tile_n) {
+    if (tile_n < 1 || N > INT64_MAX - tile_n) return -1;
+    const int64_t padded = (N + tile_n - 1) / tile_n * tile_n;
+    return bnn_check_size(padded, words, 1, 1) == BNN_OK ? padded * words : -1;
+}
+
+int bnn_pack_panels(const uint64_t *weights, int64_t N, int64_t words, int64_t tile_n,
+                    uint64_t *panels) {
+    const int64_t total = bnn_panel_words(N, words, tile_n);
+    if (total < 0) return BNN_ERR_SIZE;
+    memset(panels, 0, (size_t)total * sizeof *panels);
+    for (int64_t n = 0; n < N; n++) {
+        uint64_t *panel = panels + n / tile_n * tile_n * words + n % tile_n;
+        for (int64_t k = 0; k < words; k++) panel[k * tile_n] = weights[n * words + k];
+    }
+    return BNN_OK;
+}
+
+int bnn_tap_sums(const uint64_t *weights, int64_t N, int64_t taps, int64_t channels, int32_t *out) {
+    const int64_t words = bnn_words(channels);
+    if (channels > BNN_MAX_K_BIT) return BNN_ERR_K;
+    BNN_TRY(bnn_check_size(N, taps, words, 1));
+    for (int64_t n = 0; n < N; n++) {
+        for (int64_t tap = 0; tap < taps; tap++) {
+            const uint64_t *row = weights + (n * taps + tap) * words;
+            int64_t plus = 0;
+            for (int64_t k = 0; k < words; k++) plus += __builtin_popcountll(row[k]);
+            out[tap * N + n] = (int32_t)(2 * plus - channels);
+        }
+    }
+    return BNN_OK;
+}
+
+int bnn_check_tails(const uint64_t *words, int64_t rows, int64_t K) {
+    const int64_t per_row = bnn_words(K);
+    uint64_t beyond = 0;
+    if (K % BNN_WORD_BITS == 0) return BNN_OK;
+    for (int64_t row = 0; row < rows; row++) beyond |= words[row * per_row + per_row - 1];
+    return (beyond & ~bnn_valid_bits(K, per_row - 1)) == 0 ? BNN_OK : BNN_ERR_TAIL;
+}
+
+int64_t bnn_byte_panel_size(int64_t N, int64_t taps, int64_t length, int64_t tile_n) {
+    if (tile_n < 1 || N > INT64_MAX - tile_n || length > INT64_MAX - 3) return -1;
+    const int64_t padded = (N + tile_n - 1) / tile_n * tile_n, steps = bnn_byte_steps(length);
+    if (bnn_check_size(padded, taps, steps, 4) != BNN_OK) return -1;
+    return padded * taps * steps * 4;
+}
+
+int bnn_pack_byte_panels(const int8_t *weights, int64_t N, int64_t taps, int64_t length,
+                         int64_t tile_n, int8_t *panels) {
+    const int64_t total = bnn_byte_panel_size(N, taps, length, tile_n);
+    const int64_t steps = bnn_byte_steps(length);
+    if (total < 0) return BNN_ERR_SIZE;
+    memset(panels, 0, (size_t)total);
+    for (int64_t n = 0; n < N; n++) {
+        int8_t *panel = panels + (n / tile_n * taps * steps * tile_n + n % tile_n) * 4;
+        for (int64_t tap = 0; tap < taps; tap++)
+            for (int64_t k = 0; k < length; k++)
+                panel[(tap * steps + k / 4) * tile_n * 4 + k % 4] =
+                    weights[(n * taps + tap) * length + k];
+    }
+    return BNN_OK;
+}
+
+int bnn_byte_tap_sums(const int8_t *weights, int64_t N, int64_t taps, int64_t length,
+                      int32_t *out) {
+    if (length > BNN_MAX_K_BYTE) return BNN_ERR_K;
+    BNN_TRY(bnn_check_size(N, taps, length, 1));
+    for (int64_t n = 0; n < N; n++) {
+        for (int64_t tap = 0; tap < taps; tap++) {
+            int32_t sum = 0;
+            for (int64_t k = 0; k < length; k++) sum += weights[(n * taps + tap) * length + k];
+            out[tap * N + n] = sum;
+        }
+    }
+    return BNN_OK;
+}

@@ -1,0 +1,298 @@
+/* Every kernel that this CPU runs, on random ragged sizes, against naive.h; exits 1 on a miss. */
+#include <math.h>
+#include <stdio.h>
+
+#include "naive.h"
+
+#define ROUNDS 60
+
+static void require(int holds, const bnn_kernel *kernel, const char *what) {
+    if (holds) return;
+    fprintf(stderr, "%s: %s\n", kernel->symbol, what);
+    exit(1);
+}
+
+static void finish(problem *p, const bnn_kernel *kernel, int status) {
+    require(status == BNN_OK, kernel, bnn_status_text(status));
+    for (int64_t i = 0; i < p->positions * p->conv.out_channels; i++) {
+        const int64_t n = i % p->conv.out_channels, at = i / p->conv.out_channels;
+        const int64_t expected =
+            naive_conv_at(p->x, p->w, &p->conv, p->pad, at / (p->out_h * p->out_w),
+                          at / p->out_w % p->out_h, at % p->out_w, n);
+        require(p->out[i] == expected, kernel, "wrong accumulator");
+    }
+    free(p->x);
+    free(p->w);
+    free(p->out);
+}
+
+/* Panels of all groups, one after the other, as the kernel's tile wants them. */
+static uint64_t *new_panels(const problem *p, const uint64_t *plain, const bnn_kernel *kernel) {
+    const int64_t N = p->conv.out_channels / p->conv.groups;
+    const int64_t words = p->taps * bnn_words(p->per_group);
+    const int64_t each = bnn_panel_words(N, words, kernel->tile_n);
+    uint64_t *panels = fresh(each * p->conv.groups, sizeof *panels);
+    for (int64_t g = 0; g < p->conv.groups; g++)
+        bnn_pack_panels(plain + g * N * words, N, words, kernel->tile_n, panels + g * each);
+    return panels;
+}
+
+static void test_bit(const bnn_kernel *kernel, int dense) {
+    problem p = new_problem(dense, -1, 1, 1, -1, 1, 1);
+    const int64_t N = p.conv.out_channels;
+    uint64_t *x = pack_plane(p.x, p.pixels, p.conv.channels, 0);
+    uint64_t *w = pack_plane(p.w, N * p.taps, p.per_group, 0);
+    uint64_t *panels = new_panels(&p, w, kernel);
+    int32_t *sums = fresh(p.taps * N, sizeof *sums);
+    bnn_tap_sums(w, N, p.taps, p.per_group, sums);
+    finish(&p, kernel,
+           dense ? ((bnn_gemm_bit_fn *)kernel->function)(x, panels, p.pixels, N, p.per_group, p.out)
+                 : ((bnn_conv2d_bit_fn *)kernel->function)(x, panels, sums, &p.conv, (int)p.pad,
+                                                           p.out));
+    free(x), free(w), free(panels), free(sums);
+}
+
+static void test_ternary(const bnn_kernel *kernel, int dense) {
+    problem p = new_problem(dense, -1, 1, 0, -1, 1, 0);
+    const int64_t N = p.conv.out_channels;
+    uint64_t *xs = pack_plane(p.x, p.pixels, p.conv.channels, 0);
+    uint64_t *xm = pack_plane(p.x, p.pixels, p.conv.channels, 1);
+    uint64_t *ws = pack_plane(p.w, N * p.taps, p.per_group, 0);
+    uint64_t *wm = pack_plane(p.w, N * p.taps, p.per_group, 1);
+    finish(&p, kernel,
+           dense ? ((bnn_gemm_ternary_fn *)kernel->function)(xs, xm, ws, wm, p.pixels, N,
+                                                             p.per_group, p.out)
+                 : ((bnn_conv2d_ternary_fn *)kernel->function)(xs, xm, ws, wm, &p.conv, (int)p.pad,
+                                                               p.out));
+    free(xs), free(xm), free(ws), free(wm);
+}
+
+static void test_integer(const bnn_kernel *kernel, int dense, int bit_weights) {
+    static const int64_t low[] = {0, -128, -32768, -(1 << 20)};
+    static const int64_t high[] = {255, 127, 32767, 1 << 20};
+    const int type = (int)random_between(BNN_UINT8, BNN_INT32);
+    const int64_t w_end = bit_weights || type == BNN_INT32 ? 1 : 127;
+    problem p = new_problem(dense, low[type], high[type], 0, -w_end, w_end, bit_weights);
+    const int64_t N = p.conv.out_channels, count = N * p.taps * p.per_group;
+    void *x = narrow(p.x, p.pixels * p.conv.channels, type);
+    int8_t *ints = narrow(p.w, count, BNN_INT8);
+    uint64_t *bits = pack_plane(p.w, N * p.taps, p.per_group, 0);
+    int status;
+    p.pad *= 77;
+    if (dense && bit_weights)
+        status = ((bnn_gemm_int_bit_fn *)kernel->function)(x, type, bits, p.pixels, N, p.per_group,
+                                                           p.out);
+    else if (dense)
+        status = ((bnn_gemm_int_fn *)kernel->function)(x, type, ints, p.pixels, N, p.per_group,
+                                                       p.out);
+    else if (bit_weights)
+        status = ((bnn_conv2d_int_bit_fn *)kernel->function)(x, type, bits, &p.conv,
+                                                             (int32_t)p.pad, p.out);
+    else
+        status = ((bnn_conv2d_int_fn *)kernel->function)(x, type, ints, &p.conv, (int32_t)p.pad,
+                                                         p.out);
+    finish(&p, kernel, status);
+    free(x), free(ints), free(bits);
+}
+
+static void test_byte(const bnn_kernel *kernel, int dense) {
+    const int type = (int)random_between(BNN_UINT8, BNN_INT8), low = type == BNN_INT8 ? -128 : 0;
+    problem p = new_problem(dense, low, low + 255, 0, -128, 127, 0);
+    const int64_t N = p.conv.out_channels / p.conv.groups, all = p.conv.out_channels;
+    const int64_t each = bnn_byte_panel_size(N, p.taps, p.per_group, kernel->tile_n);
+    void *x = narrow(p.x, p.pixels * p.conv.channels, type);
+    int8_t *w = narrow(p.w, all * p.taps * p.per_group, BNN_INT8);
+    int8_t *panels = fresh(each * p.conv.groups, 1);
+    int32_t *sums = fresh(p.taps * all, sizeof *sums);
+    p.pad = random_between(low, low + 255);
+    for (int64_t g = 0; g < p.conv.groups; g++)
+        bnn_pack_byte_panels(w + g * N * p.taps * p.per_group, N, p.taps, p.per_group,
+                             kernel->tile_n, panels + g * each);
+    bnn_byte_tap_sums(w, all, p.taps, p.per_group, sums);
+    finish(&p, kernel,
+           dense ? ((bnn_gemm_byte_fn *)kernel->function)(x, type, panels, sums, p.pixels, N,
+                                                          p.per_group, p.out)
+                 : ((bnn_conv2d_byte_fn *)kernel->function)(x, type, panels, sums, &p.conv,
+                                                            (int32_t)p.pad, p.out));
+    free(x), free(w), free(panels), free(sums);
+}
+
+static void test_threshold_pack(const bnn_kernel *kernel) {
+    const int64_t P = random_between(1, 5), C = random_between(1, 200);
+    int64_t *acc = random_values(P * C, -3, 3, 0), *t = random_values(C, -3, 3, 0);
+    int64_t *sign = random_values(C, -1, 1, 1), *met = fresh(P * C, sizeof *met);
+    int32_t *acc32 = narrow(acc, P * C, BNN_INT32), *t32 = narrow(t, C, BNN_INT32);
+    int8_t *sign8 = narrow(sign, C, BNN_INT8);
+    uint64_t *out = fresh(P * bnn_words(C), sizeof *out);
+    for (int64_t i = 0; i < P * C; i++)
+        met[i] = sign[i % C] > 0 ? acc[i] >= t[i % C] : acc[i] <= t[i % C];
+    uint64_t *expected = pack_plane(met, P, C, 0);
+    require(((bnn_threshold_pack_fn *)kernel->function)(acc32, t32, sign8, P, C, out) == BNN_OK,
+            kernel, "status");
+    require(!memcmp(out, expected, (size_t)(P * bnn_words(C)) * 8), kernel, "wrong bits");
+    free(acc), free(t), free(sign), free(met), free(acc32), free(t32), free(sign8), free(out),
+        free(expected);
+}
+
+static void test_multi_threshold(const bnn_kernel *kernel) {
+    const int64_t P = random_between(1, 5), C = random_between(1, 70), n = random_between(1, 15);
+    int64_t *acc = random_values(P * C, -9, 9, 0), *t = random_values(C * n, -9, 9, 0);
+    int64_t *sign = random_values(C, -1, 1, 1);
+    int32_t *acc32 = narrow(acc, P * C, BNN_INT32), *t32 = narrow(t, C * n, BNN_INT32);
+    int8_t *sign8 = narrow(sign, C, BNN_INT8), *out = fresh(P * C, 1);
+    require(((bnn_multi_threshold_fn *)kernel->function)(acc32, t32, sign8, P, C, n, -8, out) ==
+                BNN_OK,
+            kernel, "status");
+    for (int64_t i = 0; i < P * C; i++) {
+        int level = -8;
+        for (int64_t j = i % C * n; j < (i % C + 1) * n; j++)
+            level += sign[i % C] > 0 ? acc[i] >= t[j] : acc[i] <= t[j];
+        require(out[i] == level, kernel, "wrong level");
+    }
+    free(acc), free(t), free(sign), free(acc32), free(t32), free(sign8), free(out);
+}
+
+/* pack_sign, pack_ternary, unpack_bit and unpack_ternary on the same rows. */
+static void test_packing(const bnn_kernel *kernel) {
+    static const int types[] = {BNN_INT8, BNN_INT32, BNN_FLOAT32};
+    const int64_t P = random_between(1, 4), C = random_between(1, 200), words = P * bnn_words(C);
+    const int bipolar = kernel->op_id == BNN_OP_pack_sign || kernel->op_id == BNN_OP_unpack_bit;
+    const int type = types[random_between(0, 2)];
+    int64_t *values = random_values(P * C, -1, 1, bipolar);
+    uint64_t *sign = pack_plane(values, P, C, 0), *mask = pack_plane(values, P, C, 1);
+    uint64_t *got_sign = fresh(words, 8), *got_mask = fresh(words, 8);
+    int8_t *bytes = narrow(values, P * C, BNN_INT8), *unpacked = fresh(P * C, 1);
+    void *typed = narrow(values, P * C, type);
+    int status = BNN_OK;
+    memcpy(got_sign, sign, (size_t)words * 8), memcpy(got_mask, mask, (size_t)words * 8);
+    memcpy(unpacked, bytes, (size_t)(P * C));
+    switch (kernel->op_id) {
+    case BNN_OP_pack_sign:
+        status = ((bnn_pack_sign_fn *)kernel->function)(typed, type, P, C, got_sign);
+        break;
+    case BNN_OP_pack_ternary:
+        status = ((bnn_pack_ternary_fn *)kernel->function)(bytes, P, C, got_sign, got_mask);
+        break;
+    case BNN_OP_unpack_bit:
+        memset(unpacked, 5, (size_t)(P * C));
+        status = ((bnn_unpack_bit_fn *)kernel->function)(sign, P, C, unpacked);
+        break;
+    default:
+        memset(unpacked, 5, (size_t)(P * C));
+        status = ((bnn_unpack_ternary_fn *)kernel->function)(sign, mask, P, C, unpacked);
+    }
+    require(status == BNN_OK, kernel, bnn_status_text(status));
+    require(!memcmp(sign, got_sign, (size_t)words * 8), kernel, "wrong sign plane");
+    require(!memcmp(mask, got_mask, (size_t)words * 8), kernel, "wrong mask plane");
+    require(!memcmp(bytes, unpacked, (size_t)(P * C)), kernel, "wrong values");
+    free(values), free(sign), free(mask), free(got_sign), free(got_mask), free(bytes),
+        free(unpacked), free(typed);
+}
+
+static void test_maxpool(const bnn_kernel *kernel, int on_bits) {
+    bnn_window g = random_window(0);
+    const int64_t C = random_between(1, 150), words = on_bits ? bnn_words(C) : C;
+    const int type = (int)random_between(BNN_UINT8, BNN_INT32);
+    int64_t out_h, out_w;
+    g.pad_top = g.pad_left = g.pad_bottom = g.pad_right = 0;
+    g.dilation_h = g.dilation_w = 1;
+    if (g.kernel_h > 1 && g.kernel_w > 1) g.pad_top = g.pad_right = 1; /* never an empty window */
+    if (bnn_window_out(&g, &out_h, &out_w) != BNN_OK) abort();
+    const int64_t pixels = g.batch * g.height * g.width, positions = g.batch * out_h * out_w;
+    int64_t *x = random_values(pixels * C, on_bits ? -1 : 0, on_bits ? 1 : 100, on_bits);
+    int64_t *flip = random_values(C, -1, on_bits ? 1 : -1, 1), *best = fresh(positions * C, 8);
+    for (int64_t i = 0; i < positions * C; i++) {
+        const int64_t c = i % C, at = i / C, image = at / (out_h * out_w);
+        int64_t largest = INT64_MIN;
+        for (int64_t tap = 0; tap < g.kernel_h * g.kernel_w; tap++) {
+            const int64_t y = at / out_w % out_h * g.stride_h - g.pad_top + tap / g.kernel_w;
+            const int64_t v = at % out_w * g.stride_w - g.pad_left + tap % g.kernel_w;
+            if (y < 0 || y >= g.height || v < 0 || v >= g.width) continue;
+            /* AND of bits = the smallest = minus the largest of the negated */
+            const int64_t value = x[((image * g.height + y) * g.width + v) * C + c] * -flip[c];
+            largest = value > largest ? value : largest;
+        }
+        best[i] = largest * -flip[c];
+    }
+    void *in = on_bits ? (void *)pack_plane(x, pixels, C, 0) : narrow(x, pixels * C, type);
+    void *expected = on_bits ? (void *)pack_plane(best, positions, C, 0)
+                             : narrow(best, positions * C, type);
+    uint64_t *use_and = pack_plane(flip, 1, C, 0);
+    static const size_t sizes[] = {1, 1, 2, 4};
+    const size_t bytes = (size_t)(positions * words) * (on_bits ? 8 : sizes[type]);
+    void *out = fresh((int64_t)bytes, 1);
+    const int status =
+        on_bits ? ((bnn_maxpool_bit_fn *)kernel->function)(in, use_and, &g, words, out)
+                : ((bnn_maxpool_int_fn *)kernel->function)(in, type, &g, C, out);
+    require(status == BNN_OK, kernel, bnn_status_text(status));
+    require(!memcmp(out, expected, bytes), kernel, "wrong maximum");
+    free(x), free(flip), free(best), free(in), free(expected), free(use_and), free(out);
+}
+
+static void test_raw_rate(const bnn_kernel *kernel) {
+    double rate = 0.0;
+    bnn_raw_rate_fn *function = (bnn_raw_rate_fn *)kernel->function;
+    require(function(0.001, &rate) == BNN_OK && rate > 1e6, kernel, "no rate");
+    require(function(-1.0, &rate) == BNN_ERR_VALUE, kernel, "negative time accepted");
+    require(function(NAN, &rate) == BNN_ERR_VALUE, kernel, "NaN accepted");
+}
+
+/* One past the largest K is refused before anything is read. */
+static void test_limit(const bnn_kernel *kernel) {
+    int status = BNN_ERR_K;
+    if (kernel->op_id == BNN_OP_gemm_bit)
+        status = ((bnn_gemm_bit_fn *)kernel->function)(NULL, NULL, 1, 1, BNN_MAX_K_BIT + 1, NULL);
+    else if (kernel->op_id == BNN_OP_gemm_ternary)
+        status = ((bnn_gemm_ternary_fn *)kernel->function)(NULL, NULL, NULL, NULL, 1, 1,
+                                                           BNN_MAX_K_BIT + 1, NULL);
+    else if (kernel->op_id == BNN_OP_gemm_int)
+        status = ((bnn_gemm_int_fn *)kernel->function)(NULL, BNN_INT8, NULL, 1, 1,
+                                                       BNN_MAX_K_INT + 1, NULL);
+    else if (kernel->op_id == BNN_OP_gemm_int_bit)
+        status = ((bnn_gemm_int_bit_fn *)kernel->function)(NULL, BNN_INT8, NULL, 1, 1,
+                                                           BNN_MAX_K_INT + 1, NULL);
+    else if (kernel->op_id == BNN_OP_gemm_byte)
+        status = ((bnn_gemm_byte_fn *)kernel->function)(NULL, BNN_INT8, NULL, NULL, 1, 1,
+                                                        BNN_MAX_K_BYTE + 1, NULL);
+    require(status == BNN_ERR_K, kernel, "K past the limit accepted");
+}
+
+static void test_once(const bnn_kernel *kernel) {
+    switch (kernel->op_id) {
+    case BNN_OP_gemm_bit: test_bit(kernel, 1); break;
+    case BNN_OP_conv2d_bit: test_bit(kernel, 0); break;
+    case BNN_OP_gemm_int: test_integer(kernel, 1, 0); break;
+    case BNN_OP_conv2d_int: test_integer(kernel, 0, 0); break;
+    case BNN_OP_gemm_int_bit: test_integer(kernel, 1, 1); break;
+    case BNN_OP_conv2d_int_bit: test_integer(kernel, 0, 1); break;
+    case BNN_OP_gemm_byte: test_byte(kernel, 1); break;
+    case BNN_OP_conv2d_byte: test_byte(kernel, 0); break;
+    case BNN_OP_gemm_ternary: test_ternary(kernel, 1); break;
+    case BNN_OP_conv2d_ternary: test_ternary(kernel, 0); break;
+    case BNN_OP_threshold_pack: test_threshold_pack(kernel); break;
+    case BNN_OP_multi_threshold: test_multi_threshold(kernel); break;
+    case BNN_OP_pack_sign:
+    case BNN_OP_pack_ternary:
+    case BNN_OP_unpack_bit:
+    case BNN_OP_unpack_ternary: test_packing(kernel); break;
+    case BNN_OP_maxpool_bit: test_maxpool(kernel, 1); break;
+    case BNN_OP_maxpool_int: test_maxpool(kernel, 0); break;
+    case BNN_OP_raw_rate: test_raw_rate(kernel); break;
+    default: require(0, kernel, "has no test");
+    }
+}
+
+int main(void) {
+    for (int i = 0; i < bnn_kernel_count(); i++) {
+        const bnn_kernel *kernel = bnn_kernel_at(i);
+        const int rounds = kernel->op_id == BNN_OP_raw_rate ? 1 : ROUNDS;
+        if (!kernel->supported) {
+            printf("skipped %s: needs %s\n", kernel->symbol, kernel->features);
+            continue;
+        }
+        test_limit(kernel);
+        for (int round = 0; round < rounds; round++) test_once(kernel);
+        printf("passed  %s\n", kernel->symbol);
+    }
+    return 0;
+}

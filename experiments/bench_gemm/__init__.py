@@ -1,0 +1,1 @@
+"""Binary matrix products against float32 and against the ceiling of the machine."""
