@@ -1,0 +1,1 @@
+"""What a lowered graph costs on a hardware profile: counts, memory, energy, latency."""

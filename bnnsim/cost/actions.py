@@ -1,0 +1,332 @@
+"""Logical actions of a graph: what each node computes, counted without any hardware in sight.
+
+A count is a property of the mathematics: multiply-accumulates, adds, compares, conversions. The
+closed forms here are checked against an instrumented executor that loops and counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+from bnnsim.graph.dtypes import DType
+from bnnsim.graph.ir import Graph, Node
+from bnnsim.graph.ops import normal_attrs
+
+_PLANE_BITS = 4
+LAYOUT_OPS = frozenset({"Flatten"})
+MAC_OPS = frozenset({"Dense", "Conv2d"})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Action:
+    """One kind of elementary work; its text is ``verb.dtype``, such as ``add.float32``.
+
+    Parameters
+    ----------
+    verb : str
+        ``mac`` (bits only: one XNOR or AND and its share of the count), ``mul``, ``add``,
+        ``compare``, ``convert``, ``lookup``, ``gate``, ``pack`` or ``draw``.
+    dtype : str
+        Operand type; integers carry the width that the values need, such as ``int12``.
+    """
+
+    verb: str
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.verb}.{self.dtype}"
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """The operand types of a Dense or Conv2d, and what they ask of a datapath.
+
+    Parameters
+    ----------
+    act, weight : DType
+        As computed with: pixels that an Encode maps stay the unsigned integers they were.
+    planes : int
+        Bit-plane pairs per MAC; 0 where the MAC is a multiplication or an addition.
+    accumulator_bits : int
+        Bits that hold every sum: product bits + ceil(log2 K); 0 for float.
+    """
+
+    act: DType
+    weight: DType
+    planes: int
+    accumulator_bits: int
+
+    @property
+    def pair(self) -> str:
+        """Return ``"act x weight"``."""
+        return f"{self.act} x {self.weight}"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCounts:
+    """Logical counts of one node for one image.
+
+    Parameters
+    ----------
+    macs, macs_valid : int
+        Nominal (padding counted), and with taps inside the image only.
+    operands : Operands or None
+        None for nodes without MACs.
+    actions : mapping of Action to int, or None
+        None for an op that has no rule here.
+    """
+
+    node: Node
+    macs: int
+    macs_valid: int
+    operands: Operands | None
+    actions: Mapping[Action, int] | None
+
+
+def count_actions(graph: Graph) -> tuple[LayerCounts, ...]:
+    """Return the logical counts of every node for one image, in execution order."""
+    pixels = encoded_bits(graph)
+    widths = value_widths(graph, pixels)
+    return tuple(_count(graph, node, pixels, widths) for node in graph.nodes)
+
+
+def encoded_bits(graph: Graph) -> dict[str, int]:
+    """Return by tensor the bits of the pixel that it stands for, before any Encode.
+
+    Unsigned graph inputs, what integers an Encode makes of them, and Flatten of either. None in
+    weight-only modes, which add activations of their own type in every layer, the first included.
+    """
+    bits: dict[str, int] = {}
+    if str(graph.meta.get("mode", "")).startswith("weight-only"):
+        return bits
+    for name in graph.inputs:
+        dtype = graph.tensor(name).dtype
+        if dtype.kind == "unsigned":
+            bits[name] = dtype.bits
+    for node in graph.nodes:
+        source = node.inputs[0]
+        carries = node.op == "Flatten" or (
+            node.op == "Encode"
+            and graph.result(node).dtype.is_integer
+            and graph.result(node).dtype.bits > 1
+        )
+        if carries and source in bits:
+            bits[node.output] = bits[source]
+    return bits
+
+
+def value_widths(graph: Graph, pixels: Mapping[str, int]) -> dict[str, int]:
+    """Return by tensor the bits that its values need: accumulators are narrower than int32."""
+    widths = {name: tensor.dtype.bits for name, tensor in graph.tensors.items()}
+    for node in graph.nodes:
+        if node.op in MAC_OPS:
+            operands = classify(graph, node, pixels)
+            if operands.accumulator_bits:
+                widths[node.output] = operands.accumulator_bits
+        elif node.op in ("Flatten", "MaxPool"):
+            widths[node.output] = widths[node.inputs[0]]
+    return widths
+
+
+def classify(graph: Graph, node: Node, pixels: Mapping[str, int]) -> Operands:
+    """Return the operands of a Dense or Conv2d, pixels taken as they were before Encode."""
+    x, weight = graph.tensor(node.inputs[0]), graph.tensor(node.inputs[1])
+    act = DType("unsigned", pixels[x.name]) if x.name in pixels else x.dtype
+    fan_in = weight.size // weight.shape[0]
+    return operands_of(act, weight.dtype, fan_in, pixel=x.name in pixels)
+
+
+@lru_cache(maxsize=4096)
+def operands_of(act: DType, weight: DType, fan_in: int, *, pixel: bool = False) -> Operands:
+    """Return what a dot product of ``fan_in`` elements of these types asks of a datapath."""
+    if act.is_float or weight.is_float:
+        return Operands(act, weight, 0, 0)
+    light = weight.kind in ("bipolar", "ternary")
+    product = max(act.bits, weight.bits) if light else act.bits + weight.bits
+    width = product + (fan_in - 1).bit_length()
+    return Operands(act, weight, _planes(act, weight, pixel), width)
+
+
+def _planes(act: DType, weight: DType, pixel: bool) -> int:
+    """Return the bit-plane pairs of one MAC, or 0 where planes are not the natural way."""
+    if "ternary" in (act.kind, weight.kind) and {act.kind, weight.kind} <= {"ternary", "bipolar"}:
+        return 2  # signs and non-zero masks: two planes, also for ternary by ternary
+    narrow = act.bits <= _PLANE_BITS and weight.bits <= _PLANE_BITS
+    return act.bits * weight.bits if narrow or (pixel and weight.bits == 1) else 0
+
+
+def _count(
+    graph: Graph, node: Node, pixels: Mapping[str, int], widths: Mapping[str, int]
+) -> LayerCounts:
+    if node.op in MAC_OPS:
+        operands = classify(graph, node, pixels)
+        macs, valid = count_macs(graph, node)
+        return LayerCounts(node, macs, valid, operands, mac_actions(operands, macs))
+    rule = _RULES.get(node.op)
+    actions = None if rule is None else _tidy(rule(graph, node, widths))
+    return LayerCounts(node, 0, 0, None, actions)
+
+
+def _tidy(actions: Mapping[Action, int]) -> Mapping[Action, int]:
+    return MappingProxyType({a: n for a, n in sorted(actions.items()) if n})
+
+
+def mac_actions(operands: Operands, macs: int) -> Mapping[Action, int]:
+    """Return the actions of ``macs`` multiply-accumulates of these operands."""
+    act, weight = operands.act, operands.weight
+    if operands.planes:
+        return _tidy({Action("mac", "bit"): macs * operands.planes})
+    if act.is_float or weight.is_float:
+        dtype = str(max(act, weight, key=_float_rank))
+        add = Action("add", dtype)
+        return _tidy({add: macs} if weight.bits <= 2 else {Action("mul", dtype): macs, add: macs})
+    add = Action("add", f"int{operands.accumulator_bits}")
+    if weight.bits <= 2:
+        return _tidy({add: macs})
+    return _tidy({Action("mul", f"int{max(act.bits, weight.bits)}"): macs, add: macs})
+
+
+def _float_rank(dtype: DType) -> int:
+    return dtype.bits if dtype.is_float else 0
+
+
+def count_macs(graph: Graph, node: Node) -> tuple[int, int]:
+    """Return (nominal, in-image) multiply-accumulates of a Dense or Conv2d for one image."""
+    weight = graph.tensor(node.inputs[1])
+    if node.op == "Dense":
+        return weight.size, weight.size
+    x, out, attrs = graph.activation(node), graph.result(node), normal_attrs(node)
+    nominal = out.size * (weight.size // weight.shape[0])
+    rows, columns = (
+        taps_inside(x.shape[a], out.shape[a], weight.shape[1 + a], attrs["stride"][a],
+                    attrs["dilation"][a], attrs["pads"][a])
+        for a in (0, 1)
+    )  # fmt: skip
+    return nominal, rows * columns * weight.shape[3] * out.shape[2]
+
+
+def taps_inside(size: int, out: int, kernel: int, stride: int, dilation: int, pad: int) -> int:
+    """Return along one axis how many (output, tap) pairs fall inside the image.
+
+    Tap r of output i reads element i * stride + r * dilation - pad.
+    """
+    total = 0
+    for r in range(kernel):
+        first = max(0, -((r * dilation - pad) // stride))
+        last = min(out - 1, (size - 1 + pad - r * dilation) // stride)
+        total += max(0, last - first + 1)
+    return total
+
+
+# --- nodes without MACs: (graph, node, widths) -> actions for one image ------------------------
+
+Rule = Callable[[Graph, Node, Mapping[str, int]], Mapping[Action, int]]
+
+
+def _numeric(graph: Graph, tensor: str, widths: Mapping[str, int]) -> str:
+    """Return the type that arithmetic on a tensor works in: float, or the integer width needed."""
+    dtype = graph.tensor(tensor).dtype
+    return str(dtype) if dtype.is_float else f"int{widths[tensor]}"
+
+
+def _encode(graph: Graph, node: Node, _: Mapping[str, int]) -> Mapping[Action, int]:
+    out = graph.result(node)
+    return {Action("lookup", str(out.dtype)): out.size}
+
+
+def _per_channel(*verbs: str) -> Rule:
+    def rule(graph: Graph, node: Node, _: Mapping[str, int]) -> Mapping[Action, int]:
+        x, out = graph.activation(node), graph.result(node)
+        actions = {Action(verb, str(out.dtype)): out.size for verb in verbs}
+        if x.dtype != out.dtype:
+            actions[Action("convert", str(out.dtype))] = out.size
+        return actions
+
+    return rule
+
+
+def _compares(number: int) -> Rule:
+    def rule(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
+        x = graph.activation(node)
+        return {Action("compare", _numeric(graph, x.name, widths)): number * x.size}
+
+    return rule
+
+
+def _quantize(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
+    x = graph.activation(node)
+    numeric = _numeric(graph, x.name, widths)
+    actions = {Action("compare", numeric): x.size, Action("pack", "bit"): x.size}
+    if node.attrs.get("quantizer") == "stochastic_sign":
+        bits = int(node.attrs.get("bits", 8))
+        actions |= {Action("draw", f"uint{bits}"): x.size, Action("add", numeric): x.size}
+    return actions
+
+
+def _threshold(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
+    x, out = graph.activation(node), graph.result(node)
+    steps = graph.tensor(node.inputs[1]).shape[1]
+    return {
+        Action("compare", _numeric(graph, x.name, widths)): steps * x.size,
+        Action("add", f"int{out.dtype.bits}"): (steps - 1) * x.size,
+        Action("pack", "bit"): out.dtype.bits * x.size,
+    }
+
+
+def _requantize(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
+    x = graph.activation(node)
+    numeric = _numeric(graph, x.name, widths)
+    return {
+        Action("mul", numeric): x.size,
+        Action("add", numeric): x.size,
+        Action("compare", numeric): 2 * x.size,
+    }
+
+
+def _max_pool(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
+    x, out, attrs = graph.activation(node), graph.result(node), normal_attrs(node)
+    rows, columns = (
+        taps_inside(x.shape[a], out.shape[a], attrs["kernel"][a], attrs["stride"][a], 1,
+                    attrs["pads"][a])
+        for a in (0, 1)
+    )  # fmt: skip
+    number = rows * columns * out.shape[2] - out.size
+    bits = x.dtype.bits == 1
+    action = Action("gate", "bit") if bits else Action("compare", _numeric(graph, x.name, widths))
+    return {action: number}
+
+
+def _integer_affine(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
+    x, attrs = graph.activation(node), normal_attrs(node)
+    numeric = _numeric(graph, x.name, widths)
+    products = (attrs["mul"] != 1) + (attrs["div"] != 1)
+    return {
+        Action("mul", numeric): products * x.size,
+        Action("add", numeric): (attrs["add"] != 0) * x.size,
+    }
+
+
+def _nothing(graph: Graph, node: Node, _: Mapping[str, int]) -> Mapping[Action, int]:
+    return {}
+
+
+_RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "Encode": _encode,
+        "Bias": _per_channel("add"),
+        "Affine": _per_channel("mul", "add"),
+        "BatchNorm": _per_channel("mul", "add"),
+        "Relu": _compares(1),
+        "Clip": _compares(2),
+        "Quantize": _quantize,
+        "Threshold": _threshold,
+        "Requantize": _requantize,
+        "MaxPool": _max_pool,
+        "Flatten": _nothing,
+        "IntegerAffine": _integer_affine,
+        "Cast": _per_channel(),
+    }
+)

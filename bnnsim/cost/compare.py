@@ -1,0 +1,95 @@
+"""Compare: reports side by side, and ratios with intervals of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from bnnsim.cost.intervals import Interval, interval
+from bnnsim.cost.result import SCHEMA, CostReport
+from bnnsim.errors import InputError, message
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times the cost of one column that of another is.
+
+    Parameters
+    ----------
+    of, over : CostReport
+        Above and below the fraction bar.
+    energy, latency : Interval
+        Per inference, sample by sample: constants that both rest on cancel.
+    memory : float
+        All bytes that the networks need at once.
+    """
+
+    of: CostReport
+    over: CostReport
+    energy: Interval
+    latency: Interval
+    memory: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form of a ratio."""
+        return {
+            "of": _key(self.of),
+            "over": _key(self.over),
+            "energy": self.energy.to_dict(),
+            "latency": self.latency.to_dict(),
+            "memory": self.memory,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Reports in the order given, and the ratio of each to every later one."""
+
+    columns: tuple[CostReport, ...]
+    ratios: tuple[Ratio, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison in the form of schemas/compare.schema.json."""
+        return {
+            "schema": SCHEMA,
+            "columns": [column.to_dict() for column in self.columns],
+            "ratios": [ratio.to_dict() for ratio in self.ratios],
+        }
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Return the comparison as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+
+def compare(reports: Sequence[CostReport]) -> Comparison:
+    """Return the reports with the ratio of each to every later one.
+
+    Raises
+    ------
+    InputError
+        If there is no report.
+    """
+    if not reports:
+        raise InputError(message("compare", "no report", "at least one report"))
+    columns = tuple(reports)
+    return Comparison(columns, tuple(_ratio(a, b) for a, b in combinations(columns, 2)))
+
+
+def _ratio(of: CostReport, over: CostReport) -> Ratio:
+    each = over.batch / of.batch
+    energy = of.samples.energy_j / over.samples.energy_j * each
+    latency = of.samples.latency_s / over.samples.latency_s * each
+    return Ratio(
+        of,
+        over,
+        interval(of.energy.value / over.energy.value * each, energy),
+        interval(of.latency.value / over.latency.value * each, latency),
+        sum(of.memory.values()) / sum(over.memory.values()),
+    )
+
+
+def _key(report: CostReport) -> dict[str, str]:
+    return {"source": report.model, "profile": report.profile, "mode": report.mode}

@@ -1,0 +1,195 @@
+"""How an array runs a dtype pair, and what its arithmetic costs in priced operations.
+
+Integer adders cost their width in full adders; a word of bit-MACs costs its XNOR gates, a
+compressor tree that counts them, and one accumulation. Each rule turns logical actions into
+counts of the profile's own constants.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from bnnsim.cost.actions import Action, Operands, mac_actions, operands_of
+from bnnsim.cost.hardware import Array, HardwareProfile
+from bnnsim.errors import ProfileError, message
+from bnnsim.graph.dtypes import DType
+
+_INTEGERS = (8, 16, 32)
+_WIDER_FLOAT = {"float16": ("float32",), "bfloat16": ("float32",), "float32": ()}
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """The pair that an array really runs and how fast.
+
+    Parameters
+    ----------
+    pair : str
+        As listed in ``ops_per_pe``.
+    operands : Operands
+        Widened where the array lacks the pair.
+    rate : float
+        MACs per cycle and PE.
+    """
+
+    pair: str
+    operands: Operands
+    rate: float
+
+    @property
+    def lanes(self) -> int:
+        """Elements of the dot product that one PE takes per step."""
+        return max(1, int(self.rate))
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of one step."""
+        return max(1, round(1 / self.rate))
+
+
+def execution(profile: HardwareProfile, operands: Operands, fan_in: int, where: str) -> Execution:
+    """Return how the profile's array runs MACs of these operands.
+
+    Raises
+    ------
+    ProfileError
+        If the array lacks the pair and ``emulate`` is ``error`` or nothing wider is listed.
+    """
+    array = profile.array
+    if operands.pair in array.ops_per_pe:
+        return Execution(operands.pair, operands, array.ops_per_pe[operands.pair])
+    if array.planes and operands.planes and "bit x bit" in array.ops_per_pe:
+        rate = array.ops_per_pe["bit x bit"] / operands.planes
+        return Execution("bit x bit", operands, rate)
+    if array.emulate == "wider":
+        for act, weight in _wider(operands):
+            pair = f"{act} x {weight}"
+            if pair in array.ops_per_pe:
+                wider = operands_of(act, weight, fan_in)
+                return Execution(pair, wider, array.ops_per_pe[pair])
+    rule = f"a pair among {', '.join(array.ops_per_pe)}"
+    place = f"{where}: profile {profile.name!r}: array.ops_per_pe"
+    remedy = "List the pair, or set 'emulate: wider' and list a wider one."
+    raise ProfileError(message(place, operands.pair, rule, remedy))
+
+
+def _wider(operands: Operands) -> list[tuple[DType, DType]]:
+    """Return the pairs that could stand in, narrowest first, with the light weight before."""
+    act, weight = operands.act, operands.weight
+    if act.is_float or weight.is_float:
+        names = [str(max(act, weight, key=lambda d: d.bits if d.is_float else 0))]
+        names += _WIDER_FLOAT.get(names[0], ())
+    else:
+        least = max(act.bits + (act.kind == "unsigned" and weight.bits > 2), weight.bits)
+        names = [f"int{n}" for n in _INTEGERS if n >= min(least, 8)] + ["float32"]
+        names = [n for n in names if not n.startswith("int") or int(n[3:]) >= act.bits]
+    wide = [DType.parse(name) for name in names]
+    return [(d, w) for d in wide for w in ((weight, d) if weight.bits <= 2 else (d,))]
+
+
+def k_steps(array: Array, execution_: Execution, taps: int, channels: int) -> tuple[int, ...]:
+    """Return the sizes of the slices in which the rows take one dot product, last one ragged."""
+    size = array.rows * execution_.lanes
+    whole, repeats = (taps * channels, 1) if array.unroll_rows == "K" else (channels, taps)
+    full, rest = divmod(whole, size)
+    return ((size,) * full + ((rest,) if rest else ())) * repeats
+
+
+def popcount_adders(width: int) -> tuple[int, int]:
+    """Return (full adders, half adders) of a tree that counts the ones among ``width`` bits."""
+    full = half = 0
+    column = width
+    while column > 1:
+        carries = column // 2
+        half += 1 - column % 2
+        full += carries - (1 - column % 2)
+        column = carries
+    return full, half
+
+
+def mac_prices(
+    profile: HardwareProfile, execution_: Execution, outputs: int, taps: int, channels: int
+) -> Mapping[str, int]:
+    """Return counts of priced operations for ``outputs`` dot products of taps x channels."""
+    operands = execution_.operands
+    if operands.planes and profile.datapath.bit_mac == "tree":
+        lanes = max(1, round(execution_.rate * operands.planes))
+        flat = profile.array.unroll_rows == "K"
+        words = -(-taps * channels // lanes) if flat else taps * -(-channels // lanes)
+        return _tree(profile, lanes, operands, outputs * words * operands.planes)
+    priced: Counter[str] = Counter()
+    macs = outputs * taps * channels
+    for action, count in mac_actions(operands, macs).items():
+        for name, factor in action_prices(profile, action, operands.pair):
+            priced[name] += factor * count
+    return priced
+
+
+def _tree(
+    profile: HardwareProfile, lanes: int, operands: Operands, words: int
+) -> Mapping[str, int]:
+    full, half = popcount_adders(lanes)
+    adders = full + -(-half // 2)  # a half adder is about half of a full one
+    return {
+        "gate.bit": lanes * words,
+        "add.bit": (adders + operands.accumulator_bits) * words,
+    }
+
+
+def action_prices(
+    profile: HardwareProfile, action: Action, pair: str = ""
+) -> tuple[tuple[str, int], ...]:
+    """Return the priced operations of one logical action, as (name in ``actions``, factor).
+
+    Raises
+    ------
+    ProfileError
+        If the profile has no price that fits, naming the action and the profile.
+    """
+    fixed = profile.datapath.accumulator
+    adder = None if isinstance(fixed, str) else fixed.get(pair, fixed["default"])
+    names = tuple(sorted(profile.actions))
+    found = _prices(action, adder, names)
+    if not found:
+        place = f"profile {profile.name!r}: actions"
+        rule = f"a price for {action}"
+        raise ProfileError(message(place, ", ".join(names), rule, "Add it with a source."))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _prices(
+    action: Action, adder: str | None, names: tuple[str, ...]
+) -> tuple[tuple[str, int], ...]:
+    verb, dtype = action.verb, action.dtype
+    if verb == "mac":
+        chosen = [("gate.bit", 1), ("add.bit", 1)]
+    elif verb == "gate":
+        chosen = [("gate.bit", 1)]
+    elif verb == "pack":
+        chosen = [("register.bit", 1)]
+    elif verb == "mul":
+        chosen = [(_at_least("mul", dtype, names), 1)]
+    elif dtype.startswith(("float", "bfloat")):
+        chosen = [(_at_least("add", dtype, names), 1)]
+    elif adder is None:
+        chosen = [("add.bit", _bits(dtype))]
+    else:
+        chosen = [(_at_least("add", adder, names), 1)]
+    return tuple(chosen) if all(name in names for name, _ in chosen) else ()
+
+
+def _bits(dtype: str) -> int:
+    return DType.parse(dtype).bits
+
+
+def _at_least(verb: str, dtype: str, names: tuple[str, ...]) -> str:
+    """Return the narrowest listed operation that is at least as wide, or an unlisted name."""
+    if dtype.startswith(("float", "bfloat")):
+        wider = (dtype, *_WIDER_FLOAT.get(dtype, ()))
+    else:
+        wider = tuple(f"int{n}" for n in _INTEGERS if n >= _bits(dtype))
+    return next((f"{verb}.{d}" for d in wider if f"{verb}.{d}" in names), f"{verb}.{dtype}")

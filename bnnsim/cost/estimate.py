@@ -1,0 +1,291 @@
+"""Estimate: energy E = A c + static power x time, latency and memory of a graph on a profile."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bnnsim.cost.hardware import Constant, HardwareProfile
+from bnnsim.cost.intervals import DRAWS, Interval, constant_factor, factor, interval
+from bnnsim.cost.memory import off_chip
+from bnnsim.cost.pricing import Price, power_constants, prices
+from bnnsim.cost.profile import load_profile
+from bnnsim.cost.result import Assumption, CostReport, LayerCost, Samples
+from bnnsim.cost.schedule import CATEGORIES, NodePlan, Schedule, schedules
+from bnnsim.cost.stages import Layout, lay_out
+from bnnsim.errors import InputError, message
+from bnnsim.graph.ir import Graph
+
+__all__ = ["CostReport", "estimate"]
+
+MAX_BATCH = 1 << 20
+_STRUCTURE = "factor on everything on chip for wiring, clock and control that no count covers"
+
+
+def estimate(
+    graph: Graph,
+    profile: HardwareProfile | str,
+    *,
+    batch: int = 1,
+    mode: str | None = None,
+    synthetic: bool | None = None,
+    record: Mapping[str, Any] | None = None,
+    allow_unpriced: bool = False,
+) -> CostReport:
+    """Return what a batch through a lowered graph costs on a profile.
+
+    Parameters
+    ----------
+    graph : Graph
+        Lowered for one mode; constants need no data.
+    profile : HardwareProfile or str
+        A profile, or the name or path of one.
+    batch : int
+        Images per call.
+    mode, synthetic, record : optional
+        What the report says of the graph (by default what its ``meta`` says) and of its making.
+    allow_unpriced : bool
+        Leave ops without a price out of the totals and list them, instead of raising.
+
+    Raises
+    ------
+    InputError
+        If the batch is no positive integer of at most 2^20.
+    ProfileError
+        If an op or a dtype pair has no price, or the network does not fit the memories.
+    """
+    _check_batch(batch)
+    chip = load_profile(profile) if isinstance(profile, str) else profile
+    layout = lay_out(graph)
+    options = schedules(graph, layout, chip, batch, allow_unpriced=allow_unpriced)
+    schedule = options[0] if len(options) == 1 else min(options, key=lambda s: _total(chip, s))
+    stated = dict(graph.meta)
+    name = mode if mode is not None else str(stated.get("mode", "native"))
+    made_up = synthetic if synthetic is not None else bool(stated.get("synthetic", False))
+    return _report(graph, layout, chip, schedule, (batch, name, made_up, record or {}))
+
+
+def _check_batch(batch: object) -> None:
+    if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
+        raise InputError(message("batch", batch, f"an integer from 1 to {MAX_BATCH}"))
+
+
+def _total(profile: HardwareProfile, schedule: Schedule) -> float:
+    """Return the energy of a schedule in joules."""
+    priced = prices(profile)
+    dynamic = sum(
+        n * priced[name].joules for plan in schedule.nodes for (name, _), n in plan.priced.items()
+    )
+    seconds = sum(_seconds(profile, plan)[0] for plan in schedule.nodes)
+    return dynamic + seconds * sum(c.value_si for c in power_constants(profile))
+
+
+def _seconds(profile: HardwareProfile, plan: NodePlan) -> tuple[float, str]:
+    """Return the time of a stage's head and what bounds it: (0, "") for nodes inside a stage."""
+    busy = {name: cycles / profile.clock_hz for name, cycles in plan.cycles.items()}
+    outer = off_chip(profile)
+    if plan.off_chip_bytes and outer is not None and outer.bandwidth is not None:
+        busy[outer.name] = plan.off_chip_bytes / outer.bandwidth.value_si
+    if not any(busy.values()):
+        return 0.0, ""
+    bound = max(busy, key=lambda name: busy[name])
+    return busy[bound] + plan.fill_cycles / profile.clock_hz, bound
+
+
+def _report(
+    graph: Graph, layout: Layout, profile: HardwareProfile, schedule: Schedule,
+    stated: tuple[int, str, bool, Mapping[str, Any]],
+) -> CostReport:  # fmt: skip
+    batch, mode, synthetic, record = stated
+    priced = prices(profile)
+    watts = sum(c.value_si for c in power_constants(profile))
+    layers = tuple(_layer(graph, profile, plan, priced, watts) for plan in schedule.nodes)
+    energy_by = {c: sum(layer.energy_by.get(c, 0.0) for layer in layers) for c in CATEGORIES}
+    joules, seconds = sum(energy_by.values()), sum(layer.latency_s for layer in layers)
+    samples = _samples(profile, schedule, priced)
+    pairs = [plan.counts for plan in schedule.nodes if plan.counts.operands is not None]
+    return CostReport(
+        model=graph.name,
+        profile=profile.name,
+        mode=mode,
+        synthetic=synthetic,
+        batch=batch,
+        energy=interval(joules, samples.energy_j),
+        latency=interval(seconds, samples.latency_s),
+        power=_ratio(joules, seconds, samples.energy_j, samples.latency_s),
+        throughput=_ratio(float(batch), seconds, np.float64(batch), samples.latency_s),
+        memory={
+            "weights_bytes": layout.weights_bytes,
+            "parameters_bytes": layout.parameters_bytes,
+            "peak_activation_bytes": layout.peak_bytes * schedule.images,
+            "scratch_bytes": schedule.scratch_bytes,
+        },
+        macs=_by_pair(graph, pairs, "macs"),
+        macs_valid=_by_pair(graph, pairs, "macs_valid"),
+        rng_bits=sum(plan.priced["rng.energy", "rng"] for plan in schedule.nodes),
+        off_chip_bytes=sum(plan.off_chip_bytes for plan in schedule.nodes),
+        energy_by=energy_by,
+        layers=layers,
+        assumptions=_assumptions(profile, schedule, priced, seconds, joules),
+        unpriced=schedule.unpriced,
+        notes=_notes(graph, synthetic),
+        record=record,
+        action_joules={name: price.joules for name, price in priced.items()},
+        samples=samples,
+    )
+
+
+def _notes(graph: Graph, synthetic: bool) -> tuple[str, ...]:
+    """Return what the graph's mode takes away from the meaning of the numbers."""
+    if synthetic:
+        return ("cost-only twin: affines stand for the source's thresholds, no accuracy",)
+    if graph.meta.get("what_if"):
+        return ("what-if: not trained in this precision, no accuracy",)
+    return ()
+
+
+def _ratio(above: float, below: float, over: Any, under: np.ndarray) -> Interval:
+    if below <= 0:
+        return Interval(0.0, 0.0, 0.0)
+    return interval(above / below, over / under)
+
+
+def _by_pair(graph: Graph, counts: Sequence[Any], what: str) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for c in counts:
+        act, weight = (graph.tensor(name).dtype for name in c.node.inputs[:2])
+        found[f"{act} x {weight}"] += getattr(c, what)
+    return dict(found)
+
+
+def _layer(
+    graph: Graph, profile: HardwareProfile, plan: NodePlan, priced: Mapping[str, Price],
+    watts: float,
+) -> LayerCost:  # fmt: skip
+    counts, node = plan.counts, plan.counts.node
+    seconds, bound = _seconds(profile, plan)
+    energy_by: dict[str, float] = {}
+    physical: Counter[str] = Counter()
+    for (name, category), number in plan.priced.items():
+        if number:
+            energy_by[category] = energy_by.get(category, 0.0) + number * priced[name].joules
+            physical[name] += number
+    if watts * seconds:
+        energy_by["static"] = watts * seconds
+    weight = str(graph.tensor(node.inputs[1]).dtype) if counts.operands is not None else ""
+    return LayerCost(
+        name=node.name,
+        id=node.id,
+        op=node.op,
+        act_dtype=str(graph.activation(node).dtype),
+        weight_dtype=weight,
+        out_dtype=str(graph.result(node).dtype),
+        macs=counts.macs,
+        macs_valid=counts.macs_valid,
+        logical_actions={str(a): n for a, n in (counts.actions or {}).items()},
+        physical_actions=dict(physical),
+        energy_j=sum(energy_by.values()),
+        energy_by=energy_by,
+        latency_s=seconds,
+        bound_by=bound,
+        mapping=plan.mapping,
+    )
+
+
+def _totals(schedule: Schedule) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for plan in schedule.nodes:
+        for (name, _), number in plan.priced.items():
+            total[name] += number
+    return total
+
+
+def _samples(
+    profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, Price]
+) -> Samples:
+    """Return 4,096 draws of energy and latency, every constant and the structure varied."""
+    pairs = {p.counts.operands.pair for p in schedule.nodes if p.counts.operands is not None}
+    datapaths = ", ".join(sorted(pairs))
+    seconds = _latency_draws(profile, schedule) * _structural(profile, datapaths, "latency")
+    operators: Any = 0.0
+    inside: Any = 0.0
+    outside: Any = 0.0
+    for name, number in _totals(schedule).items():
+        price = priced[name]
+        joules = number * price.joules * constant_factor(price.constant)
+        if price.outside:
+            outside = outside + joules
+        elif price.overhead:
+            operators = operators + joules
+        else:
+            inside = inside + joules
+    if profile.overhead is not None:
+        operators = operators * constant_factor(profile.overhead)
+    outer = off_chip(profile)
+    for power in power_constants(profile):
+        drawn = power.value_si * constant_factor(power) * seconds
+        if outer is not None and power in outer.power:
+            outside = outside + drawn
+        else:
+            inside = inside + drawn
+    energy = (operators + inside) * _structural(profile, datapaths, "energy") + outside
+    return Samples(np.broadcast_to(energy, seconds.shape), seconds)
+
+
+def _structural(profile: HardwareProfile, datapaths: str, what: str) -> np.ndarray:
+    """Return factors for what the model leaves out.
+
+    Half is common to everything on a profile, half to the operand types that run.
+    """
+    group = f"structure of {profile.name}: {what}"
+    return factor(profile.structural_band, group, f"{group} with {datapaths}")
+
+
+def _latency_draws(profile: HardwareProfile, schedule: Schedule) -> np.ndarray:
+    outer = off_chip(profile)
+    heads = [plan for plan in schedule.nodes if plan.cycles or plan.off_chip_bytes]
+    inside = np.array([max(plan.cycles.values(), default=0) for plan in heads], dtype=float)
+    fill = sum(plan.fill_cycles for plan in heads) / profile.clock_hz
+    inside = inside[:, None] / profile.clock_hz
+    if outer is None or outer.bandwidth is None:
+        return np.full(DRAWS, float(inside.sum()) + fill)
+    moved = np.array([plan.off_chip_bytes for plan in heads], dtype=float)[:, None]
+    seconds = 1 / (outer.bandwidth.value_si * constant_factor(outer.bandwidth)[None, :])
+    near = (moved * seconds.max() > inside)[:, 0]  # the others wait for the chip in every draw
+    edge = np.maximum(inside[near], moved[near] * seconds).sum(axis=0)
+    return np.asarray(edge + inside[~near].sum() + fill)
+
+
+def _assumptions(
+    profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, Price], seconds: float,
+    joules: float,
+) -> tuple[Assumption, ...]:  # fmt: skip
+    """Return every constant that the energy rests on, the largest share first, then the structure.
+
+    Shares of constants sum to 1; the share of the structural factor is all that it multiplies.
+    """
+    shares: list[tuple[Constant, float]] = []
+    added = outside = 0.0
+    for name, number in _totals(schedule).items():
+        price = priced[name]
+        bare = number * price.joules / (price.overhead or 1.0)
+        added += number * price.joules - bare
+        outside += bare if price.outside else 0.0
+        shares.append((price.constant, bare))
+    shares += [(c, c.value_si * seconds) for c in power_constants(profile)]
+    if profile.overhead is not None:
+        shares.append((profile.overhead, added))
+    outer = off_chip(profile)
+    outside += sum(c.value_si for c in outer.power) * seconds if outer is not None else 0.0
+    rows = [
+        Assumption(c.name, c.value_si, c.dimension, c.status, f"{c.source}, {c.at}", c.band,
+                   part / joules)
+        for c, part in sorted(shares, key=lambda s: -s[1]) if part
+    ]  # fmt: skip
+    cover = 1 - outside / joules if joules else 0.0
+    rows.append(Assumption("structure", 1.0, "1", "assumed", _STRUCTURE, profile.structural_band,
+                           max(0.0, cover)))  # fmt: skip
+    return tuple(rows)

@@ -1,0 +1,208 @@
+"""What a hardware profile holds once read: SI constants with their provenance, all frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+STATUSES = ("measured", "published", "derived", "scaled", "assumed")
+DEFAULT_BANDS = {"measured": 1.1, "published": 1.3, "derived": 2.0, "scaled": 2.0, "assumed": 3.0}
+STRUCTURAL_BANDS = {"asic": 1.5, "fpga": 1.5, "mcu": 1.5, "cpu": 1.5, "gpu": 1.5}
+OPERANDS = ("weights", "activations")
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One number of a profile with its unit, its uncertainty and where it comes from.
+
+    Parameters
+    ----------
+    name : str
+        Unique in its profile: ``add.float32`` (an action), ``gb.read``, ``static.array``.
+    value_si : float
+    dimension : str
+        SI unit, such as ``J/op``.
+    band : float
+        90 % factor: the true value is within value / band and value * band with 90 % probability.
+    group : str
+        Constants of one group (source or node) share half of their log-variance.
+    status : str
+        measured, published, derived, scaled or assumed.
+    source, at : str
+        Citation, and the place inside it (for derived values, the formula).
+    """
+
+    name: str
+    value_si: float
+    dimension: str
+    band: float
+    group: str
+    status: str
+    source: str
+    at: str
+
+    @property
+    def identity(self) -> str:
+        """What this number is an estimate of: equal for equal numbers of one source and place."""
+        return f"{self.group}|{self.at}|{self.name}|{self.value_si!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One memory level; ``read`` and ``write`` are per access (one word) or per bit.
+
+    Parameters
+    ----------
+    kind : str
+        ``sram``, ``registers`` or ``dram`` (off chip).
+    size_bytes : int or None
+        None for off-chip memory, which holds everything.
+    word_bits : int
+        Bits of one access; of one burst for DRAM.
+    read_ports, write_ports, shared_ports : int
+        Accesses per cycle and bank; a shared port serves either.
+    banks : int
+        Accesses to different banks go in parallel.
+    holds : tuple of str
+        Which of ``weights`` and ``activations`` may live here.
+    bandwidth : Constant or None
+        Bytes per second, for off-chip memory.
+    power : tuple of Constant
+        Leakage and standby, in watts, drawn all the time.
+    points : tuple of (int, Constant)
+        The table that the energy was taken from: bytes, energy per access of ``points_word`` bits.
+    """
+
+    name: str
+    kind: str
+    size_bytes: int | None
+    word_bits: int
+    read_ports: int
+    write_ports: int
+    shared_ports: int
+    banks: int
+    holds: tuple[str, ...]
+    read: Constant
+    write: Constant
+    bandwidth: Constant | None
+    power: tuple[Constant, ...]
+    points: tuple[tuple[int, Constant], ...] = ()
+    points_word: int = 0
+
+    @property
+    def off_chip(self) -> bool:
+        """Whether this memory is outside the chip."""
+        return self.kind == "dram"
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """The compute array: rows reduce, columns are output channels.
+
+    Parameters
+    ----------
+    rows, columns : int
+    unroll_rows : str
+        ``K`` (the flattened dot product) or ``C_in`` (channels of one tap).
+    accumulators : int
+        Partial sums that one column holds, one per output pixel.
+    emulate : str
+        ``wider`` runs an unlisted dtype pair on the next wider one, ``error`` refuses.
+    planes : bool
+        Whether k-bit operands run as bit planes on the bit datapath.
+    ops_per_pe : mapping of str to float
+        MACs per cycle and processing element, by ``"act x weight"``.
+    """
+
+    rows: int
+    columns: int
+    unroll_rows: str
+    accumulators: int
+    emulate: str
+    planes: bool
+    ops_per_pe: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Datapath:
+    """How arithmetic is priced.
+
+    Parameters
+    ----------
+    accumulator : str or mapping
+        ``exact``: integer adders are as wide as operand bits + ceil(log2 K). A mapping from
+        ``"act x weight"`` to a dtype fixes the adder, ``default`` for the pairs not listed.
+    bit_mac : str
+        ``tree``: XNOR words, a compressor tree and one accumulation a word. ``single``: one XNOR
+        and one full adder per bit-MAC.
+    """
+
+    accumulator: str | Mapping[str, str]
+    bit_mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rng:
+    """The random number generator of stochastic binarization."""
+
+    generator: str
+    bits: int
+    lazy: bool
+    energy: Constant
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareProfile:
+    """A target and what its actions cost; see docs/profiles.md for the file format.
+
+    Parameters
+    ----------
+    scope : str
+        ``chip``, or ``arithmetic`` for a table without memories and input/output.
+    process_m, vdd_v, clock_hz : float
+    overhead : Constant or None
+        Factor on every datapath action for registers, clock and control.
+    actions : mapping of str to Constant
+        Energy per operation, by ``verb.dtype``.
+    memories : tuple of Memory
+        Nearest to the array first.
+    io : Constant or None
+        Energy per bit through the pins, where no DRAM is modelled.
+    static : tuple of Constant
+        Power drawn all the time by what is not a memory.
+    structural_band : float
+        90 % factor for what the model leaves out.
+    """
+
+    name: str
+    kind: str
+    description: str
+    scope: str
+    process_m: float
+    vdd_v: float
+    clock_hz: float
+    latency_model: str
+    calibrated_on: tuple[str, ...]
+    sources: Mapping[str, str]
+    array: Array
+    datapath: Datapath
+    overhead: Constant | None
+    actions: Mapping[str, Constant]
+    memories: tuple[Memory, ...]
+    io: Constant | None
+    static: tuple[Constant, ...]
+    rng: Rng | None
+    structural_band: float
+
+    def chain(self, operand: str) -> tuple[Memory, ...]:
+        """Return the memories that may hold ``weights`` or ``activations``, nearest first."""
+        return tuple(m for m in self.memories if operand in m.holds)
+
+    def constants(self) -> tuple[Constant, ...]:
+        """Return every constant of the profile."""
+        found = [*self.actions.values(), *self.static]
+        found += [c for c in (self.overhead, self.io, self.rng.energy if self.rng else None) if c]
+        for memory in self.memories:
+            found += [memory.read, memory.write, *memory.power]
+            found += [memory.bandwidth] if memory.bandwidth else []
+        return tuple(found)

@@ -1,0 +1,391 @@
+"""From a profile's YAML to a ``HardwareProfile``: all problems of a file are raised at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bnnsim.cost.hardware import (
+    OPERANDS,
+    STRUCTURAL_BANDS,
+    Array,
+    Constant,
+    Datapath,
+    HardwareProfile,
+    Memory,
+    Rng,
+)
+from bnnsim.cost.profile_fields import Fields
+from bnnsim.cost.profile_yaml import find_profile, list_profiles, read_profile
+from bnnsim.cost.scaling import logic_factor, scaling_band, sram_factor
+from bnnsim.errors import ProfileError
+from bnnsim.units import format_bytes
+
+__all__ = [
+    "ACTIONS", "Constant", "HardwareProfile", "find_profile", "list_profiles", "load_profile",
+]  # fmt: skip
+
+SCHEMA = "bnnsim/profile/1"
+ACTIONS = (
+    "add.bit", "add.int8", "add.int16", "add.int32", "add.float16", "add.bfloat16", "add.float32",
+    "mul.int8", "mul.int16", "mul.int32", "mul.float16", "mul.bfloat16", "mul.float32",
+    "gate.bit", "register.bit",
+)  # fmt: skip
+PORTS = {"1RW": (0, 0, 1), "2RW": (0, 0, 2), "1R1W": (1, 1, 0), "2R1W": (2, 1, 0)}
+NODE_TABLE = "cmos45"
+_EXTRAPOLATED_BAND = 1.3
+
+
+def load_profile(name: str | Path) -> HardwareProfile:
+    """Return the profile of a packaged name or of a ``.yaml`` file.
+
+    Raises
+    ------
+    ProfileError
+        Naming the file, the path to each wrong key, its value, the rule and a remedy.
+    """
+    path = find_profile(name)
+    return build_profile(read_profile(path), str(path))
+
+
+def build_profile(raw: Mapping[str, Any], where: str) -> HardwareProfile:
+    """Return the profile that a merged raw mapping states (see :func:`load_profile`)."""
+    problems: list[str] = []
+    sources = _sources(raw, where, problems)
+    top = Fields(dict(raw), where, problems, sources)
+    top.known.add("sources")
+    profile = _profile(top)
+    top.close()
+    if problems:
+        raise ProfileError("\n".join(dict.fromkeys(problems)))
+    return _with_node_defaults(profile)
+
+
+def _sources(raw: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, str]:
+    listed = Fields(dict(raw), where, problems, {}).child("sources")
+    cites = {}
+    for key in listed.raw:
+        entry = listed.child(key)
+        cites[key] = entry.text("cite")
+        entry.text("kind", choices=("published", "measured", "tool", "derived", "choice"))
+        entry.close()
+    return cites
+
+
+def _profile(top: Fields) -> HardwareProfile:
+    if top.text("schema") != SCHEMA and top.has("schema"):
+        top.note("schema", top.raw["schema"], SCHEMA)
+    kind = top.text("kind", choices=tuple(STRUCTURAL_BANDS)) or "asic"
+    scope = top.text("scope", choices=("chip", "arithmetic"), default="chip")
+    node = top.child("node")
+    process, vdd = node.quantity("process", "m"), node.quantity("vdd", "V")
+    clock = node.quantity("clock", "Hz")
+    node.close()
+    if not (process and vdd and clock) and not top.problems:
+        top.note("node", "zero", "a process, a supply and a clock above zero")
+    return HardwareProfile(
+        name=top.text("name"),
+        kind=kind,
+        description=top.text("description", default="-"),
+        scope=scope,
+        process_m=process,
+        vdd_v=vdd,
+        clock_hz=clock,
+        latency_model=top.text("latency_model", choices=("array",), default="array"),
+        calibrated_on=top.texts("calibrated_on", ()),
+        sources=top.sources,
+        array=_array(top.child("array")),
+        datapath=_datapath(top.child("datapath")),
+        overhead=_overhead(top),
+        actions=_actions(top.child("actions")),
+        memories=_memories(top, scope),
+        io=_energy(top, "io", "J/bit"),
+        static=_static(top.child("static")),
+        rng=_rng(top),
+        structural_band=_structural(top, kind),
+    )
+
+
+def _array(fields: Fields) -> Array:
+    unroll = fields.child("unroll")
+    rows = unroll.text("rows", choices=("K", "C_in"), default="K")
+    unroll.text("columns", choices=("C_out",), default="C_out")
+    unroll.close()
+    pairs = fields.child("ops_per_pe")
+    rates = {}
+    for pair in pairs.raw:
+        rates[pair] = pairs.number(pair)
+        if " x " not in pair or rates[pair] <= 0:
+            pairs.note(pair, pairs.raw[pair], "'act x weight' with a rate above 0",
+                       "Write '\"int8 x int8\": 1'.")  # fmt: skip
+    if not rates:
+        fields.note("ops_per_pe", None, "MACs per cycle and PE by dtype pair")
+    array = Array(
+        rows=fields.integer("rows"),
+        columns=fields.integer("columns"),
+        unroll_rows=rows,
+        accumulators=fields.integer("accumulators", 1),
+        emulate=fields.text("emulate", choices=("wider", "error"), default="wider"),
+        planes=fields.text("first_layer", choices=("planes", "wider"), default="wider") == "planes",
+        ops_per_pe=rates,
+    )
+    fields.close()
+    return array
+
+
+def _datapath(fields: Fields) -> Datapath:
+    fixed = fields.raw.get("accumulator")
+    if isinstance(fixed, dict):
+        table = fields.child("accumulator")
+        widths = {pair: table.text(pair, choices=_ADDERS) for pair in table.raw}
+        if "default" not in widths:
+            table.note("default", None, "a dtype for the pairs not listed", "Add 'default: int32'.")
+        accumulator: str | Mapping[str, str] = widths
+    else:
+        accumulator = fields.text("accumulator", choices=("exact",), default="exact")
+    bit_mac = fields.text("bit_mac", choices=("tree", "single"), default="tree")
+    fields.close()
+    return Datapath(accumulator, bit_mac)
+
+
+_ADDERS = tuple(name.removeprefix("add.") for name in ACTIONS if name.startswith("add."))
+
+
+def _overhead(top: Fields) -> Constant | None:
+    if not top.has("overhead"):
+        return None
+    fields = top.child("overhead")
+    factor = fields.number("factor", low=1.0)
+    constant = fields.provenance("overhead", factor, "1")
+    fields.close()
+    return constant
+
+
+def _actions(fields: Fields) -> dict[str, Constant]:
+    actions = {}
+    fields.known.update(ACTIONS)
+    for name in ACTIONS:
+        if fields.has(name):
+            entry = fields.child(name)
+            actions[name] = entry.constant("energy", "J/op", name)
+            entry.close()
+    fields.close()
+    return actions
+
+
+def _energy(top: Fields, key: str, unit: str) -> Constant | None:
+    if not top.has(key):
+        return None
+    fields = top.child(key)
+    constant = fields.constant("energy", unit, key)
+    fields.close()
+    return constant
+
+
+def _static(fields: Fields) -> tuple[Constant, ...]:
+    powers = []
+    for key in fields.raw:
+        entry = fields.child(key)
+        powers.append(entry.constant("power", "W", f"static.{key}"))
+        entry.close()
+    return tuple(powers)
+
+
+def _rng(top: Fields) -> Rng | None:
+    if not top.has("rng"):
+        return None
+    fields = top.child("rng")
+    rng = Rng(
+        generator=fields.text("generator"),
+        bits=fields.integer("bits", 8),
+        lazy=fields.flag("lazy", False),
+        energy=fields.constant("energy", "J/randbit", "rng.energy"),
+    )
+    if rng.bits not in (1, 2, 4, 8, 16):
+        fields.note("bits", rng.bits, "1, 2, 4, 8 or 16")
+    fields.close()
+    return rng
+
+
+def _structural(top: Fields, kind: str) -> float:
+    fields = top.child("structural")
+    band = fields.number("band", STRUCTURAL_BANDS.get(kind, 1.5), low=1.0)
+    fields.close()
+    return band
+
+
+def _memories(top: Fields, scope: str) -> tuple[Memory, ...]:
+    top.known.add("memories")
+    listed = top.raw.get("memories", [])
+    if not isinstance(listed, list):
+        top.note("memories", type(listed).__name__, "a list, nearest to the array first")
+        return ()
+    entries = [
+        Fields(item, f"{top.path('memories')}[{i}]", top.problems, top.sources)
+        for i, item in enumerate(listed)
+    ]
+    memories = tuple(_memory(entry) for entry in entries)
+    names = [m.name for m in memories]
+    if len(set(names)) < len(names):
+        top.note("memories", names, "a different name for each memory")
+    if scope == "chip":
+        for operand in OPERANDS:
+            chain = [m for m in memories if operand in m.holds]
+            if not chain:
+                rule = f"a memory that holds {operand}, or 'scope: arithmetic'"
+                top.note("memories", names, rule)
+    if any(a.off_chip for a in memories[:-1]):
+        top.note("memories", names, "off-chip memory last and only once")
+    return memories
+
+
+def _memory(fields: Fields) -> Memory:
+    name = fields.text("name")
+    kind = fields.text("kind", choices=("sram", "registers", "dram"), default="sram")
+    size = None if kind == "dram" else fields.bits("size") // 8
+    word = fields.bits("burst") if kind == "dram" else fields.bits("word")
+    fields.text("type", default="-")
+    ports = fields.text("ports", choices=tuple(PORTS), default="1RW") or "1RW"
+    read, write = _access_energy(fields, name, size, word)
+    has_rate = kind == "dram" or fields.has("bandwidth")
+    memory = Memory(
+        name=name,
+        kind=kind,
+        size_bytes=size,
+        word_bits=word,
+        read_ports=PORTS.get(ports, (0, 0, 1))[0],
+        write_ports=PORTS.get(ports, (0, 0, 1))[1],
+        shared_ports=PORTS.get(ports, (0, 0, 1))[2],
+        banks=fields.integer("banks", 1),
+        holds=fields.texts("holds", OPERANDS, OPERANDS),
+        read=read,
+        write=write,
+        bandwidth=fields.nested("bandwidth", "rate", "B/s", f"{name}.bandwidth")
+        if has_rate
+        else None,
+        power=tuple(
+            fields.nested(key, "power", "W", f"{name}.{key}")
+            for key in ("leakage", "standby")
+            if fields.has(key)
+        ),
+        points=_points(fields),
+        points_word=fields.bits("points_word", word),
+    )
+    if memory.bandwidth is not None and memory.bandwidth.value_si <= 0:
+        fields.note("bandwidth", fields.raw.get("bandwidth"), "a rate above zero")
+    fields.close()
+    return memory
+
+
+def _access_energy(
+    fields: Fields, name: str, size: int | None, word: int
+) -> tuple[Constant, Constant]:
+    """Return read and write energy: stated, from points, from a law, or 0 to be derived."""
+    if fields.has("points"):
+        energy = _from_points(fields, size or 1, word, name)
+    elif fields.has("law"):
+        energy = _from_law(fields, size or 1, word, name)
+    elif fields.has("read"):
+        energy = _stated(fields, "read", name)
+    elif fields.has("kind") and fields.raw["kind"] == "dram":
+        energy = fields.constant("read", "J/bit", f"{name}.read")
+    else:
+        fields.known.update(("read", "write", "band", "status", "source", "at", "note"))
+        blank = Constant(f"{name}.read", 0.0, "J/access", 1.0, "", "derived", "", "")
+        return blank, blank
+    written = _stated(fields, "write", name) if fields.has("write") else energy
+    return energy, replace(written, name=f"{name}.write")
+
+
+def _stated(fields: Fields, key: str, name: str) -> Constant:
+    per_bit = str(fields.raw[key]).rstrip().endswith("/bit")
+    return fields.constant(key, "J/bit" if per_bit else "J/access", f"{name}.{key}")
+
+
+def _from_points(fields: Fields, size: int, word: int, name: str) -> Constant:
+    """Interpolate energy per access against size in log-log, in words of ``points_word``."""
+    pairs = [(bytes_, max(point.value_si, 1e-30)) for bytes_, point in _points(fields)]
+    scale = word / fields.bits("points_word", word)
+    if len(pairs) < 2:
+        fields.note("points", len(pairs), "at least two sizes")
+        return fields.provenance(f"{name}.read", 0.0, "J/access")
+    at = next((i for i, p in enumerate(pairs[1:-1], 1) if size <= p[0]), len(pairs) - 1)
+    (s0, e0), (s1, e1) = pairs[at - 1], pairs[at]
+    slope = math.log(e1 / e0) / math.log(s1 / s0)
+    value = e0 * (size / s0) ** slope * scale
+    constant = fields.provenance(f"{name}.read", value, "J/access")
+    if scale == 1 and any(size == s for s, _ in pairs):
+        return constant
+    inside = pairs[0][0] <= size <= pairs[-1][0]
+    wider = 1.0 if inside else _EXTRAPOLATED_BAND
+    how = "interpolated" if inside else "extrapolated"
+    place = f"{constant.at}; {how} in log-log to {format_bytes(size)}, {word} bit"
+    return replace(constant, status="derived", at=place, band=constant.band * wider)
+
+
+def _points(fields: Fields) -> tuple[tuple[int, Constant], ...]:
+    """Return the table of sizes in bytes and energies, smallest first, equal sizes noted."""
+    if not fields.has("points"):
+        return ()
+    table = fields.child("points")
+    found = {}
+    for text, energy in table.raw.items():
+        size = table.as_bits(text, text) // 8
+        if size in found:
+            table.note(text, energy, "each size once")
+        found[size] = fields.provenance(text, table.positive(text, energy, "J/access"), "J/access")
+    return tuple(sorted(found.items()))
+
+
+def _from_law(fields: Fields, size: int, word: int, name: str) -> Constant:
+    """Return energy per access of the law a * (size / at_size)^exponent per bit."""
+    law = fields.child("law")
+    a, exponent = law.quantity("a", "J/bit"), law.number("exponent")
+    value = a * (size / (law.bits("at_size") / 8)) ** exponent * word
+    law.close()
+    return fields.provenance(f"{name}.read", value, "J/access")
+
+
+def _with_node_defaults(profile: HardwareProfile) -> HardwareProfile:
+    """Fill in actions and SRAM energies that the file leaves out, scaled from the 45 nm table."""
+    bare = [m for m in profile.memories if m.read.value_si == 0 and not m.off_chip]
+    if profile.actions and not bare:
+        return profile
+    table = load_profile(NODE_TABLE)
+    here = (_nanometres(profile), profile.vdd_v)
+    start = {"from_nm": _nanometres(table), "from_vdd": table.vdd_v}
+    logic, sram = logic_factor(*here, **start), sram_factor(*here, **start)
+    wider = scaling_band(here[0], start["from_nm"]) * 1.5
+    label = f"{here[0]:g} nm, {profile.vdd_v:g} V"
+
+    def scaled(constant: Constant, name: str, value: float) -> Constant:
+        place = f"{NODE_TABLE} {constant.name} ({constant.at}) scaled to {label}"
+        return replace(constant, name=name, value_si=value, band=constant.band * wider,
+                       group=f"node {label}", status="derived", at=place)  # fmt: skip
+
+    derived = {k: scaled(c, k, c.value_si * logic) for k, c in table.actions.items()}
+    memories = tuple(
+        _derived_memory(m, table, sram, scaled) if m in bare else m for m in profile.memories
+    )
+    overhead = profile.overhead if profile.actions else profile.overhead or table.overhead
+    return replace(profile, actions=profile.actions or derived, memories=memories,
+                   overhead=overhead)  # fmt: skip
+
+
+def _nanometres(profile: HardwareProfile) -> float:
+    return round(profile.process_m * 1e9, 6)
+
+
+def _derived_memory(memory: Memory, table: HardwareProfile, factor: float, scaled: Any) -> Memory:
+    model = next(m for m in table.memories if not m.off_chip)
+    size = (memory.size_bytes or 1) / (model.size_bytes or 1)
+    law = size**_SRAM_EXPONENT * memory.word_bits / model.word_bits
+    value = model.read.value_si * law * factor
+    read = scaled(model.read, f"{memory.name}.read", value)
+    return replace(memory, read=read, write=replace(read, name=f"{memory.name}.write"))
+
+
+_SRAM_EXPONENT = 0.47

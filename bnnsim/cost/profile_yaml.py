@@ -1,0 +1,150 @@
+"""Strict reading of a profile's YAML: small, no aliases, no duplicate keys, ``extends`` merged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bnnsim.errors import ProfileError, message, nearest
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 8
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+_MERGED = ("node", "array", "datapath", "actions", "sources", "static")
+
+
+class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """A safe loader that refuses aliases, duplicate keys and keys that are not text."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(None, None, "an alias is not allowed", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                problem = f"key {key!r} is not text"
+                raise yaml.MarkedYAMLError(None, None, problem, key_node.start_mark)
+            if key in seen:
+                problem = f"key {key!r} appears twice"
+                raise yaml.MarkedYAMLError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file.
+
+    Raises
+    ------
+    ProfileError
+        If the file is missing, larger than 1 MB, malformed, or no mapping.
+    """
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ProfileError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    if len(text) > MAX_BYTES:
+        raise ProfileError(message(str(path), "more", f"at most {MAX_BYTES} bytes"))
+    try:
+        # _StrictLoader is a SafeLoader: only plain data can come out of it.
+        raw = yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        raise ProfileError(f"{path}: not readable as YAML: {_where(error)}.") from None
+    if not isinstance(raw, dict):
+        rule = "a mapping that begins with 'schema: bnnsim/profile/1'"
+        raise ProfileError(message(str(path), type(raw).__name__, rule))
+    return raw
+
+
+def _where(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"{error.problem}, line {error.problem_mark.line + 1}"
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def profile_folder() -> Path:
+    """Return the folder of the packaged profiles, installed or in a source tree."""
+    from importlib.resources import files
+
+    try:
+        return Path(str(files("bnnsim.hw_profiles")))
+    except ModuleNotFoundError:
+        return Path(__file__).resolve().parents[2] / "hw_profiles"
+
+
+def list_profiles() -> tuple[str, ...]:
+    """Return the names of the packaged profiles, sorted."""
+    return tuple(sorted(path.stem for path in profile_folder().glob("*.yaml")))
+
+
+def find_profile(name: str | Path) -> Path:
+    """Return the file of a packaged profile, or the path itself if ``name`` is one.
+
+    Raises
+    ------
+    ProfileError
+        If there is no such profile; the message names the nearest.
+    """
+    text = str(name)
+    if text.endswith((".yaml", ".yml")) or "/" in text:
+        return Path(text)
+    known = list_profiles()
+    if text not in known:
+        rule = f"one of {', '.join(known)}, or the path of a .yaml file"
+        raise ProfileError(message("profile", text, rule, nearest(text, known)))
+    return profile_folder() / f"{text}.yaml"
+
+
+def read_profile(path: Path) -> dict[str, Any]:
+    """Return the raw profile in ``path`` with everything that it extends merged in.
+
+    ``node``, ``array``, ``datapath``, ``actions``, ``sources`` and ``static`` are merged key by
+    key, an entry as a whole; any other key replaces the one below it.
+    """
+    layers, seen = [read_yaml(path)], [path.resolve()]
+    while layers[-1].get("extends") is not None:
+        base = _base_path(seen[-1], layers[-1]["extends"])
+        if base in seen:
+            chain = " -> ".join(p.stem for p in (*seen, base))
+            raise ProfileError(message(f"{path}: extends", chain, "a chain without a cycle"))
+        if len(seen) >= MAX_DEPTH:
+            raise ProfileError(message(f"{path}: extends", len(seen), f"at most {MAX_DEPTH} files"))
+        layers.append(read_yaml(base))
+        seen.append(base)
+    merged: dict[str, Any] = {}
+    for layer in reversed(layers):
+        merged = _merge(merged, layer)
+    merged.pop("extends", None)
+    return merged
+
+
+def _base_path(path: Path, name: object) -> Path:
+    where = f"{path}: extends"
+    if not isinstance(name, str) or not _NAME.match(name):
+        rule = "the name of a profile (a to z, 0 to 9, '.', '_', '-')"
+        raise ProfileError(message(where, name, rule))
+    beside = path.parent / f"{name}.yaml"
+    if beside.exists() and beside.resolve() != path:
+        return beside.resolve()
+    if name == path.stem:
+        raise ProfileError(message(where, name, "another profile than itself"))
+    return find_profile(name).resolve()
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**base, **over}
+    for key in _MERGED:
+        below, above = base.get(key), over.get(key)
+        if isinstance(below, dict) and isinstance(above, dict):
+            merged[key] = {**below, **above}
+    return merged

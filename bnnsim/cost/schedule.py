@@ -1,0 +1,247 @@
+"""From stages to counts of a profile's constants, cycles and mappings, for a batch.
+
+The batch goes through the network in groups of images: layer by layer inside a group, so weights
+from off chip are read once per group. The group size is the divisor of the batch with the least
+energy.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bnnsim.cost.actions import LayerCounts, count_actions
+from bnnsim.cost.context import Context
+from bnnsim.cost.datapath import action_prices, execution, k_steps, mac_prices
+from bnnsim.cost.hardware import HardwareProfile
+from bnnsim.cost.memory import off_chip, residency
+from bnnsim.cost.nests import loops_of, nest_of, tile_bytes
+from bnnsim.cost.stages import ON_READ, Layout, Stage
+from bnnsim.cost.traffic import ACTIVATIONS, IO, WEIGHTS, Accesses, cheapest
+from bnnsim.cost.transfers import (
+    edge_accesses,
+    io_bits,
+    memory_cycles,
+    off_chip_bytes,
+    parameter_accesses,
+    plain_accesses,
+)  # fmt: skip
+from bnnsim.errors import ProfileError, message
+from bnnsim.graph.ir import Graph, Node
+
+Priced = Counter[tuple[str, str]]
+CATEGORIES = (
+    "compute", "elementwise", "normalization", "scaling", "packing", WEIGHTS, ACTIVATIONS, IO,
+    "rng", "launch", "static",
+)  # fmt: skip
+NODE_CATEGORY = {
+    "Encode": "packing", "Bias": "normalization", "Affine": "normalization",
+    "BatchNorm": "normalization", "Threshold": "normalization", "Requantize": "scaling",
+    "IntegerAffine": "scaling", "Relu": "elementwise", "Clip": "elementwise",
+    "Quantize": "elementwise", "MaxPool": "elementwise", "Cast": "elementwise",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """What one node asks of the hardware for the whole batch.
+
+    Parameters
+    ----------
+    counts : LayerCounts
+        For one image.
+    priced : Counter of (constant name, category)
+        Physical actions.
+    cycles : mapping of str to int
+        Clock cycles that each on-chip resource is busy; empty for nodes inside a stage.
+    off_chip_bytes : int
+    fill_cycles : int
+        Cycles before the first result of a pass and after the last operand.
+    mapping : str
+    """
+
+    counts: LayerCounts
+    priced: Priced
+    cycles: Mapping[str, int]
+    off_chip_bytes: int
+    fill_cycles: int
+    mapping: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A batch on a profile.
+
+    Parameters
+    ----------
+    images : int
+        Images in flight; the batch is a whole number of such groups.
+    nodes : tuple of NodePlan
+        In the graph's order.
+    scratch_bytes : int
+        The largest double-buffered tiles of a stage.
+    unpriced : tuple of str
+        Work that the profile has no price for.
+    """
+
+    images: int
+    nodes: tuple[NodePlan, ...]
+    scratch_bytes: int
+    unpriced: tuple[str, ...]
+
+
+def schedules(
+    graph: Graph, layout: Layout, profile: HardwareProfile, batch: int, *, allow_unpriced: bool
+) -> list[Schedule]:
+    """Return one schedule per divisor of the batch that the memories allow.
+
+    Raises
+    ------
+    ProfileError
+        If an op has no price and ``allow_unpriced`` is false, or the network does not fit.
+    """
+    counts = {c.node.id: c for c in count_actions(graph)}
+    holes = _unpriced(counts, profile)
+    if holes and not allow_unpriced:
+        raise ProfileError(holes[0])
+    found: list[Schedule] = []
+    failure: ProfileError | None = None
+    for images in (d for d in range(1, batch + 1) if batch % d == 0):
+        try:
+            found.append(_schedule(graph, layout, profile, counts, (images, batch), holes))
+        except ProfileError as error:
+            failure = error
+    if not found and failure is not None:
+        raise failure
+    return found
+
+
+def _unpriced(counts: Mapping[int, LayerCounts], profile: HardwareProfile) -> tuple[str, ...]:
+    return tuple(
+        message(c.node.describe(), c.node.op, f"an op that profile {profile.name!r} prices",
+                "Pass allow_unpriced to leave it out of the totals.")
+        for c in counts.values() if c.actions is None
+    )  # fmt: skip
+
+
+def _schedule(
+    graph: Graph, layout: Layout, profile: HardwareProfile,
+    counts: Mapping[int, LayerCounts], batching: tuple[int, int], holes: tuple[str, ...],
+) -> Schedule:  # fmt: skip
+    images, batch = batching
+    chip = profile.scope == "chip"
+    where = residency(layout, profile, images) if chip else None
+    context = Context(graph, profile, counts, layout, where, images, batch // images)
+    plans: dict[int, NodePlan] = {}
+    scratch = 0
+    for position, stage in enumerate(layout.stages):
+        stage_plans, tiles = _stage_plans(context, stage, position)
+        plans.update(stage_plans)
+        scratch = max(scratch, tiles)
+    for node in graph.nodes:
+        if node.op in ON_READ:
+            priced = _node_prices(context, node)
+            plans[node.id] = NodePlan(counts[node.id], priced, {}, 0, 0, "on the way to the array")
+    if not chip:
+        holes += (f"memory and input/output: profile {profile.name!r} is arithmetic only",)
+    elif off_chip(profile) is None and profile.io is None:
+        holes += (f"input and output: profile {profile.name!r} has no off-chip memory and no io",)
+    return Schedule(images, tuple(plans[n.id] for n in graph.nodes), scratch, holes)
+
+
+def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[int, NodePlan], int]:
+    """Return the plan of every node of a stage, and the bytes of its tiles."""
+    head = stage.head
+    accesses: Accesses = Counter()
+    cycles, text, tiles, fill = dict[str, int](), "", 0, 0
+    priced = {node.id: _node_prices(context, node) for node in stage.nodes}
+    if stage.weights is not None:
+        accesses, cycles, text, tiles = _mac_stage(context, stage, position, priced[head.id])
+        fill = (context.profile.array.rows + context.profile.array.columns) * context.repeats
+    elif context.where is not None:
+        accesses = plain_accesses(context, stage)
+    # A sum makes a new Counter: the one of the loop nest is kept for layers of the same shape.
+    accesses = accesses + edge_accesses(context, stage)
+    accesses = accesses + parameter_accesses(context, stage, position)
+    for (memory, verb, category), number in accesses.items():
+        priced[head.id][f"{memory}.{verb}", category] += number * context.repeats
+    later = sum(context.graph.result(n).size for n in stage.nodes)
+    if stage.weights is not None:
+        later -= context.graph.result(head).size
+    busy = -(-later * context.images // context.profile.array.columns)
+    cycles = {**cycles, "elementwise": busy, **memory_cycles(context.profile, accesses)}
+    edge = io_bits(context, stage)
+    if edge and context.profile.io is not None and off_chip(context.profile) is None:
+        priced[head.id]["io", IO] += edge * context.repeats
+    plans = {}
+    for node in stage.nodes:
+        first = node is head
+        plans[node.id] = NodePlan(
+            counts=context.counts[node.id],
+            priced=priced[node.id],
+            cycles={k: v * context.repeats for k, v in cycles.items()} if first else {},
+            off_chip_bytes=off_chip_bytes(context, accesses) if first else 0,
+            fill_cycles=fill if first else 0,
+            mapping=text if first else f"in the output stage of {head.name}",
+        )
+    return plans, tiles
+
+
+def _node_prices(context: Context, node: Node) -> Priced:
+    """Return the priced operations of a node without MACs, for the batch."""
+    priced: Priced = Counter()
+    counts, profile = context.counts[node.id], context.profile
+    if counts.operands is not None or not counts.actions:
+        return priced
+    batch = context.images * context.repeats
+    for action, number in counts.actions.items():
+        if action.verb == "draw":
+            priced["rng.energy", "rng"] += draw_bits(profile, action.dtype, number * batch, node)
+            continue
+        category = "packing" if action.verb == "pack" else NODE_CATEGORY[node.op]
+        for name, factor in action_prices(profile, action):
+            priced[name, category] += factor * number * batch
+    return priced
+
+
+def draw_bits(profile: HardwareProfile, dtype: str, draws: int, node: Node) -> int:
+    """Return the random bits of ``draws``: all n, or the 2 - 2^(1 - n) that a lazy draw looks at.
+
+    Raises
+    ------
+    ProfileError
+        If the profile has no random number generator.
+    """
+    if profile.rng is None:
+        place = f"{node.describe()}: profile {profile.name!r}: rng"
+        raise ProfileError(message(place, None, "a generator for stochastic nodes", "Add 'rng:'."))
+    bits = int(dtype.removeprefix("uint"))
+    if not profile.rng.lazy:
+        return draws * bits
+    return -(-draws * (2**bits - 1) // 2 ** (bits - 1))
+
+
+def _mac_stage(
+    context: Context, stage: Stage, position: int, priced: Priced
+) -> tuple[Accesses, dict[str, int], str, int]:
+    """Price a Dense or Conv2d into ``priced``; return accesses, cycles, mapping, tile bytes."""
+    profile, node = context.profile, stage.head
+    operands = context.counts[node.id].operands
+    assert operands is not None
+    loops = loops_of(context, node)
+    taps, channels = loops.kernel[0] * loops.kernel[1], loops.channels_in
+    run = execution(profile, operands, loops.fan_in, node.describe())
+    outputs = context.graph.result(node).size * context.images * context.repeats
+    for name, number in mac_prices(profile, run, outputs, taps, channels).items():
+        priced[name, "compute"] += number
+    steps = k_steps(profile.array, run, taps, channels)
+    passes = -(-loops.channels_out // profile.array.columns)
+    cycles = loops.groups * passes * len(steps) * loops.pixels * run.cycles
+    note = "" if run.pair == operands.pair else f" (run as {run.pair})"
+    if context.where is None:
+        return Counter(), {"compute": cycles}, f"compute only{note}", 0
+    nest, levels, room = nest_of(context, stage, position, (loops, steps, run))
+    order, accesses = cheapest(nest, levels)
+    text = f"{nest.tiling}; {order} at the array{note}"
+    return accesses, {"compute": cycles}, text, tile_bytes(nest, room)

@@ -1,0 +1,1 @@
+"""Hardware profiles shipped with bnnsim, one YAML file per target."""

@@ -1,0 +1,136 @@
+"""An executor that computes with Python numbers, loops over everything, and counts as it goes.
+
+It knows none of the count formulas: each elementary operation is carried out by a ``Tally`` that
+adds one to its counter. Slow on purpose; for nets of a few hundred elements.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+
+import numpy as np
+
+from bnnsim.graph.ir import Graph, Node
+
+
+class Tally:
+    """Counts of elementary operations, and of taps inside the image."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.macs = self.macs_valid = 0
+
+    def one(self, kind: str, value=None):
+        self.counts[kind] += 1
+        return value
+
+
+def windows(shape, kernel, stride, pads, dilation):
+    """Yield (output position, list of (tap, input position or None)) of a sliding window."""
+    rows = (shape[0] + pads[0] + pads[2] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
+    columns = (shape[1] + pads[1] + pads[3] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
+    for i, j in product(range(rows), range(columns)):
+        taps = []
+        for r, s in product(range(kernel[0]), range(kernel[1])):
+            y = i * stride[0] + r * dilation[0] - pads[0]
+            x = j * stride[1] + s * dilation[1] - pads[1]
+            inside = 0 <= y < shape[0] and 0 <= x < shape[1]
+            taps.append(((r, s), (y, x) if inside else None))
+        yield (i, j), taps
+
+
+def mac(tally: Tally, kind: tuple[str, ...], planes: int, total, a, w):
+    """Do one multiply-accumulate in the way that its operands ask for."""
+    tally.macs += 1
+    if planes:
+        for _ in range(planes):
+            tally.one("mac.bit")
+        return total + a * w
+    product_ = a * w
+    for name in kind:
+        tally.one(name)
+    return total + product_
+
+
+def run_dense(tally, x, w, kind, planes):
+    out = np.zeros(w.shape[0])
+    for n in range(w.shape[0]):
+        for k in range(w.shape[1]):
+            out[n] = mac(tally, kind, planes, out[n], x[k], w[n, k])
+            tally.macs_valid += 1
+    return out
+
+
+def run_conv(tally, x, w, attrs, kind, planes):
+    groups = attrs["groups"]
+    per_in, per_out = w.shape[3], w.shape[0] // groups
+    out = {}
+    for (i, j), taps in windows(x.shape, w.shape[1:3], attrs["stride"], attrs["pads"],
+                                attrs["dilation"]):  # fmt: skip
+        for n in range(w.shape[0]):
+            total, first = 0.0, n // per_out * per_in
+            for (r, s), place in taps:
+                for c in range(per_in):
+                    a = attrs["pad_value"] if place is None else x[(*place, first + c)]
+                    tally.macs_valid += place is not None
+                    total = mac(tally, kind, planes, total, a, w[n, r, s, c])
+            out[i, j, n] = total
+    return as_array(out)
+
+
+def run_pool(tally, x, attrs, name):
+    out = {}
+    for (i, j), taps in windows(x.shape, attrs["kernel"], attrs["stride"], attrs["pads"], (1, 1)):
+        for c in range(x.shape[2]):
+            best = None
+            for _, place in taps:
+                if place is None:
+                    continue
+                value = x[(*place, c)]
+                best = value if best is None else tally.one(name, max(best, value))
+            out[i, j, c] = best
+    return as_array(out)
+
+
+def as_array(values: dict) -> np.ndarray:
+    shape = tuple(1 + max(key[a] for key in values) for a in range(3))
+    out = np.zeros(shape)
+    for key, value in values.items():
+        out[key] = value
+    return out
+
+
+def per_element(tally: Tally, x: np.ndarray, kinds: list[str]) -> np.ndarray:
+    out = np.array(x, dtype=float)
+    for index in np.ndindex(out.shape):
+        for kind in kinds:
+            tally.one(kind)
+        out[index] = out[index] * 0.5
+    return out
+
+
+def execute(graph: Graph, rng: np.random.Generator, how: dict[int, dict]) -> dict[int, Tally]:
+    """Run the graph on random values; ``how`` says by node id which operations an element takes."""
+    values = {t.name: rng.standard_normal(t.shape) for t in graph.tensors.values()
+              if t.constant or t.name in graph.inputs}  # fmt: skip
+    tallies = {}
+    for node in graph.nodes:
+        tally = tallies[node.id] = Tally()
+        values[node.output] = run(node, values, tally, how.get(node.id, {}))
+        assert values[node.output].shape == graph.result(node).shape
+    return tallies
+
+
+def run(node: Node, values, tally: Tally, how: dict) -> np.ndarray:
+    x = values[node.inputs[0]]
+    if node.op == "Dense":
+        return run_dense(tally, x, values[node.inputs[1]], how["kind"], how["planes"])
+    if node.op == "Conv2d":
+        w = values[node.inputs[1]]
+        return run_conv(tally, x, w, node.attrs, how["kind"], how["planes"])
+    if node.op == "MaxPool":
+        return run_pool(tally, x, node.attrs, how["kind"])
+    if node.op == "Flatten":
+        return x.reshape(-1)
+    return per_element(tally, x, how["kinds"])

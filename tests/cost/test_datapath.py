@@ -1,0 +1,158 @@
+"""The datapath rule: trees, accumulator widths, emulation, prices by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from cost_nets import FLOATS, mlp
+
+from bnnsim.cost.actions import Action, operands_of
+from bnnsim.cost.datapath import (
+    action_prices,
+    execution,
+    k_steps,
+    mac_prices,
+    popcount_adders,
+)
+from bnnsim.cost.estimate import estimate
+from bnnsim.cost.profile import load_profile
+from bnnsim.errors import ProfileError
+from bnnsim.graph.dtypes import BIT, INT8, TERNARY, DType
+
+UINT8, INT16, F32 = DType("unsigned", 8), DType("signed", 16), FLOATS["float32"]
+
+
+@pytest.fixture(scope="module")
+def chip():
+    return load_profile("cmos45")
+
+
+def count_with_adders(bits):
+    """Add up bits with full and half adders only, column by column; return sum and adders used."""
+    columns, full, half = {0: list(bits)}, 0, 0
+    place = 0
+    while place in columns:
+        column = columns[place]
+        while len(column) > 1:
+            taken = [column.pop() for _ in range(min(3, len(column)))]
+            full, half = full + (len(taken) == 3), half + (len(taken) == 2)
+            column.append(sum(taken) & 1)
+            columns.setdefault(place + 1, []).append(sum(taken) >> 1)
+        place += 1
+    return sum(column[0] << p for p, column in columns.items()), full, half
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 8, 31, 63, 64, 65, 127, 128, 129])
+def test_the_tree_counts_ones_with_that_many_adders(width, rng):
+    bits = [int(b) for b in rng.integers(0, 2, width)]
+    total, full, half = count_with_adders(bits)
+    assert total == sum(bits)
+    assert popcount_adders(width) == (full, half)
+
+
+def test_a_word_of_64_bit_macs_by_hand(chip):
+    # 64 XNOR, 57 full and 6 half adders (3 full), one accumulation of 1 + log2(1024) = 11 bits:
+    # 64 x 0.9375 fJ + 71 x 3.125 fJ = 60.0 + 221.9 = 281.9 fJ per word, 4.4 fJ per bit-MAC.
+    operands = operands_of(BIT, BIT, 1024)
+    run = execution(chip, operands, 1024, "x")
+    priced = mac_prices(chip, run, 1, 1, 1024)
+    assert dict(priced) == {"gate.bit": 64 * 16, "add.bit": (57 + 3 + 11) * 16}
+    joules = sum(chip.actions[name].value_si * n for name, n in priced.items())
+    assert joules / 16 == pytest.approx(281.875e-15)
+
+
+@pytest.mark.parametrize(
+    ("fan_in", "words"), [(1, 1), (63, 1), (64, 1), (65, 2), (127, 2), (128, 2), (129, 3)]
+)
+def test_whole_words_are_charged(fan_in, words, chip):
+    run = execution(chip, operands_of(BIT, BIT, fan_in), fan_in, "x")
+    assert mac_prices(chip, run, 5, 1, fan_in)["gate.bit"] == 5 * words * 64
+
+
+def test_pixels_run_as_eight_planes(chip):
+    operands = operands_of(UINT8, BIT, 100, pixel=True)
+    run = execution(chip, operands, 100, "x")
+    assert (run.pair, run.lanes) == ("uint8 x bit", 8)
+    assert mac_prices(chip, run, 3, 1, 100)["gate.bit"] == 3 * 2 * 8 * 64
+
+
+def test_integer_adders_are_as_wide_as_the_sum(chip):
+    operands = operands_of(INT8, INT8, 1152)  # 16 + ceil(log2 1152) = 27 bits
+    run = execution(chip, operands, 1152, "x")
+    assert dict(mac_prices(chip, run, 2, 9, 128)) == {"mul.int8": 2304, "add.bit": 27 * 2304}
+
+
+def test_the_overhead_factor_is_on_every_operator(chip):
+    bare = replace(chip, overhead=None)
+    for mode in ("float32", "int8", "weight-only:fp16", "binary"):
+        with_, without = (estimate(mlp(mode, 64), p).energy_by for p in (chip, bare))
+        for key in ("compute", "elementwise", "normalization", "scaling", "packing"):
+            assert with_[key] == pytest.approx(3 * without[key])
+        assert with_["weights_memory"] == without["weights_memory"]
+
+
+@pytest.mark.parametrize(
+    ("act", "weight", "pair", "rate"),
+    [
+        (DType("unsigned", 4), BIT, "bit x bit", 16),
+        (DType("unsigned", 2), TERNARY, "bit x bit", 16),
+        (DType("unsigned", 8), INT8, "int8 x int8", 1),
+        (DType("signed", 6), INT8, "int8 x int8", 1),
+        (DType("signed", 6), BIT, "int8 x bit", 4),
+        (DType("bfloat", 16), BIT, "bfloat16 x bfloat16", 1),
+    ],
+)
+def test_unlisted_pairs_run_on_planes_or_the_next_wider(act, weight, pair, rate, chip):
+    run = execution(chip, operands_of(act, weight, 64), 64, "x")
+    assert (run.pair, run.rate) == (pair, rate)
+
+
+def test_emulated_bits_are_priced_as_what_runs(chip):
+    narrow = replace(chip, array=replace(chip.array, ops_per_pe={"int8 x int8": 1}))
+    run = execution(narrow, operands_of(BIT, BIT, 64), 64, "x")
+    assert run.pair == "int8 x int8"
+    assert dict(mac_prices(narrow, run, 1, 1, 64)) == {"mul.int8": 64, "add.bit": 22 * 64}
+
+
+def test_a_missing_pair_is_an_error_that_names_layer_pair_and_profile(chip):
+    strict = replace(chip, array=replace(chip.array, emulate="error", planes=False))
+    said = r"node 'fc'.*'cmos45'.*got 'int4 x int4'.*emulate: wider"
+    with pytest.raises(ProfileError, match=said):
+        execution(strict, operands_of(DType("signed", 4), DType("signed", 4), 9), 9, "node 'fc'")
+    floats = replace(chip, array=replace(chip.array, ops_per_pe={"bit x bit": 1}))
+    with pytest.raises(ProfileError, match="got 'float32 x float32'"):
+        execution(floats, operands_of(F32, F32, 9), 9, "node 'fc'")
+
+
+def test_a_missing_price_is_an_error_that_names_action_and_profile(chip):
+    poor = replace(chip, actions={"add.bit": chip.actions["add.bit"]})
+    said = r"'cmos45': actions: got 'add.bit', expected a price for mul\.float32"
+    with pytest.raises(ProfileError, match=said):
+        action_prices(poor, Action("mul", "float32"))
+
+
+@pytest.mark.parametrize(
+    ("action", "priced"),
+    [
+        (Action("compare", "int13"), (("add.bit", 13),)),
+        (Action("compare", "float32"), (("add.float32", 1),)),
+        (Action("mul", "int28"), (("mul.int32", 1),)),
+        (Action("mul", "int5"), (("mul.int8", 1),)),
+        (Action("lookup", "int16"), (("add.bit", 16),)),
+        (Action("convert", "float16"), (("add.float16", 1),)),
+        (Action("pack", "bit"), (("register.bit", 1),)),
+        (Action("gate", "bit"), (("gate.bit", 1),)),
+    ],
+)
+def test_elementwise_prices(action, priced, chip):
+    assert action_prices(chip, action) == priced
+
+
+def test_rows_take_the_dot_product_in_slices(chip):
+    run = execution(chip, operands_of(BIT, BIT, 1152), 1152, "x")
+    assert k_steps(chip.array, run, 9, 128) == (1024, 128)
+    by_tap = replace(chip.array, unroll_rows="C_in")
+    assert k_steps(by_tap, run, 9, 128) == (128,) * 9
+    slow = execution(load_profile("asic-example"), operands_of(F32, F32, 64), 64, "x")
+    assert (slow.lanes, slow.cycles) == (1, 16)
