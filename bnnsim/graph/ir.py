@@ -7,6 +7,7 @@ be costed, not executed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -47,7 +48,7 @@ class Tensor:
     @property
     def size(self) -> int:
         """Number of elements (of one image, for an activation)."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def bits(self) -> int:
