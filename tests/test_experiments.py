@@ -1,0 +1,32 @@
+"""Each experiment runs on its smallest setting; the results mean nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def smoke(*arguments: str | Path) -> str:
+    command = [sys.executable, "-m", *map(str, arguments)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_bench_gemm_runs():
+    pytest.importorskip("torch", reason="bench_gemm times torch beside the kernels")
+    assert "of the raw loop" in smoke("experiments.bench_gemm", "--smoke")
+
+
+def test_mnist_mlp_trains(data_folder, tmp_path):
+    pytest.importorskip("torch", reason="training needs torch")
+    options = ("--data", data_folder / "mnist", "--smoke", "--out", tmp_path)
+    assert "held-out" in smoke("experiments.mnist_mlp", *options)
+    assert (tmp_path / "results" / "smoke.json").is_file()
