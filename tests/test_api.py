@@ -160,3 +160,13 @@ def test_zoo_nets_without_weights_are_costed_not_run() -> None:
     assert bnnsim.inspect(graph).macs == 784 * 64 + 64 * 64 + 64 * 64 + 64 * 10
     with pytest.raises(GraphError, match="can be estimated, not run"):
         bnnsim.run(graph, np.zeros((1, 784), np.uint8))
+
+
+def test_read_only_arrays_are_accepted(images: np.ndarray) -> None:
+    torch = pytest.importorskip("torch")
+    graph = bnnsim.load(torch.nn.ReLU(), input_shape=(5,))
+    x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    for array in (x, images):
+        array.setflags(write=False)
+    assert bnnsim.verify(graph, x, against=torch.nn.ReLU()).ok
+    assert bnnsim.verify(convnet(1), images).ok
