@@ -203,9 +203,7 @@ def _totals(schedule: Schedule) -> Counter[str]:
     return total
 
 
-def _samples(
-    profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, Price]
-) -> Samples:
+def _samples(profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, Price]) -> Samples:
     """Return 4,096 draws of energy and latency, every constant and the structure varied."""
     pairs = {p.counts.operands.pair for p in schedule.nodes if p.counts.operands is not None}
     datapaths = ", ".join(sorted(pairs))
