@@ -141,7 +141,7 @@ def _report(
 def _notes(graph: Graph, synthetic: bool) -> tuple[str, ...]:
     """Return what the graph's mode takes away from the meaning of the numbers."""
     if synthetic:
-        return ("cost-only twin: affines stand for the source's thresholds, no accuracy",)
+        return ("cost-only twin: some of its constants have no values, no accuracy",)
     if graph.meta.get("what_if"):
         return ("what-if: not trained in this precision, no accuracy",)
     return ()
