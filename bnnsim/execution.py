@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bnnsim.engine.dispatch import available_isas
-from bnnsim.engine.execute import Plan, Traced
+from bnnsim.engine.execute import Plan, Traced, tile_size
 from bnnsim.engine.reference import check_input
 from bnnsim.engine.reference import execute as execute_reference
 from bnnsim.errors import InputError, message, nearest
@@ -21,6 +21,7 @@ from bnnsim.record import RunRecord, record
 
 ENGINES = ("compiled", "reference")
 REFERENCE_TILE = 250
+_REFERENCE_BYTES = 2**27
 Progress = Callable[[int], object]
 
 
@@ -148,6 +149,7 @@ def run(
         used, kernels = "numpy", ()
     seconds = time.perf_counter() - start
     outputs = values[lowered.outputs[0]]
+    _check_numbers(graph, outputs)
     return RunResult(
         model=graph.name,
         engine=engine,
@@ -166,9 +168,11 @@ def reference_tensors(
 ) -> dict[str, np.ndarray]:
     """Run the reference in tiles; return outputs and kept tensors by name."""
     parts = []
-    for start in range(0, max(len(x), 1), REFERENCE_TILE):
-        tile = x[start : start + REFERENCE_TILE]
-        parts.append(execute_reference(graph, tile, keep=keep))
+    images = min(REFERENCE_TILE, tile_size(graph, _REFERENCE_BYTES))
+    for start in range(0, max(len(x), 1), images):
+        tile = x[start : start + images]
+        with np.errstate(over="ignore", invalid="ignore"):  # see _check_numbers
+            parts.append(execute_reference(graph, tile, keep=keep))
         if progress is not None:
             progress(len(tile))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -201,6 +205,15 @@ def check_labels(labels: np.ndarray, images: int) -> np.ndarray:
         remedy = "Convert with labels.astype('int64')."
         raise InputError(message("labels", str(labels.dtype), "an integer dtype", remedy))
     return labels
+
+
+def _check_numbers(graph: Graph, outputs: np.ndarray) -> None:
+    """Raise if an output is NaN: somewhere before it float32 overflowed."""
+    bad = np.argwhere(np.isnan(outputs)) if outputs.dtype.kind == "f" else np.empty((0, 1), int)
+    if len(bad):
+        rule = "numbers"
+        remedy = "The input or the weights overflow float32; scale them down."
+        raise InputError(message(f"{graph.name}: output of image {bad[0][0]}", "nan", rule, remedy))
 
 
 def _tensor_name(graph: Graph, name: str) -> str:

@@ -167,11 +167,14 @@ class _Tally:
         self.agreeing += int(same.sum())
 
     def _compare(self, key: str, expected: np.ndarray, got: np.ndarray) -> None:
-        difference = np.abs(expected.astype(np.float64) - got)
+        differs = expected != got
+        if got.dtype.kind == expected.dtype.kind == "f":
+            differs &= ~(np.isnan(expected) & np.isnan(got))
+        apart = np.abs(expected[differs].astype(np.float64) - got[differs])
         totals = self.counts.setdefault(key, [0, 0, 0.0])
         totals[0] += got.size
-        totals[1] += int((expected != got).sum())
-        totals[2] = max(totals[2], float(difference.max(initial=0)))
+        totals[1] += int(differs.sum())
+        totals[2] = max(totals[2], float(apart.max(initial=0)))
 
     def layers(self) -> Iterator[LayerCheck]:
         for tensor, (elements, mismatches, worst) in self.counts.items():

@@ -13,6 +13,7 @@ import bnnsim
 from bnnsim import execution
 from bnnsim.engine.reference import execute
 from bnnsim.errors import GraphError, InputError, SourceError
+from bnnsim.graph.dtypes import FLOAT32
 
 
 @pytest.fixture
@@ -172,3 +173,16 @@ def test_read_only_arrays_are_accepted(images: np.ndarray) -> None:
     graph = bnnsim.load(module, input_shape=(5,))
     assert bnnsim.verify(graph, x, against=module).ok
     assert bnnsim.verify(convnet(1), images).ok
+
+
+def test_numbers_that_overflow_are_named_and_compare_equal() -> None:
+    net = Builder((2,), dtype=FLOAT32)
+    net.add("Dense", {"weight": (np.array([[3e38, -3e38]]), FLOAT32)})
+    inf = np.full(1, 3e38)
+    net.add("Affine", {"scale": (inf, FLOAT32), "bias": (-inf, FLOAT32)})
+    net.add("Affine", {"scale": (np.zeros(1), FLOAT32), "bias": (inf, FLOAT32)})
+    graph = net.graph()
+    x = np.array([[0, 0], [3e38, 3e37]], np.float32)
+    with pytest.raises(InputError, match="output of image 1: got 'nan', expected numbers"):
+        bnnsim.run(graph, x)
+    assert bnnsim.verify(graph, x).ok

@@ -50,7 +50,7 @@ class Plan:
             raise InputError(message("threads", threads, "at least 1"))
         self.graph, self.isa, self.threads = graph, isa, threads
         self.steps: tuple[Step, ...] = plan(graph, isa)
-        self._tile = _tile_size(graph)
+        self._tile = tile_size(graph, TILE_BYTES)
 
     @property
     def trace(self) -> tuple[Traced, ...]:
@@ -111,18 +111,19 @@ class Plan:
         values: dict[str, Value] = {self.graph.inputs[0]: np.ascontiguousarray(x)}
         for i, step in enumerate(self.steps):
             source = step.node.inputs[0]
-            values[step.node.output] = step.run(values[source])
+            with np.errstate(over="ignore", invalid="ignore"):
+                values[step.node.output] = step.run(values[source])
             if last_use[source] == i and source not in wanted:
                 del values[source]
         return [to_dense(values[name], self.isa) for name in wanted]
 
 
-def _tile_size(graph: Graph) -> int:
-    """Return how many images to run at once so that the largest layer stays near TILE_BYTES."""
+def tile_size(graph: Graph, budget: int) -> int:
+    """Return how many images at once keep the largest layer near ``budget`` bytes."""
     sizes = {
         t.name: t.size * (1 if t.dtype.is_integer and t.dtype.bits <= 8 else 4)
         for t in graph.tensors.values()
         if not t.constant
     }
     largest = max(sizes[n.inputs[0]] + sizes[n.output] for n in graph.nodes)
-    return int(min(_MAX_TILE, max(1, TILE_BYTES // max(1, largest))))
+    return int(min(_MAX_TILE, max(1, budget // max(1, largest))))

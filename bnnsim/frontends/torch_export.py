@@ -23,6 +23,8 @@ from bnnsim.graph.ir import Graph
 
 _SIGN_ZERO = ("plus", "error")
 _BATCH = 2
+_SHAPES = ("view", "reshape", "flatten", "permute", "unsqueeze", "squeeze", "detach", "alias")
+_TO_FLOAT = ("to", "_to_copy", "type_as", "_assert_tensor_metadata")
 
 
 def from_torch(
@@ -40,8 +42,9 @@ def from_torch(
     module_or_program : torch.nn.Module or torch.export.ExportedProgram
         One input (uint8 or float32) and one output. A module is exported in eval mode.
     input_shape : sequence of int, optional
-        Of one input in torch's order, (features,) or (C, H, W). The module is tried with uint8
-        first, then with float32.
+        Of one input in torch's order, (features,) or (C, H, W). A module that converts its
+        input to float before anything else takes uint8; every other one float32, unless only
+        uint8 has a meaning here (``x > 127``).
     example : torch.Tensor or ndarray, optional
         A batch to export with, instead of ``input_shape``.
     name : str, optional
@@ -76,7 +79,8 @@ def from_torch(
         if not isinstance(module_or_program, Module):
             rule = "a torch.nn.Module or a program of torch.export"
             raise SourceError(message(name, type(module_or_program).__name__, rule))
-        program = _exported(module_or_program, input_shape, example, name)
+        programs = _exported(module_or_program, input_shape, example, name)
+        return _first_lowered(programs, name, sign_zero)
     return _lowered(program, name, sign_zero)
 
 
@@ -185,7 +189,19 @@ def _load_weights(module: Any, path: Path) -> None:
         raise SourceError(message(str(path), _first_line(error), rule)) from error
 
 
-def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name: str) -> Any:
+def _first_lowered(programs: Sequence[Any], name: str, sign_zero: str) -> Graph:
+    """Return the graph of the first program that has one, or raise the first refusal."""
+    refusals = []
+    for program in programs:
+        try:
+            return _lowered(program, name, sign_zero)
+        except SourceError as error:
+            refusals.append(error)
+    raise refusals[0]
+
+
+def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name: str) -> list[Any]:
+    """Return the module's programs for uint8 and float32 inputs, the likelier first."""
     import torch
 
     if example is None and input_shape is None:
@@ -196,7 +212,7 @@ def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name
     else:
         shape = (_BATCH, *map(int, input_shape or ()))
         examples = [torch.zeros(shape, dtype=dtype) for dtype in (torch.uint8, torch.float32)]
-    failures = []
+    programs, failures = [], []
     was_training = module.training
     module.eval()
     try:
@@ -204,13 +220,36 @@ def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name
             try:
                 with torch.no_grad():
                     module(batch)  # the export itself lets some wrong types pass
-                    return torch.export.export(module, (batch,), strict=False)
+                    program = torch.export.export(module, (batch,), strict=False)
             except Exception as error:
                 failures.append(f"{batch.dtype}: {_first_line(error)}")
+                continue
+            programs.append(program)
+            if batch.dtype == torch.uint8 and _converts_bytes(program):
+                return programs
     finally:
         module.train(was_training)
+    if programs:
+        return programs[::-1]
     remedy = "Check the shape, or give example=; control flow on values cannot be exported."
     raise SourceError(message(name, "; ".join(failures), "a module torch.export takes", remedy))
+
+
+def _converts_bytes(program: Any) -> bool:
+    """Return whether the program turns its input into floats before it computes anything.
+
+    A module meant for pixels says so by that; one meant for floats may run on bytes by accident.
+    """
+    names = program.graph_signature.user_inputs
+    waiting = [node for node in program.graph_module.graph.nodes if node.name in names]
+    while waiting:
+        for user in waiting.pop().users:
+            kind = str(user.target).split(".")[1:2]
+            if kind and kind[0] in _SHAPES:
+                waiting.append(user)
+            elif not (kind and kind[0] in _TO_FLOAT):
+                return False
+    return True
 
 
 def _first_line(error: Exception) -> str:

@@ -29,6 +29,7 @@ from bnnsim.graph.verify import verify
 SCHEMA = "bnnsim/graph/1"
 MAX_GRAPH_BYTES = 8 * 2**20
 MAX_HEADER_BYTES = 2 * MAX_GRAPH_BYTES + 2**20
+DECISIONS = ("argmax", "last-set-bit")
 _WRITE_AGAIN = "Write the file again with `bnnsim lower`."
 
 
@@ -66,6 +67,7 @@ def save(graph: Graph, path: str | Path) -> None:
 
     path = Path(path)
     verify(graph)
+    _check_meta(graph)
     if not graph.has_weights:
         rule = "a graph whose constants have data"
         raise GraphError(message(graph.name, "no weights", rule, "Use zoo:NAME:random."))
@@ -100,12 +102,34 @@ def load(path: str | Path) -> Graph:
         remedy = f"The file was changed or damaged. {_WRITE_AGAIN}"
         raise SourceError(message(f"{path}: sha256", metadata.get("sha256"), rule, remedy))
     try:
-        return verify(_from_dict(json.loads(text), arrays))
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        graph = verify(_from_dict(json.loads(text, parse_constant=_no_constant), arrays))
+        return _check_meta(graph)
+    except (
+        LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError
+    ) as error:  # fmt: skip
         what = f"{type(error).__name__}: {error}"
         raise SourceError(message(f"{path}: graph", what, "a graph of this schema")) from None
     except BnnsimError as error:
         raise SourceError(f"{path}: {error}") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _check_meta(graph: Graph) -> Graph:
+    """Return a model graph whose meta entries have the types that readers rely on."""
+    meta = graph.meta
+    if "mode" in meta:
+        remedy = "Save the graph that load() returned; modes are made from it when they are needed."
+        raise GraphError(message(f"{graph.name}: meta.mode", meta["mode"], "a model graph", remedy))
+    notes = meta.get("notes", [])
+    if not isinstance(notes, (list, tuple)) or not all(isinstance(note, str) for note in notes):
+        raise GraphError(message(f"{graph.name}: meta.notes", notes, "a list of strings"))
+    if meta.get("decision", DECISIONS[0]) not in DECISIONS:
+        rule = f"one of {', '.join(DECISIONS)}"
+        raise GraphError(message(f"{graph.name}: meta.decision", meta["decision"], rule))
+    return graph
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:

@@ -20,6 +20,7 @@ Inference = tuple[Shape, DType]
 
 _INT32_MAX = 2**31 - 1
 _MAX_SIDE = 2**16
+MAX_ELEMENTS = 2**26  # of one activation of one image; guards allocations against hostile files
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,12 @@ def window_output(
     return out[0], out[1]
 
 
+def _check_padded(x: Tensor, pads: Sequence[int]) -> None:
+    height, width = x.shape[0] + pads[0] + pads[2], x.shape[1] + pads[1] + pads[3]
+    if height * width * x.shape[2] > MAX_ELEMENTS:
+        raise GraphError(f"pads {tuple(pads)} give more than {MAX_ELEMENTS} elements of an image.")
+
+
 def _conv2d(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     x, weight = tensors
     if len(x.shape) != 3 or len(weight.shape) != 4:
@@ -160,6 +167,7 @@ def _conv2d(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
             f"activation of shape {x.shape} and weight of shape {weight.shape}: "
             "(H, W, C) and (C_out, R, S, C / groups) are needed."
         )
+    _check_padded(x, attrs["pads"])
     groups, channels = attrs["groups"], x.shape[2]
     if channels != weight.shape[3] * groups:
         raise GraphError(
@@ -246,8 +254,8 @@ def _requantize(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inferenc
     x, *vectors = tensors
     _check_channels(x, *vectors)
     out = DType.parse(attrs["dtype"])
-    if not out.is_integer:
-        raise GraphError(f"dtype {out} is no integer type.")
+    if out.kind not in ("signed", "unsigned"):
+        raise GraphError(f"dtype {out} is no integer type with a range to round into.")
     return x.shape, out
 
 
@@ -256,6 +264,7 @@ def _max_pool(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     if len(x.shape) != 3:
         raise GraphError(f"the activation has shape {x.shape}, but (H, W, C) is needed.")
     _check_channels(x, *minimum)
+    _check_padded(x, attrs["pads"])
     if any(p >= k for p, k in zip(attrs["pads"], attrs["kernel"] * 2, strict=True)):
         raise GraphError(f"pads {attrs['pads']} leave windows of {attrs['kernel']} without taps.")
     size = window_output(x.shape, attrs["kernel"], stride=attrs["stride"], pads=attrs["pads"])
@@ -273,7 +282,11 @@ def _integer_affine(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inferenc
 
 
 def _cast(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
-    return tensors[0].shape, DType.parse(attrs["dtype"])
+    x, out = tensors[0], DType.parse(attrs["dtype"])
+    holds = x.dtype.is_integer and out.low <= x.dtype.low and x.dtype.high <= out.high
+    if out.is_integer and (out == BIT or not holds):
+        raise GraphError(f"casts {x.dtype} to {out}, which does not hold all its values.")
+    return x.shape, out
 
 
 _PAIR = _tuple_of(2, 1)

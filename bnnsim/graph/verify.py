@@ -9,10 +9,8 @@ import numpy as np
 
 from bnnsim.errors import GraphError, message
 from bnnsim.graph.ir import Graph, Tensor
-from bnnsim.graph.ops import infer, normal_attrs
+from bnnsim.graph.ops import MAX_ELEMENTS, infer, normal_attrs
 from bnnsim.graph.ranges import value_ranges
-
-MAX_ELEMENTS = 2**28  # of one activation of one image; guards allocations against hostile files
 
 
 def verify(graph: Graph, *, known: Graph | None = None) -> Graph:
@@ -30,7 +28,7 @@ def verify(graph: Graph, *, known: Graph | None = None) -> Graph:
         Duplicate or missing names, nodes out of order, wrong shapes, dtypes or attributes, and
         constants whose data do not fit their dtype (NaN and infinity included).
     """
-    problems = [*_names(graph), *_constants(graph, known)]
+    problems = [*_names(graph), *_shapes(graph), *_constants(graph, known)]
     if not problems:
         problems = list(_nodes(graph))
     if problems:
@@ -57,6 +55,14 @@ def _names(graph: Graph) -> Iterator[str]:
             yield f"tensor {name!r} is used but not described."
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         yield f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs; one of each is needed."
+
+
+def _shapes(graph: Graph) -> Iterator[str]:
+    if not graph.nodes:
+        yield "no nodes; at least one is needed."
+    for tensor in graph.tensors.values():
+        if not tensor.constant and not 1 <= len(tensor.shape) <= 3:
+            yield message(f"tensor {tensor.name!r}", tensor.shape, "one to three dimensions")
 
 
 def _constants(graph: Graph, known: Graph | None) -> Iterator[str]:

@@ -275,3 +275,16 @@ def test_resnet_traffic_uses_tiles_that_fit(chip):
     report = estimate(plain_resnet18("float32"), chip, batch=2)
     assert 0 < report.memory["scratch_bytes"] <= 2 * 2**20
     assert any("tiles of" in layer.mapping for layer in report.layers)
+
+
+@pytest.mark.parametrize("mode", ["float32", "int8", "binary"])
+def test_a_larger_batch_never_costs_less_and_groups_need_not_divide_it(mode: str) -> None:
+    import bnnsim
+
+    graph = bnnsim.load("zoo:cnv")
+    totals = {
+        batch: bnnsim.estimate(graph, "asic-example", mode=mode, batch=batch).energy.value
+        for batch in (12, 13, 36, 37, 61, 62)
+    }
+    assert list(totals.values()) == sorted(totals.values())
+    assert totals[37] / 37 < 1.05 * totals[36] / 36

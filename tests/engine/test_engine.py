@@ -166,3 +166,27 @@ def test_pads_of_bytes_may_lie_outside_the_byte(dtype: DType, pad_value: int) ->
     net.conv(4, pads=(1, 2, 0, 1), pad_value=pad_value)
     x = net.rng.integers(dtype.low, dtype.high, (2, 6, 5, 3)).astype(dtype.numpy)
     assert_same(net.graph(), x)
+
+
+def test_pixels_that_meet_a_batch_norm_or_a_threshold_first() -> None:
+    net = Builder((9,), seed=5).encode().batch_norm(90).sign().dense(4)
+    assert_same(net.graph(), net.batch(6))
+    assert_same(lower(net.graph()), net.batch(6))
+    levels = Builder((9,), seed=6).encode().thresholds(2, "ternary", -1, 200)
+    assert_same(levels.graph(), levels.batch(6))
+    image = Builder((4, 5, 3), seed=6).encode().conv(2, pad_value=300)
+    assert_same(image.graph(), image.batch(2))
+
+
+def test_cancelling_float_sums_do_not_depend_on_batch_or_threads() -> None:
+    net = Builder((64,), seed=7, dtype=FLOAT32)
+    half = net.rng.normal(size=(28, 32))
+    weight = np.concatenate([half, -half[:, ::-1]], axis=1)
+    graph = net.add("Dense", {"weight": (weight, FLOAT32)}).sign().graph()
+    left = net.rng.normal(size=(37, 32)).astype(np.float32)
+    x = np.concatenate([left, left[:, ::-1]], axis=1)
+    whole = assert_same(graph, x).run(x)[graph.outputs[0]]
+    for threads in (2, 3, 7):
+        assert (Plan(graph, threads=threads).run(x)[graph.outputs[0]] == whole).all()
+    for i in range(len(x)):
+        assert (Plan(graph).run(x[i : i + 1])[graph.outputs[0]] == whole[i]).all()

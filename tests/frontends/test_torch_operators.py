@@ -228,3 +228,19 @@ def test_decomposed_programs_are_read_too() -> None:
     plain = from_torch(program)
     x = torch.randn(6, 5, 5, 1).numpy()
     assert (run(graph, x) == run(plain, x)).all()
+
+
+@pytest.mark.parametrize("features", [2, 9, 256])
+def test_a_constant_per_feature_is_no_function_of_the_pixel_alone(features: int) -> None:
+    mean = torch.linspace(3, 250, features)
+    module = nn.Sequential(Do(lambda x: x.float() - mean), Sign(), BinaryDense(features, 5))
+    graph = from_torch(module.eval(), (features,))
+    x, ours = batch_for(graph, (features,))
+    with torch.no_grad():
+        assert (run(graph, ours) == module(x).numpy()).all()
+
+
+def test_a_module_for_floats_is_not_taken_for_one_of_pixels() -> None:
+    module = nn.Sequential(Do(lambda x: torch.where(x >= 0, 1.0, -1.0)), BinaryDense(9, 5))
+    graph = from_torch(module.eval(), (9,))
+    assert str(graph.tensor("input").dtype) == "float32"

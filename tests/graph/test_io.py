@@ -165,3 +165,30 @@ def test_a_failed_save_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
 def test_saving_into_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="expected a folder that exists"):
         save(mlp(), tmp_path / "no" / "net.bnn")
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ({"notes": 5}, "meta.notes: got 5, expected a list of strings"),
+        ({"notes": [float("nan")]}, "NaN is no JSON number"),
+        ({"decision": []}, r"meta.decision: got \[\], expected one of argmax, last-set-bit"),
+        ({"mode": "native"}, "meta.mode: got 'native', expected a model graph"),
+    ],
+)
+def test_meta_entries_are_checked(saved: Path, entry: dict, text: str) -> None:
+    with pytest.raises(SourceError, match=text):
+        load(rewritten(saved, lambda g, a: g["meta"].update(entry)))
+
+
+def test_infinite_zero_points_are_refused(saved: Path) -> None:
+    dtype = {"name": "uint8", "scale": 1, "zero_point": 1e999}
+    with pytest.raises(SourceError, match="Infinity is no JSON number"):
+        load(rewritten(saved, lambda g, a: g["tensors"][0].update(dtype=dtype)))
+
+
+def test_rewritten_graphs_are_not_saved_as_models(tmp_path: Path) -> None:
+    from bnnsim.passes.precision import to_mode
+
+    with pytest.raises(GraphError, match="Save the graph that load"):
+        save(to_mode(mlp(), "int8"), tmp_path / "net.bnn")

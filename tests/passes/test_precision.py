@@ -8,7 +8,7 @@ from nets import Builder, convnet, mlp
 
 from bnnsim.engine.reference import execute
 from bnnsim.errors import GraphError, InputError
-from bnnsim.graph.dtypes import FLOAT32, INT8
+from bnnsim.graph.dtypes import FLOAT32, INT8, DType
 from bnnsim.graph.ir import Graph
 from bnnsim.passes.modes import MODES, mode_named, mode_rows
 from bnnsim.passes.precision import to_mode
@@ -131,3 +131,52 @@ def test_the_table_prints_every_mode_as_text() -> None:
     rows = mode_rows()
     assert [row["name"] for row in rows] == list(MODES)
     assert all(isinstance(v, str) for row in rows for v in row.values())
+
+
+def scaled_signs(widths: tuple[int, int]) -> Graph:
+    """Return a net whose second layer reads signs times one factor per channel, plus a bias."""
+    net = Builder((40,), seed=8).encode().dense(widths[0]).batch_norm(900).sign()
+    scale = net.rng.uniform(-2, 2, widths[0])
+    values = {"scale": (scale, FLOAT32), "bias": (net.rng.normal(size=widths[0]), FLOAT32)}
+    return net.add("Affine", values).dense(widths[1]).batch_norm(9).graph()
+
+
+@pytest.mark.parametrize("widths", [(24, 24), (24, 10)])
+def test_int8_twins_round_inputs_with_a_scale_per_channel(widths: tuple[int, int]) -> None:
+    graph = scaled_signs(widths)
+    x = Builder((40,), seed=1).batch(40)
+    exact = outputs(to_mode(graph, "float32"), x)
+    for mode in ("int8", "weight-only:int8"):
+        twin = to_mode(graph, mode)
+        assert np.abs(outputs(twin, x) - exact).max() < INT8_ERROR * np.abs(exact).max()
+
+
+def test_int8_twins_of_plain_pixels_run() -> None:
+    net = Builder((40,), seed=3).dense(30).batch_norm(900).sign().dense(5).batch_norm()
+    graph, x = net.graph(), net.batch(30)
+    exact = outputs(to_mode(graph, "float32"), x)
+    twin = to_mode(graph, "int8")
+    assert not twin.meta["synthetic"]
+    assert np.abs(outputs(twin, x) - exact).max() < INT8_ERROR * np.abs(exact).max()
+
+
+def test_twins_without_data_say_that_they_are_cost_only() -> None:
+    net = Builder((40,), seed=3).encode().dense(30).add("Relu").dense(30).dense(5)
+    assert to_mode(net.graph(), "int8").meta["synthetic"]
+
+
+def test_binary_refuses_layers_that_do_not_multiply_bits_by_bits() -> None:
+    net = Builder((40,), seed=3).encode().dense(30).batch_norm(900).add("Relu").dense(30).dense(5)
+    with pytest.raises(InputError, match=r"'dense4' \(Dense\): got 'float32 x bit', expected bit"):
+        to_mode(net.graph(), "binary")
+
+
+def test_int8_twin_keeps_a_pools_own_minimum() -> None:
+    net = Builder((6, 6, 3), seed=4).encode().conv(8).batch_norm(900)
+    minimum = np.arange(8) % 2
+    constants = {"minimum": (minimum, DType("unsigned", 1))}
+    net.add("MaxPool", constants, kernel=(2, 2), stride=(2, 2)).sign().add("Flatten").dense(4)
+    graph, x = net.batch_norm().graph(), net.batch(30)
+    exact = outputs(to_mode(graph, "weight-only:fp32"), x)
+    got = outputs(to_mode(graph, "int8"), x)
+    assert np.abs(got - exact).max() < INT8_ERROR * np.abs(exact).max()

@@ -146,3 +146,20 @@ def test_a_chain_from_a_float_tensor_stays() -> None:
     net = Builder((8,), dtype=FLOAT32)
     net.add("Dense", {"weight": (net.rng.normal(size=(5, 8)), FLOAT32)}).batch_norm(3.0).sign()
     assert [n.op for n in lower(net.graph()).nodes] == ["Dense", "BatchNorm", "Quantize"]
+
+
+def test_a_clip_outside_the_reach_makes_the_channel_constant() -> None:
+    graph, x = chain_on_all_accumulators(
+        lambda net: net.add("Clip", low=5000, high=6000).batch_norm(60)
+    )
+    folded = lower(graph)
+    assert [node.op for node in folded.nodes] == ["Clip", "Threshold"]
+    assert (execute(folded, x)[folded.outputs[0]] == execute(graph, x)[graph.outputs[0]]).all()
+
+
+def test_a_chain_that_overflows_inside_the_reach_stays() -> None:
+    net = Builder((5,), seed=1, dtype=INT16)
+    huge = np.full(5, 3e38)
+    net.add("Affine", {"scale": (huge, FLOAT32), "bias": (huge, FLOAT32)})
+    net.add("Affine", {"scale": (np.zeros(5), FLOAT32), "bias": (np.ones(5), FLOAT32)}).sign()
+    assert "Quantize" in {node.op for node in lower(net.graph()).nodes}
