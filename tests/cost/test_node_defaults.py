@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from bnnsim.cost.estimate import estimate
 from bnnsim.cost.node_defaults import DRAM_RULE, LOGIC_RULE, REGISTER_RULE, SRAM_RULE
-from bnnsim.cost.profile import load_profile
+from bnnsim.cost.profile import build_profile, load_profile
 from bnnsim.cost.scaling import logic_factor, scaling_band, sram_factor
 from bnnsim.errors import ProfileError
+from bnnsim.report.check import load_schema
 from bnnsim.report.profiles import profile_dict, show_blocks
 from bnnsim.zoo import build
 
@@ -61,6 +64,31 @@ def test_every_default_says_where_it_comes_from(chip):
         assert constant.value_si == pytest.approx(origin.factor * model.value_si, rel=1e-12)
         assert constant.band == pytest.approx(origin.band_factor * model.band, rel=1e-12)
         assert (origin.profile, origin.from_node) == ("cmos45", "45 nm, 0.9 V")
+
+
+def test_the_schema_agrees_on_what_may_be_left_out():
+    known = Draft202012Validator(load_schema("profile"))
+    own = "status: assumed, source: me, at: guess"
+    for more, good in (
+        ("", True),
+        (", type: LPDDR4", True),
+        (", type: DDR3", False),
+        (", bandwidth: 1 GB/s", False),
+        (f", bandwidth: 1 GB/s, {own}", True),
+        (", read: 8 pJ/bit", False),
+        (f", read: 8 pJ/bit, {own}", False),
+        (f", read: 8 pJ/bit, bandwidth: 1 GB/s, {own}", True),
+        (f", write: 8 pJ/bit, bandwidth: 1 GB/s, {own}", False),
+    ):
+        text = CHIP.replace("burst: 512 bit", f"burst: 512 bit{more}")
+        text += "sources: {me: {cite: me, kind: choice}}\n"
+        raw = yaml.safe_load(text)
+        assert known.is_valid(raw) is good, more
+        if good:
+            build_profile(raw, "here")
+        else:
+            with pytest.raises(ProfileError):
+                build_profile(raw, "here")
 
 
 def test_each_rule_is_its_equation(chip):
