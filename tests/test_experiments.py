@@ -41,3 +41,6 @@ def test_first_predictions_run(tmp_path):
     first, again = (json.loads(path.read_text()) for path in (kept, out))
     published = [(p["id"], p["published"]) for p in first["points"]]
     assert [(p["id"], p["published"]) for p in again["points"]] == published
+    table = smoke("experiments.first_predictions", "--table", kept)
+    text = (kept.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert text.split("<!-- table -->\n")[1].split("<!-- end -->")[0] == table

@@ -13,6 +13,8 @@ from bnnsim import __version__
 from bnnsim.units import format_si
 from experiments.first_predictions.points import UNMODELLED, Point, all_points
 
+_ENDS = ("value", "low", "high")
+
 
 def row(point: Point) -> dict[str, Any]:
     """Return one point with its error in octaves: above 0 the prediction is too high."""
@@ -50,7 +52,7 @@ def result() -> dict[str, Any]:
 
 
 def line(r: dict[str, Any]) -> str:
-    value, low, high = (format_si(r["predicted"][k], r["unit"]) for k in ("value", "low", "high"))
+    value, low, high = (format_si(r["predicted"][k], r["unit"]) for k in _ENDS)
     published = format_si(r["published"], r["unit"])
     inside = "inside" if r["inside"] else "outside"
     return (
@@ -59,12 +61,32 @@ def line(r: dict[str, Any]) -> str:
     )
 
 
+def markdown(found: dict[str, Any]) -> str:
+    """Return the table of the README."""
+    lines = [
+        "| point | quantity | scope | published | predicted [90 %] | log2 error | inside |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in found["points"]:
+        value, low, high = (format_si(r["predicted"][k], r["unit"]) for k in _ENDS)
+        published = format_si(r["published"], r["unit"]) + ("" if r["confirmed"] else " *")
+        lines.append(
+            f"| {r['id']} | {r['quantity']} | {r['scope']} | {published} | {value} [{low}, {high}] "
+            f"| {r['log2_error']:+.2f} | {'yes' if r['inside'] else 'no'} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print predicted against published and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, default=None, help="write the result here")
     parser.add_argument("--smoke", action="store_true", help="the same: it takes seconds")
+    parser.add_argument("--table", type=Path, default=None, help="print a kept result and stop")
     args = parser.parse_args()
+    if args.table is not None:
+        print(markdown(json.loads(args.table.read_text(encoding="utf-8"))))
+        return
     found = result()
     print("point                 published  predicted  [90 % interval]".ljust(70) + " log2 error")
     for r in found["points"]:

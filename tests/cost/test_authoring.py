@@ -74,6 +74,14 @@ def test_every_section_is_named_and_explained(base, tmp_path):
             assert f"## default {constant.name}: " in text
 
 
+@pytest.mark.parametrize("name", ["1", "1e5", "true", "null", "0x1f", "a-b.c_d", "x" * 64])
+def test_a_name_that_looks_like_something_else_stays_a_name(name, tmp_path):
+    first = written(profile_text(name, "cmos45", tmp_path), tmp_path, name)
+    assert load_profile(first).name == name
+    second = written(profile_text("mine", first, tmp_path), tmp_path)
+    assert like(load_profile(second), load_profile("cmos45"))
+
+
 def test_one_line_and_its_section_change_one_value(tmp_path):
     text = profile_text("mine", "asic-example", tmp_path)
     for line in ("# node:\n", "#   vdd: 0.9 V"):
