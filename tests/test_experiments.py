@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -30,3 +31,16 @@ def test_mnist_mlp_trains(data_folder, tmp_path):
     options = ("--data", data_folder / "mnist", "--smoke", "--out", tmp_path)
     assert "held-out" in smoke("experiments.mnist_mlp", *options)
     assert (tmp_path / "results" / "smoke.json").is_file()
+
+
+def test_first_predictions_run(tmp_path):
+    out = tmp_path / "again.json"
+    said = smoke("experiments.first_predictions", "--smoke", "--json", out)
+    assert "median |log2 error|" in said
+    kept = REPOSITORY / "experiments" / "first_predictions" / "results" / "first.json"
+    first, again = (json.loads(path.read_text()) for path in (kept, out))
+    published = [(p["id"], p["published"]) for p in first["points"]]
+    assert [(p["id"], p["published"]) for p in again["points"]] == published
+    table = smoke("experiments.first_predictions", "--table", kept)
+    text = (kept.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert text.split("<!-- table -->\n")[1].split("<!-- end -->")[0] == table

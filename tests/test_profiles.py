@@ -26,7 +26,8 @@ def schema():
 
 
 def test_the_shipped_profiles_are_listed():
-    assert {"asic-example", "cmos45", "cmos45-arith", "cmos45-dram"} <= set(list_profiles())
+    expected = {"asic-example", "cmos45", "cmos45-arith", "cmos45-dram", *CHIPS}
+    assert expected <= set(list_profiles())
 
 
 @pytest.mark.parametrize("name", list_profiles())
@@ -42,6 +43,30 @@ def test_every_shipped_constant_has_provenance(name):
         assert constant.at, constant
     names = [c.name for c in profile.constants()]
     assert len(set(names)) == len(names)
+
+
+CHIPS = ("binareye", "eyeriss", "yodann")
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_a_real_chip_names_a_source_behind_every_number_of_its_machine(name):
+    path = find_profile(name)
+    profile, raw = load_profile(name), read_profile(path)
+    assert profile.calibrated_on == ()
+    assert "actions" not in raw
+    assert "overhead" not in raw
+    said = (*raw["sources"], "assumed", "derived")
+    numbers = re.compile(
+        r"(process|vdd|clock|rows|columns|accumulators|size|word|burst|ports|banks): .*\d"
+    )
+    for line in path.read_text().splitlines():
+        fact, _, comment = line.partition("#")
+        if numbers.search(fact) or " x " in fact.partition(":")[0]:
+            assert comment.strip().startswith(said), line
+    # A price that the file states itself is a guess about what is outside the published scope.
+    for constant in profile.constants():
+        stated = constant.derived is None and constant.name != "overhead"
+        assert not stated or (constant.status, constant.band >= 3) == ("assumed", True), constant
 
 
 @pytest.mark.parametrize("name", list_profiles())

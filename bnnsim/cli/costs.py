@@ -10,6 +10,7 @@ from bnnsim.cli.arguments import add_source, add_verb, positive, words
 from bnnsim.cli.files import read_json, write_bytes
 from bnnsim.cli.networks import load_source
 from bnnsim.cli.output import check_outputs, emit
+from bnnsim.errors import InputError, message
 from bnnsim.report import costs as blocks
 from bnnsim.report import profiles as profile_blocks
 
@@ -78,6 +79,30 @@ def profiles_check(args: Namespace) -> int:
     return DONE
 
 
+def profiles_new(args: Namespace) -> int:
+    """Write a commented profile that extends another one and shows all its values."""
+    from bnnsim import api
+    from bnnsim.cost.authoring import profile_text
+
+    path = Path(args.output or f"{args.name}.yaml")
+    check_outputs(args, str(path))
+    if path.suffix != ".yaml":
+        raise InputError(message(str(path), path.suffix, "a file that ends in .yaml"))
+    text = profile_text(args.name, args.base, path.parent)
+    if path.stem == Path(args.base).stem:
+        raise InputError(message(str(path), path.name, "another file name than its base's"))
+    if path.exists() and not args.force:
+        remedy = "Pass --force to replace it, or -o FILE to write another."
+        raise InputError(message(str(path), "a file that exists", "a new file", remedy))
+    write_bytes(path, text.encode())
+    profile = api.load_profile(path)
+    summary = profile_blocks.profile_summary(profile)
+    result = {"schema": 1, "file": str(path), "extends": Path(args.base).stem, **summary}
+    emit(args, result, [f"wrote {path}: profile {args.name}, from {args.base}; every value of it "
+                        "is there to change"])  # fmt: skip
+    return DONE
+
+
 def tables(args: Namespace) -> int:
     """Show a profile's energy tables with units, sources and an estimate worked out from them."""
     from bnnsim import api
@@ -133,14 +158,19 @@ def _add_compare(verbs: Any) -> None:
 
 
 def _add_profiles(verbs: Any) -> None:
-    profiles = verbs.add_parser("profiles", help="hardware profiles: list, show, check")
+    profiles = verbs.add_parser("profiles", help="hardware profiles: list, show, check, new")
     profiles.set_defaults(parser=profiles)
-    actions = profiles.add_subparsers(metavar="list|show|check", required=True)
+    actions = profiles.add_subparsers(metavar="list|show|check|new", required=True)
     add_verb(actions, "list", profiles_list, "list the packaged profiles")
     show = add_verb(actions, "show", profiles_show, "every constant, its unit, status and source")
     show.add_argument("profile", metavar="P", help="a packaged name or a .yaml")
     check = add_verb(actions, "check", profiles_check, "check a profile's YAML")
     check.add_argument("file", metavar="FILE.yaml")
+    new = add_verb(actions, "new", profiles_new, "a commented YAML to make a chip of your own from")
+    new.add_argument("name", metavar="NAME", help="of the new profile")
+    new.add_argument("--from", dest="base", metavar="P", required=True, help="a name or a .yaml")
+    new.add_argument("-o", "--output", metavar="FILE.yaml", help="default NAME.yaml")
+    new.add_argument("--force", action="store_true", help="replace a file that exists")
 
 
 def _add_tables(verbs: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bnnsim.cost.intervals import Interval, interval
 from bnnsim.cost.result import SCHEMA, CostReport
+from bnnsim.cost.waterfall import Waterfall, waterfalls
 from bnnsim.errors import InputError, message
 
 
@@ -46,18 +47,25 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Reports in the order given, and the ratio of each to every later one."""
+    """Reports in the order given, and the ratio of each to every later one.
+
+    ``waterfalls`` holds one for each pair of columns that differ in the profile alone.
+    """
 
     columns: tuple[CostReport, ...]
     ratios: tuple[Ratio, ...]
+    waterfalls: tuple[Waterfall, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison in the form of schemas/compare.schema.json."""
-        return {
+        found: dict[str, Any] = {
             "schema": SCHEMA,
             "columns": [column.to_dict() for column in self.columns],
             "ratios": [ratio.to_dict() for ratio in self.ratios],
         }
+        if self.waterfalls:
+            found["waterfalls"] = [waterfall.to_dict() for waterfall in self.waterfalls]
+        return found
 
     def to_json(self, *, indent: int | None = None) -> str:
         """Return the comparison as JSON text."""
@@ -75,7 +83,8 @@ def compare(reports: Sequence[CostReport]) -> Comparison:
     if not reports:
         raise InputError(message("compare", "no report", "at least one report"))
     columns = tuple(reports)
-    return Comparison(columns, tuple(_ratio(a, b) for a, b in combinations(columns, 2)))
+    ratios = tuple(_ratio(a, b) for a, b in combinations(columns, 2))
+    return Comparison(columns, ratios, waterfalls(columns))
 
 
 def _ratio(of: CostReport, over: CostReport) -> Ratio:

@@ -12,6 +12,32 @@ OPERANDS = ("weights", "activations")
 
 
 @dataclass(frozen=True, slots=True)
+class Derivation:
+    """Where a constant that the profile leaves out was taken from.
+
+    Parameters
+    ----------
+    profile, constant : str
+        The table and the number in it.
+    from_node, to_node : str
+        Process and supply, as in ``45 nm, 0.9 V``.
+    factor : float
+        The constant over the table's number.
+    band_factor : float
+        By how much the band is wider than the table's.
+    rule : str
+    """
+
+    profile: str
+    constant: str
+    from_node: str
+    to_node: str
+    factor: float
+    band_factor: float
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
 class Constant:
     """One number of a profile with its unit, its uncertainty and where it comes from.
 
@@ -30,6 +56,8 @@ class Constant:
         measured, published, derived, scaled or assumed.
     source, at : str
         Citation, and the place inside it (for derived values, the formula).
+    derived : Derivation or None
+        Of a default from the node table.
     """
 
     name: str
@@ -40,6 +68,7 @@ class Constant:
     status: str
     source: str
     at: str
+    derived: Derivation | None = None
 
     @property
     def identity(self) -> str:

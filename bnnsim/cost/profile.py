@@ -18,9 +18,9 @@ from bnnsim.cost.hardware import (
     Memory,
     Rng,
 )
+from bnnsim.cost.node_defaults import DEFAULT_DRAM, needs_defaults, with_node_defaults
 from bnnsim.cost.profile_fields import Fields
 from bnnsim.cost.profile_yaml import find_profile, list_profiles, read_profile
-from bnnsim.cost.scaling import logic_factor, scaling_band, sram_factor
 from bnnsim.errors import ProfileError
 from bnnsim.units import format_bytes
 
@@ -61,7 +61,9 @@ def build_profile(raw: Mapping[str, Any], where: str) -> HardwareProfile:
     top.close()
     if problems:
         raise ProfileError("\n".join(dict.fromkeys(problems)))
-    return _with_node_defaults(profile)
+    if needs_defaults(profile):
+        return with_node_defaults(profile, load_profile(NODE_TABLE))
+    return profile
 
 
 def _sources(raw: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, str]:
@@ -247,10 +249,14 @@ def _memory(fields: Fields) -> Memory:
     kind = fields.text("kind", choices=("sram", "registers", "dram"), default="sram")
     size = None if kind == "dram" else fields.bits("size") // 8
     word = fields.bits("burst") if kind == "dram" else fields.bits("word")
-    fields.text("type", default="-")
+    dram = fields.text("type", default=DEFAULT_DRAM)
     ports = fields.text("ports", choices=tuple(PORTS), default="1RW") or "1RW"
     read, write = _access_energy(fields, name, size, word)
-    has_rate = kind == "dram" or fields.has("bandwidth")
+    bare = kind == "dram" and not any(map(fields.has, ("read", "write", "points", "law")))
+    has_rate = fields.has("bandwidth") or (kind == "dram" and not bare)
+    if bare and dram != DEFAULT_DRAM:
+        rule = f"an energy per bit for {dram}"
+        fields.note("read", None, rule, f"Only {DEFAULT_DRAM} has a default.")
     memory = Memory(
         name=name,
         kind=kind,
@@ -290,7 +296,7 @@ def _access_energy(
         energy = _from_law(fields, size or 1, word, name)
     elif fields.has("read"):
         energy = _stated(fields, "read", name)
-    elif fields.has("kind") and fields.raw["kind"] == "dram":
+    elif fields.has("write") and fields.raw.get("kind") == "dram":
         energy = fields.constant("read", "J/bit", f"{name}.read")
     else:
         fields.known.update(("read", "write", "band", "status", "source", "at", "note"))
@@ -347,45 +353,3 @@ def _from_law(fields: Fields, size: int, word: int, name: str) -> Constant:
     value = a * (size / (law.bits("at_size") / 8)) ** exponent * word
     law.close()
     return fields.provenance(f"{name}.read", value, "J/access")
-
-
-def _with_node_defaults(profile: HardwareProfile) -> HardwareProfile:
-    """Fill in actions and SRAM energies that the file leaves out, scaled from the 45 nm table."""
-    bare = [m for m in profile.memories if m.read.value_si == 0 and not m.off_chip]
-    if profile.actions and not bare:
-        return profile
-    table = load_profile(NODE_TABLE)
-    here = (_nanometres(profile), profile.vdd_v)
-    start = {"from_nm": _nanometres(table), "from_vdd": table.vdd_v}
-    logic, sram = logic_factor(*here, **start), sram_factor(*here, **start)
-    wider = scaling_band(here[0], start["from_nm"]) * 1.5
-    label = f"{here[0]:g} nm, {profile.vdd_v:g} V"
-
-    def scaled(constant: Constant, name: str, value: float) -> Constant:
-        place = f"{NODE_TABLE} {constant.name} ({constant.at}) scaled to {label}"
-        return replace(constant, name=name, value_si=value, band=constant.band * wider,
-                       group=f"node {label}", status="derived", at=place)  # fmt: skip
-
-    derived = {k: scaled(c, k, c.value_si * logic) for k, c in table.actions.items()}
-    memories = tuple(
-        _derived_memory(m, table, sram, scaled) if m in bare else m for m in profile.memories
-    )
-    overhead = profile.overhead if profile.actions else profile.overhead or table.overhead
-    return replace(profile, actions=profile.actions or derived, memories=memories,
-                   overhead=overhead)  # fmt: skip
-
-
-def _nanometres(profile: HardwareProfile) -> float:
-    return round(profile.process_m * 1e9, 6)
-
-
-def _derived_memory(memory: Memory, table: HardwareProfile, factor: float, scaled: Any) -> Memory:
-    model = next(m for m in table.memories if not m.off_chip)
-    size = (memory.size_bytes or 1) / (model.size_bytes or 1)
-    law = size**_SRAM_EXPONENT * memory.word_bits / model.word_bits
-    value = model.read.value_si * law * factor
-    read = scaled(model.read, f"{memory.name}.read", value)
-    return replace(memory, read=read, write=replace(read, name=f"{memory.name}.write"))
-
-
-_SRAM_EXPONENT = 0.47

@@ -13,8 +13,8 @@ from bnnsim.errors import ProfileError, message, nearest
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 8
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
-_MERGED = ("node", "array", "datapath", "actions", "sources", "static")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+MERGED = ("node", "array", "datapath", "actions", "sources", "static")
 
 
 class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
@@ -130,7 +130,7 @@ def read_profile(path: Path) -> dict[str, Any]:
 
 def _base_path(path: Path, name: object) -> Path:
     where = f"{path}: extends"
-    if not isinstance(name, str) or not _NAME.match(name):
+    if not isinstance(name, str) or not NAME.match(name):
         rule = "the name of a profile (a to z, 0 to 9, '.', '_', '-')"
         raise ProfileError(message(where, name, rule))
     beside = path.parent / f"{name}.yaml"
@@ -143,7 +143,7 @@ def _base_path(path: Path, name: object) -> Path:
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**base, **over}
-    for key in _MERGED:
+    for key in MERGED:
         below, above = base.get(key), over.get(key)
         if isinstance(below, dict) and isinstance(above, dict):
             merged[key] = {**below, **above}

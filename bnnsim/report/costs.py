@@ -9,6 +9,7 @@ from bnnsim.report.network import operands
 from bnnsim.report.numbers import KIBI, MICRO, MILLI, count, digits, interval, share
 from bnnsim.report.profiles import amount
 from bnnsim.report.tables import Block, Mark, Table, table
+from bnnsim.report.waterfalls import waterfall_table
 
 Result = Mapping[str, Any]
 MEMORY_NAMES = {
@@ -81,7 +82,7 @@ def compare_blocks(result: Result) -> list[Block]:
     blocks.append(components_table(columns))
     if result["ratios"]:
         blocks.append(ratios_table(result["ratios"]))
-    return blocks
+    return [*blocks, *(waterfall_table(w) for w in result.get("waterfalls", ()))]
 
 
 def heading(columns: Sequence[Result]) -> str:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnnsim.report.costs import COMPONENT_NAMES, MEMORY_NAMES, column_name, memory_bytes
-from bnnsim.report.numbers import KIBI, interval, share
+from bnnsim.report.numbers import KIBI, MICRO, interval, share
 from bnnsim.report.svg import Bar, bar_chart, linear_axis, log_axis, point_chart
+from bnnsim.report.waterfalls import name as waterfall_name
+from bnnsim.report.waterfalls import signed
 from bnnsim.units import format_bytes, format_si
 
 Result = Mapping[str, Any]
@@ -18,6 +20,8 @@ _BYTES = ((1.0, "B"), (KIBI, "KiB"), (KIBI**2, "MiB"), (KIBI**3, "GiB"))
 _LOG_FROM = 8.0
 _LEAST_SHARE = 0.001
 _BOUND_STYLES = 8
+_STEPS = 10
+_WATERFALL_LEGEND = (("w-end", "energy of a column"), ("w-up", "adds"), ("w-down", "saves"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,33 @@ def memory_figure(columns: Sequence[Result]) -> Figure:
     legend = tuple((f"m-{key.split('_')[0]}", name) for key, name in MEMORY_NAMES.items())
     chart = bar_chart("memory-chart", "Memory by use", text, bars, axis)
     return Figure("Memory that the network needs at once, by use.", chart, legend)
+
+
+def waterfall_figure(waterfall: Result, index: int) -> Figure:
+    """Return the running total as bars: what adds first, then what saves, largest first."""
+    steps = list(waterfall["steps"][:_STEPS])
+    rest = sum(s["energy_j"] for s in waterfall["steps"][_STEPS:])
+    drawn = [(f"{s['constant']} ({s['cause']})", s["energy_j"]) for s in steps]
+    drawn += [(f"{len(waterfall['steps']) - _STEPS} more", rest)] if rest else []
+    drawn.sort(key=lambda step: (step[1] < 0, -abs(step[1])))
+    start, end = waterfall["start_j"], waterfall["end_j"]
+    total, bars = start, [_end(waterfall["from"]["profile"], start)]
+    for label, energy in drawn:
+        low, total = min(total, total + energy), total + energy
+        style = "w-up" if energy > 0 else "w-down"
+        parts = (("gap", max(low, 0.0) / MICRO), (style, abs(energy) / MICRO))
+        bars.append(Bar(label, f"{signed(energy)} uJ", parts))
+    bars.append(_end(waterfall["to"]["profile"], end))
+    reach = max(sum(length for _, length in bar.parts) for bar in bars)
+    caption = f"{waterfall_name(waterfall)}: energy of one inference, step by step."
+    text = "; ".join(f"{bar.label}: {bar.value}" for bar in bars)
+    axis = linear_axis(reach, "uJ")
+    chart = bar_chart(f"waterfall{index}", caption, text, bars, axis)
+    return Figure(caption, chart, _WATERFALL_LEGEND)
+
+
+def _end(profile: str, joules: float) -> Bar:
+    return Bar(profile, format_si(joules, "J"), (("w-end", joules / MICRO),))
 
 
 def _parts(energy_by: Result, scale: float) -> tuple[tuple[str, float], ...]:

@@ -9,6 +9,7 @@ from bnnsim.report import costs, figures
 from bnnsim.report.numbers import KIBI, MICRO, bounds, count, digits, interval, share, visible
 from bnnsim.report.profiles import amount
 from bnnsim.report.tables import Table, table
+from bnnsim.report.waterfalls import waterfall_table
 from bnnsim.units import format_si
 
 Result = Mapping[str, Any]
@@ -58,6 +59,10 @@ def _page(columns: Sequence[Result], result: Result) -> dict[str, Any]:
         "summary": costs.summary_table(columns),
         "ratios": costs.ratios_table(ratios) if ratios else None,
         "ratios_left_out": len(every) - len(ratios),
+        "waterfalls": [
+            {"figure": figures.waterfall_figure(w, i), "table": waterfall_table(w)}
+            for i, w in enumerate(result.get("waterfalls", []))
+        ],
         "shares_figure": figures.shares_figure(columns),
         "components": costs.components_table(columns),
         "layers": [_layers(i, column, columns) for i, column in enumerate(columns)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bnnsim.report.numbers import count, digits
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bnnsim.cost.hardware import Constant, HardwareProfile
 
 Result = Mapping[str, Any]
+_DERIVED = ("profile", "constant", "from_node", "to_node", "factor", "band_factor", "rule")
 
 
 def profile_summary(profile: HardwareProfile) -> dict[str, Any]:
@@ -46,6 +47,8 @@ def profile_dict(profile: HardwareProfile) -> dict[str, Any]:
 
 
 def _constant(constant: Constant) -> dict[str, Any]:
+    origin = constant.derived
+    known = {} if origin is None else {"derived": {k: getattr(origin, k) for k in _DERIVED}}
     return {
         "constant": constant.name,
         "value": constant.value_si,
@@ -55,6 +58,7 @@ def _constant(constant: Constant) -> dict[str, Any]:
         "group": constant.group,
         "source": constant.source,
         "at": constant.at,
+        **known,
     }
 
 
@@ -97,7 +101,29 @@ def show_blocks(result: Result) -> list[Block]:
         )
         for constant in result["constants"]
     ]
-    return [head, table("", ("constant", "value", "status", "band (x)", "source", "place"), rows)]
+    heads = ("constant", "value", "status", "band (x)", "source", "place")
+    return [head, table("", heads, rows), *derived_blocks(result["constants"])]
+
+
+def derived_blocks(constants: Sequence[Result]) -> list[Block]:
+    """Return a table of the defaults: from which table and node, by what factor; or nothing."""
+    rows = [
+        (
+            constant["constant"],
+            f"{origin['profile']} {origin['constant']}",
+            origin["from_node"],
+            origin["to_node"],
+            digits(origin["factor"]),
+            digits(origin["band_factor"]),
+            origin["rule"],
+        )
+        for constant in constants
+        for origin in [constant.get("derived")]
+        if origin is not None
+    ]
+    heads = ("constant", "taken from", "node there", "node here", "factor (x)",
+             "band widened (x)", "rule")  # fmt: skip
+    return [table("Defaults from the node table", heads, rows)] if rows else []
 
 
 def tables_blocks(result: Result) -> list[Block]:

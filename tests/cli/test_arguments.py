@@ -28,7 +28,7 @@ from bnnsim.cli.arguments import dump, positive, shape, words
         (["estimate", "zoo:tfc", "--profile", "cmos45", "--batch", "1e3"], "got '1e3', expected"),
         (["compare", "zoo:tfc", "--profile", "cmos45", "--modes", "int8,,"], "got 'int8,,'"),
         (["zoo", "lst"], "bnnsim zoo: argument list: invalid choice: 'lst'"),
-        (["profiles"], "bnnsim profiles: the following arguments are required: list|show|check."),
+        (["profiles"], "profiles: the following arguments are required: list|show|check|new."),
         (["demo", "--images", "-3"], "bnnsim demo:"),
     ],
 )

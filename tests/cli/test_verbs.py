@@ -182,6 +182,63 @@ def test_profiles_list_show_check(bnnsim, tmp_path):
     assert "missing.yaml" in bnnsim.refused("profiles", "check", tmp_path / "missing.yaml")
 
 
+def test_profiles_new_writes_a_profile_that_holds(bnnsim, tmp_path):
+    path = tmp_path / "mine.yaml"
+    new = ("profiles", "new", "mine", "--from", "asic-example", "-o", path)
+    made = bnnsim.json(*new, schema="profiles")
+    assert (made["file"], made["extends"], made["name"]) == (str(path), "asic-example", "mine")
+    checked = bnnsim.json("profiles", "check", path, schema="profiles")
+    assert checked["constants"] == made["constants"]
+    before = path.read_text()
+    assert before.startswith("## A chip of your own")
+    said = bnnsim.refused(*new)
+    assert f"{path}: got 'a file that exists', expected a new file. Pass --force" in said
+    path.write_text("mine to lose\n")
+    assert f"wrote {path}" in bnnsim(*new, "--force").out
+    assert path.read_text() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.yaml"]  # nothing half-written is left
+
+
+def test_profiles_new_writes_beside_the_caller_by_default(bnnsim, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert bnnsim("profiles", "new", "mine", "--from", "cmos45").status == 0
+    assert bnnsim("profiles", "new", "yours", "--from", "mine.yaml").status == 0
+    assert "extends: mine\n" in (tmp_path / "yours.yaml").read_text()
+    assert bnnsim("profiles", "check", "yours.yaml").status == 0
+
+
+def test_profiles_new_refuses_and_writes_nothing(bnnsim, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    new = ("profiles", "new")
+    cases = {
+        (*new, "Mine", "--from", "cmos45"): "profile name: got 'Mine'",
+        (*new, "../mine", "--from", "cmos45"): "profile name: got '../mine'",
+        (*new, "cmos45", "--from", "cmos45"): "a name that no packaged profile has",
+        (*new, "mine", "--from", "cmos54"): "Did you mean 'cmos45",
+        (*new, "mine", "--from", "gone.yaml"): "gone.yaml: cannot be read",
+        (*new, "mine", "--from", "cmos45", "-o", "no/mine.yaml"): "no such folder",
+        (*new, "mine", "--from", "cmos45", "-o", "mine.txt"): "a file that ends in .yaml",
+        (*new, "mine", "--from", "cmos45", "-o", "cmos45.yaml"): "another file name",
+        (*new, "mine"): "--from",
+        (*new, "mine", "--from", "cmos45", "--forse"): "--force",
+    }
+    for argv, said in cases.items():
+        assert said in bnnsim.refused(*argv), argv
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compare_of_two_profiles_says_why_they_differ(bnnsim, tmp_path):
+    argv = ("compare", "zoo:tfc", "--profile", "cmos45,asic-example")
+    found = bnnsim.json(*argv, schema="compare")
+    (item,) = found["waterfalls"]
+    total = sum(step["energy_j"] for step in item["steps"])
+    assert total == pytest.approx(item["end_j"] - item["start_j"], rel=1e-9)
+    (tmp_path / "c.json").write_text(json.dumps(found))
+    assert bnnsim("report", tmp_path / "c.json", "-o", tmp_path / "c.html").status == 0
+    assert "Between profiles" in (tmp_path / "c.html").read_text()
+    assert "tfc native, cmos45 to asic-example" in bnnsim(*argv).out
+
+
 def test_tables_add_up_to_the_estimate(bnnsim):
     result = bnnsim.json("tables", "cmos45", "zoo:tfc", schema="tables")
     estimate = bnnsim.json("estimate", "zoo:tfc", "--profile", "cmos45", schema="estimate")

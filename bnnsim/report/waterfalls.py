@@ -1,0 +1,57 @@
+"""Waterfalls of a comparison as tables: the constants that make the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bnnsim.report.numbers import MICRO, digits, share
+from bnnsim.report.tables import Table, table
+from bnnsim.units import format_si
+
+Result = Mapping[str, Any]
+_SHOWN = 12
+
+
+def waterfall_table(waterfall: Result) -> Table:
+    """Return the largest steps from one column to another, and the rest as one row."""
+    change = waterfall["end_j"] - waterfall["start_j"]
+    steps = waterfall["steps"]
+    rows = [
+        (s["constant"], s["cause"], _factor(s["from"], s["unit"]), _factor(s["to"], s["unit"]),
+         digits(s["energy_j"] / MICRO), _part(s["energy_j"], change))
+        for s in steps[:_SHOWN]
+    ]  # fmt: skip
+    if len(steps) > _SHOWN:
+        rest = sum(s["energy_j"] for s in steps[_SHOWN:])
+        rows.append(
+            (f"{len(steps) - _SHOWN} more", "", "", "", digits(rest / MICRO), _part(rest, change))
+        )
+    rows.append(("all steps", "", "", "", digits(change / MICRO), "100.0" if change else "0"))
+    heads = ("constant", "cause", "from", "to", "adds (uJ)", "of the difference (%)")
+    first, last = (format_si(waterfall[key], "J") for key in ("start_j", "end_j"))
+    return table(f"{name(waterfall)}: {first} to {last} per inference", heads, rows)
+
+
+def name(waterfall: Result) -> str:
+    """Return what a waterfall leads from and to."""
+    end = waterfall["to"]
+    between = f"{waterfall['from']['profile']} to {end['profile']}"
+    return f"{end['source']} {end['mode']}, {between}"
+
+
+def signed(joules: float) -> str:
+    """Return microjoules with their sign; nothing is written as 0."""
+    return f"{'+' if joules > 0 else ''}{digits(joules / MICRO)}"
+
+
+def _factor(value: float, unit: str) -> str:
+    if unit in ("1", "1/inference"):
+        return digits(value) if value < 1e6 else f"{value:.3g}"
+    return format_si(value, unit) if value else "0"
+
+
+def _part(energy: float, change: float) -> str:
+    if not change:
+        return "-"
+    return share(energy, change) if energy / change > 0 else f"{100 * energy / change:.1f}"

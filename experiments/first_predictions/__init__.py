@@ -1,0 +1,1 @@
+"""First predictions for published chips, kept as they came out."""

@@ -1,0 +1,95 @@
+"""The published workloads as graphs of shapes and types, without weights."""
+
+from __future__ import annotations
+
+from bnnsim import Graph
+from bnnsim.graph.dtypes import BIT, FLOAT32, INT16, DType
+from bnnsim.graph.ir import Node, Tensor
+from bnnsim.graph.ops import infer, normal_attrs
+
+Q2_9 = DType("signed", 12)
+# name, input (H, W, C), output channels, kernel, stride, padding, groups
+ALEXNET = (
+    ("conv1", (227, 227, 3), 96, 11, 4, 0, 1),
+    ("conv2", (27, 27, 96), 256, 5, 1, 2, 2),
+    ("conv3", (13, 13, 256), 384, 3, 1, 1, 1),
+    ("conv4", (13, 13, 384), 384, 3, 1, 1, 2),
+    ("conv5", (13, 13, 384), 256, 3, 1, 1, 2),
+)
+
+
+class Shapes:
+    """A chain of ops whose constants have no data."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: DType) -> None:
+        self.nodes: list[Node] = []
+        self.tensors = {"input": Tensor("input", shape, dtype)}
+        self.last = "input"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what the last op gives."""
+        return self.tensors[self.last].shape
+
+    def add(self, op: str, *constants: tuple[tuple[int, ...], DType], **attrs: object) -> None:
+        """Append one op with constants of these shapes and types."""
+        i = len(self.nodes)
+        held = [Tensor(f"c{i}_{j}", s, d, constant=True) for j, (s, d) in enumerate(constants)]
+        inputs = (self.last, *(tensor.name for tensor in held))
+        node = Node(i, f"{op.lower()}{i}", op, inputs, (f"t{i}",), attrs)
+        node = Node(i, node.name, op, inputs, node.outputs, normal_attrs(node))
+        shape, dtype = infer(node, [self.tensors[self.last], *held])
+        self.tensors.update({tensor.name: tensor for tensor in held})
+        self.tensors[f"t{i}"] = Tensor(f"t{i}", shape, dtype)
+        self.nodes.append(node)
+        self.last = f"t{i}"
+
+    def conv(
+        self, out: int, kernel: int, dtype: DType, *, stride: int = 1, pad: int = 0, groups: int = 1
+    ) -> None:
+        """Append a convolution with weights of ``dtype``."""
+        weight = (out, kernel, kernel, self.shape[-1] // groups)
+        self.add("Conv2d", (weight, dtype), stride=(stride, stride), pads=(pad,) * 4, groups=groups)
+
+    def threshold(self) -> None:
+        """Append one comparison per channel, its constants as small as they can be."""
+        channels = self.shape[-1]
+        self.add("Threshold", ((channels, 1), INT16), ((channels,), BIT), dtype="bit")
+
+    def graph(self, name: str) -> Graph:
+        """Return the graph; it is priced, never run, so sums wider than int32 are left alone."""
+        return Graph(name, tuple(self.nodes), self.tensors, ("input",), (self.last,), {})
+
+
+def binareye_cifar10() -> Graph:
+    """Eight 2x2 layers of 256 channels and a dense one, as the published layer sizes say.
+
+    Thresholds of 16 bits and signs of one keep the network within the chip's memory.
+    """
+    net = Shapes((32, 32, 256), BIT)
+    for layer in range(8):
+        net.conv(256, 2, BIT)
+        net.threshold()
+        if layer in (3, 5):
+            net.add("MaxPool", kernel=(2, 2), stride=(2, 2))
+    net.add("Flatten")
+    net.add("Dense", ((10, 4096), BIT))
+    return net.graph("binareye-cifar10")
+
+
+def yodann_peak() -> Graph:
+    """One 7x7 convolution from 32 to 32 channels on 32x32 pixels of 12 bits: the peak mode."""
+    net = Shapes((32, 32, 32), Q2_9)
+    net.conv(32, 7, BIT, pad=3)
+    net.add("Requantize", ((32,), FLOAT32), ((32,), FLOAT32), dtype="int12")
+    return net.graph("yodann-7x7")
+
+
+def alexnet_layer(layer: tuple[str, tuple[int, ...], int, int, int, int, int]) -> Graph:
+    """One convolution of AlexNet on 16-bit integers with its ReLU; 32-bit sums become 16 bits."""
+    name, shape, out, kernel, stride, pad, groups = layer
+    net = Shapes(shape, INT16)
+    net.conv(out, kernel, INT16, stride=stride, pad=pad, groups=groups)
+    net.add("Relu")
+    net.add("Cast", dtype="int16")
+    return net.graph(f"alexnet-{name}")
