@@ -38,9 +38,7 @@ def philox4x32(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     c0, c1, c2, c3 = (counter[:, i].astype(np.uint64) for i in range(4))
     first, second = (np.uint64(m) for m in MULTIPLIERS)
     for i in range(ROUNDS):
-        k0, k1 = (
-            np.uint64((k + i * step) % 2**32) for k, step in zip(key, KEY_STEPS, strict=True)
-        )
+        k0, k1 = (np.uint64((k + i * step) % 2**32) for k, step in zip(key, KEY_STEPS, strict=True))
         product0, product1 = c0 * first, c2 * second  # 32 x 32 bits fit uint64
         c0, c1, c2, c3 = (
             (product1 >> _HALF) ^ c1 ^ k0,
@@ -51,9 +49,7 @@ def philox4x32(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
 
 
-def uniform_draws(
-    stream: tuple[int, int, int], first: int, count: int, bits: int
-) -> np.ndarray:
+def uniform_draws(stream: tuple[int, int, int], first: int, count: int, bits: int) -> np.ndarray:
     """Return ``count`` uniform integers below ``2**bits``, number ``first`` and those after it.
 
     Parameters
