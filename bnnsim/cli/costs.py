@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from bnnsim.cli.arguments import add_source, add_verb, positive, words
+from bnnsim.cli.arguments import add_preact_scale, add_source, add_verb, positive, words
 from bnnsim.cli.files import read_json, write_bytes
 from bnnsim.cli.networks import load_source
 from bnnsim.cli.output import check_outputs, emit
@@ -28,6 +28,7 @@ def estimate(args: Namespace) -> int:
         mode=args.mode,
         keep_bn=args.keep_bn,
         allow_unpriced=args.allow_unpriced,
+        preact_scale=args.preact_scale,
     ).to_dict()
     emit(args, result, blocks.estimate_blocks(result))
     return DONE
@@ -118,6 +119,7 @@ def _add_estimate(verbs: Any) -> None:
     parser.add_argument(
         "--allow-unpriced", action="store_true", help="name ops without a cost instead of refusing"
     )
+    add_preact_scale(parser)
 
 
 def _add_compare(verbs: Any) -> None:
