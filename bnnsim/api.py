@@ -91,6 +91,7 @@ def compare(
     batch: int = 1,
     keep_bn: bool = False,
     allow_unpriced: bool = False,
+    preact_scale: float | None = None,
 ) -> Comparison:
     """Return one column per graph, profile and mode, and the ratios between them."""
     from bnnsim.cost.compare import compare as join
@@ -104,6 +105,7 @@ def compare(
                 mode=mode,
                 keep_bn=keep_bn,
                 allow_unpriced=allow_unpriced,
+                preact_scale=preact_scale,
             )
             for graph in graphs
             for profile in [load_profile(p) for p in profiles]

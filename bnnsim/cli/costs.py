@@ -40,7 +40,9 @@ def compare(args: Namespace) -> int:
 
     check_outputs(args)
     graphs = [load_source(args, source) for source in args.sources]
-    result = api.compare(graphs, args.profile, args.modes, batch=args.batch).to_dict()
+    result = api.compare(
+        graphs, args.profile, args.modes, batch=args.batch, preact_scale=args.preact_scale
+    ).to_dict()
     emit(args, result, blocks.compare_blocks(result))
     return DONE
 
@@ -132,6 +134,7 @@ def _add_compare(verbs: Any) -> None:
         "--modes", metavar="M1,M2,...", type=words, default=["native"], help="default native"
     )
     parser.add_argument("--batch", type=positive, default=1, metavar="N")
+    add_preact_scale(parser)
 
 
 def _add_profiles(verbs: Any) -> None:

@@ -95,13 +95,17 @@ def test_seeds_may_have_64_bits():
 
 @pytest.mark.parametrize("sample", [-1, 2**32])
 def test_samples_outside_32_bits_are_refused(sample):
-    with pytest.raises(InputError, match="sample: got .*, expected an integer from 0 to 4294967295"):
+    with pytest.raises(
+        InputError, match=r"sample: got .*, expected an integer from 0 to 4294967295"
+    ):
         Draws(0, sample=sample)
 
 
 @pytest.mark.parametrize("bits", [0, 3, 32, -8, True, 8.5, "8"])
 def test_other_numbers_of_bits_are_refused(bits):
-    with pytest.raises(InputError, match=r"random bits per draw: got .*, expected 1, 2, 4, 8 or 16"):
+    with pytest.raises(
+        InputError, match=r"random bits per draw: got .*, expected 1, 2, 4, 8 or 16"
+    ):
         check_bits(bits)
 
 

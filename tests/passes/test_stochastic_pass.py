@@ -44,9 +44,7 @@ def test_every_pass_keeps_the_outputs_of_a_stochastic_graph():
     def same(before: Graph, after: Graph) -> None:
         nonlocal compared
         compared += 1
-        outputs = [
-            execute(g, x, keep=(), draws=Draws(5))[g.outputs[0]] for g in (before, after)
-        ]
+        outputs = [execute(g, x, keep=(), draws=Draws(5))[g.outputs[0]] for g in (before, after)]
         assert (outputs[0] == outputs[1]).all()
 
     lower(source, check=same)
@@ -122,7 +120,7 @@ def test_a_twin_of_thresholds_without_data_can_be_costed():
 
 @pytest.mark.parametrize("scale", [0, -1.0, float("nan"), float("inf"), 1e-60])
 def test_scales_that_scale_nothing_are_refused(scale):
-    with pytest.raises(InputError, match="preact scale: got .*, expected a number above 0"):
+    with pytest.raises(InputError, match=r"preact scale: got .*, expected a number above 0"):
         stochastic(thresholded(), preact_scale=scale)
 
 
@@ -135,7 +133,9 @@ def test_a_graph_without_binarization_is_refused():
 
 
 def test_other_bits_are_refused_by_the_op_table():
-    with pytest.raises(GraphError, match=r"attribute 'bits': got 3, expected one of 1, 2, 4, 8, 16"):
+    with pytest.raises(
+        GraphError, match=r"attribute 'bits': got 3, expected one of 1, 2, 4, 8, 16"
+    ):
         Builder((9,)).encode().add("Quantize", quantizer="stochastic_sign", bits=3)
 
 
