@@ -38,7 +38,7 @@ test: setup check
 
 test-all: setup check
 	$(MAKE) --no-print-directory -C csrc/tests check
-	@echo "Not run here, because they need a GPU or a package registry:"
+	@echo "Tests not run here because they need a GPU or a package registry (empty: none):"
 	@$(RUN) -m pytest -qq --collect-only -m "gpu or network" || test $$? -eq 5
 	$(RUN) -m pytest -m "not gpu and not network" --no-fold-skipped
 

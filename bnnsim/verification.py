@@ -199,7 +199,7 @@ def _torch_outputs(module: Any, x: np.ndarray) -> np.ndarray:
     parts = []
     with torch.no_grad():
         for start in range(0, len(images), REFERENCE_TILE):
-            tile = np.ascontiguousarray(images[start : start + REFERENCE_TILE])
+            tile = np.array(images[start : start + REFERENCE_TILE], order="C")  # writable
             try:
                 parts.append(module(torch.from_numpy(tile)).numpy())
             except (RuntimeError, TypeError, ValueError, AssertionError) as error:

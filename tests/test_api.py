@@ -160,3 +160,15 @@ def test_zoo_nets_without_weights_are_costed_not_run() -> None:
     assert bnnsim.inspect(graph).macs == 784 * 64 + 64 * 64 + 64 * 64 + 64 * 10
     with pytest.raises(GraphError, match="can be estimated, not run"):
         bnnsim.run(graph, np.zeros((1, 784), np.uint8))
+
+
+def test_read_only_arrays_are_accepted(images: np.ndarray) -> None:
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Linear(5, 4, bias=False)
+    module.weight.data = torch.arange(20.0).reshape(4, 5)  # small integers: exact in any order
+    x = np.random.default_rng(0).integers(-9, 9, (3, 5)).astype(np.float32)
+    for array in (x, images):
+        array.setflags(write=False)
+    graph = bnnsim.load(module, input_shape=(5,))
+    assert bnnsim.verify(graph, x, against=module).ok
+    assert bnnsim.verify(convnet(1), images).ok

@@ -149,9 +149,18 @@ def test_a_bad_profile_says_file_path_value_and_remedy(old, new, said, write):
     assert str(path) in str(caught.value)
 
 
-SCHEMA_KNOWS = [case for case in BAD if case[2] not in (
-    "Did you mean 'me'?", "a memory that holds activations", "a positive whole number of bits",
-    "expected a finite number") and "1000000" not in case[1]]  # what a JSON Schema cannot tell
+SCHEMA_KNOWS = [
+    case
+    for case in BAD
+    if case[2]
+    not in (
+        "Did you mean 'me'?",
+        "a memory that holds activations",
+        "a positive whole number of bits",
+        "expected a finite number",
+    )
+    and "1000000" not in case[1]
+]  # what a JSON Schema cannot tell
 
 
 @pytest.mark.parametrize(("old", "new", "said"), SCHEMA_KNOWS)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from bnnsim.graph.draws import is_stochastic, rng_bits
 from bnnsim.graph.dtypes import DType
-from bnnsim.graph.ir import Graph, Node
+from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
 
 _PLANE_BITS = 4
@@ -109,14 +109,24 @@ def encoded_bits(graph: Graph) -> dict[str, int]:
             bits[name] = dtype.bits
     for node in graph.nodes:
         source = node.inputs[0]
-        carries = node.op == "Flatten" or (
-            node.op == "Encode"
-            and graph.result(node).dtype.is_integer
-            and graph.result(node).dtype.bits > 1
-        )
-        if carries and source in bits:
+        if source not in bits:
+            continue
+        if node.op == "Flatten":
             bits[node.output] = bits[source]
+        elif node.op == "Encode" and graph.result(node).dtype.is_integer:
+            width = graph.result(node).dtype.bits
+            if width > _PLANE_BITS:
+                is_pixel = width <= bits[source] or _is_affine(graph.tensor(node.inputs[1]))
+                bits[node.output] = min(width, bits[source]) if is_pixel else width
     return bits
+
+
+def _is_affine(table: Tensor) -> bool:
+    """Return whether a table is ``mul * pixel + add``; one without data counts as such."""
+    if table.data is None or table.size < 2:
+        return True
+    steps = table.data[1:].astype(int) - table.data[:-1].astype(int)
+    return bool((steps == steps[0]).all())
 
 
 def value_widths(graph: Graph, pixels: Mapping[str, int]) -> dict[str, int]:

@@ -141,7 +141,7 @@ def _report(
 def _notes(graph: Graph, synthetic: bool) -> tuple[str, ...]:
     """Return what the graph's mode takes away from the meaning of the numbers."""
     if synthetic:
-        return ("cost-only twin: affines stand for the source's thresholds, no accuracy",)
+        return ("cost-only twin: some of its constants have no values, no accuracy",)
     if graph.meta.get("what_if"):
         return ("what-if: not trained in this precision, no accuracy",)
     return ()
@@ -203,9 +203,7 @@ def _totals(schedule: Schedule) -> Counter[str]:
     return total
 
 
-def _samples(
-    profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, Price]
-) -> Samples:
+def _samples(profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, Price]) -> Samples:
     """Return 4,096 draws of energy and latency, every constant and the structure varied."""
     pairs = {p.counts.operands.pair for p in schedule.nodes if p.counts.operands is not None}
     datapaths = ", ".join(sorted(pairs))

@@ -107,8 +107,10 @@ def _require_off_chip(
     loose = [i for i, size in enumerate(layout.constant_bytes) if size and i not in pinned]
     if off_chip(profile) is not None or not (spilled or loose):
         return
-    what = f"tensor {min(spilled)!r}" if spilled else (
-        f"the weights of {layout.stages[loose[0]].head.name!r}"
+    what = (
+        f"tensor {min(spilled)!r}"
+        if spilled
+        else (f"the weights of {layout.stages[loose[0]].head.name!r}")
     )
     remedy = "Add a memory of kind dram, enlarge one, or lower the batch."
     place = f"profile {profile.name!r}: memories"

@@ -1,8 +1,8 @@
 """From stages to counts of a profile's constants, cycles and mappings, for a batch.
 
 The batch goes through the network in groups of images: layer by layer inside a group, so weights
-from off chip are read once per group. The group size is the divisor of the batch with the least
-energy.
+from off chip are read once per group. Of some group sizes the one with the least energy is taken;
+the last group may be smaller.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bnnsim.cost.actions import LayerCounts, count_actions
 from bnnsim.cost.context import Context
@@ -36,6 +36,7 @@ CATEGORIES = (
     "compute", "elementwise", "normalization", "scaling", "packing", WEIGHTS, ACTIVATIONS, IO,
     "rng", "launch", "static",
 )  # fmt: skip
+_MAX_PARTS = 16
 NODE_CATEGORY = {
     "Encode": "packing", "Bias": "normalization", "Affine": "normalization",
     "BatchNorm": "normalization", "Threshold": "normalization", "Requantize": "scaling",
@@ -77,7 +78,7 @@ class Schedule:
     Parameters
     ----------
     images : int
-        Images in flight; the batch is a whole number of such groups.
+        Images in flight; the last group of the batch may have fewer.
     nodes : tuple of NodePlan
         In the graph's order.
     scratch_bytes : int
@@ -95,7 +96,7 @@ class Schedule:
 def schedules(
     graph: Graph, layout: Layout, profile: HardwareProfile, batch: int, *, allow_unpriced: bool
 ) -> list[Schedule]:
-    """Return one schedule per divisor of the batch that the memories allow.
+    """Return one schedule per group size that the memories allow.
 
     Raises
     ------
@@ -108,14 +109,44 @@ def schedules(
         raise ProfileError(holes[0])
     found: list[Schedule] = []
     failure: ProfileError | None = None
-    for images in (d for d in range(1, batch + 1) if batch % d == 0):
+    for images in _group_sizes(batch):
+        groups, rest = divmod(batch, images)
         try:
-            found.append(_schedule(graph, layout, profile, counts, (images, batch), holes))
+            whole = (images, images * groups)
+            schedule = _schedule(graph, layout, profile, counts, whole, holes)
+            if rest:
+                last = _schedule(graph, layout, profile, counts, (rest, rest), holes)
+                schedule = _joined(schedule, last)
+            found.append(schedule)
         except ProfileError as error:
             failure = error
     if not found and failure is not None:
         raise failure
     return found
+
+
+def _group_sizes(batch: int) -> list[int]:
+    """Return sizes to try: divisors, near-equal parts, and powers of two up to the batch."""
+    divisors = {d for d in range(1, math.isqrt(batch) + 1) if batch % d == 0}
+    parts = {-(-batch // n) for n in range(1, min(batch, _MAX_PARTS) + 1)}
+    powers = {1 << n for n in range(batch.bit_length())}
+    return sorted(divisors | {batch // d for d in divisors} | parts | powers)
+
+
+def _joined(first: Schedule, last: Schedule) -> Schedule:
+    """Return both schedules one after the other: counts, cycles and bytes add."""
+    nodes = tuple(
+        replace(
+            a,
+            priced=a.priced + b.priced,
+            cycles={k: a.cycles.get(k, 0) + b.cycles.get(k, 0) for k in {**a.cycles, **b.cycles}},
+            off_chip_bytes=a.off_chip_bytes + b.off_chip_bytes,
+            fill_cycles=a.fill_cycles + b.fill_cycles,
+        )
+        for a, b in zip(first.nodes, last.nodes, strict=True)
+    )
+    scratch = max(first.scratch_bytes, last.scratch_bytes)
+    return replace(first, nodes=nodes, scratch_bytes=scratch)
 
 
 def _unpriced(counts: Mapping[int, LayerCounts], profile: HardwareProfile) -> tuple[str, ...]:

@@ -175,6 +175,8 @@ def _pixel_linear(
 ) -> Multiply:
     """Return sums over ``mul * p + add`` from sums over bytes p: a tap off the image adds 0."""
     mul, add = affine
+    if weight.ndim == 4:
+        options = {**options, "pad_value": 0}  # pads, where there are any, add nothing
     sum_bytes = _byte_linear("gemm_byte" if weight.ndim == 2 else "conv2d_byte", weight, 0, options)
     of_ones = sum_bytes(np.ones((1, *x.shape), np.uint8))
     offset = (of_ones.astype(np.int64) * add).astype(np.int32)
@@ -258,7 +260,8 @@ def _plan_quantize(graph: Graph, node: Node, isa: str) -> Step:
         return _plan_numpy(graph, node, isa)
     held = np.int32 if dtype.is_integer else np.float32
 
-    def run(x: Array) -> Bits:
+    def run(value: Array | Pixels) -> Bits:
+        x = to_dense(value, isa)
         words = _kernels.pack_sign(_rows(x, held), isa=isa)
         return Bits(words.reshape(*x.shape[:-1], -1), x.shape[-1])
 
@@ -303,7 +306,8 @@ def _plan_threshold(graph: Graph, node: Node, isa: str) -> Step:
             _bit_threshold(np.ascontiguousarray(thresholds[:, 0]), direction, isa),
         )
 
-    def run(x: Array) -> Value:
+    def run(value: Array | Pixels) -> Value:
+        x = to_dense(value, isa)
         rows = _rows(x, np.int32)
         levels = _kernels.multi_threshold(rows, thresholds, direction, base, isa=isa)
         return to_value(levels.reshape(x.shape), out, isa)
@@ -311,8 +315,9 @@ def _plan_threshold(graph: Graph, node: Node, isa: str) -> Step:
     return Step(node, select("multi_threshold", isa).name, run)
 
 
-def _bit_threshold(thresholds: Array, direction: Array, isa: str) -> Callable[[Array], Bits]:
-    def run(x: Array) -> Bits:
+def _bit_threshold(thresholds: Array, direction: Array, isa: str) -> Callable[[Any], Bits]:
+    def run(value: Array | Pixels) -> Bits:
+        x = to_dense(value, isa)
         words = _kernels.threshold_pack(_rows(x, np.int32), thresholds, direction, isa=isa)
         return Bits(words.reshape(*x.shape[:-1], -1), x.shape[-1])
 

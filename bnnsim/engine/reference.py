@@ -20,6 +20,8 @@ from bnnsim.graph.elementwise import ELEMENTWISE, Array, Attrs, Meaning, to_dtyp
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs, window_output
 
+FLOAT_ROWS = 16  # images whose float sums are formed by one call, always filled up to this
+
 
 def execute(
     graph: Graph, x: Array, *, keep: Collection[str] | None = None, draws: Draws | None = None
@@ -112,7 +114,17 @@ def _operand(tensor: Tensor, values: Mapping[str, Array]) -> Array:
 
 def _dense(operands: list[Array], _: Attrs, dtype: DType) -> Array:
     x, weight = operands
-    return to_dtype(x.astype(np.float64) @ weight.astype(np.float64).T, dtype)
+    rows, columns = x.astype(np.float64), weight.astype(np.float64).T
+    if dtype.is_integer:  # exact in any order
+        return to_dtype(rows @ columns, dtype)
+    # BLAS may order sums by the number of rows; blocks of one size make an image's sums the same
+    # in every batch and on every thread, also where they cancel.
+    blocks = []
+    for start in range(0, len(rows), FLOAT_ROWS):
+        block = rows[start : start + FLOAT_ROWS]
+        padded = np.pad(block, ((0, FLOAT_ROWS - len(block)), (0, 0)))
+        blocks.append((padded @ columns)[: len(block)])
+    return to_dtype(np.concatenate(blocks) if blocks else rows @ columns, dtype)
 
 
 def _conv2d(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:

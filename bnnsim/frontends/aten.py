@@ -177,7 +177,8 @@ def _scaled(
     if scale is not None:
         im.note_once(
             f"{call.place}: weights are -a and +a (or 0) per output channel; the sum of signs is "
-            "multiplied by a once, torch rounds every product."
+            "multiplied by a once, torch rounds every product: where the exact sum is 0, torch "
+            "may be next to 0 on either side, and a sign after it may differ."
         )
         return im.add(
             "Affine", y, {"scale": (scale, FLOAT32), "bias": (shift, FLOAT32)}, label="scale"

@@ -68,7 +68,17 @@ def apply_to_table(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     def operand(value: Any) -> Any:
         return value.table.clone() if isinstance(value, Lookup) else scalar_of(value)
 
-    table = target(*map(operand, args), **{key: operand(v) for key, v in kwargs.items()})
+    positional, named = [operand(v) for v in args], {k: operand(v) for k, v in kwargs.items()}
+    constants = [
+        value
+        for given, value in zip(
+            (*args, *kwargs.values()), (*positional, *named.values()), strict=True
+        )
+        if not isinstance(given, Lookup) and hasattr(value, "numel")
+    ]
+    if any(value.numel() != 1 for value in constants):
+        return None  # one value per feature: no function of the state alone
+    table = target(*positional, **named)
     if table.shape != first.table.shape:
         return None
     below = any(k.zero_below for k in lookups)

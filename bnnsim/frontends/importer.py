@@ -207,7 +207,8 @@ class Importer:
         array = np.asarray(scalar_of(value), np.float32)
         shape = (1, *x.shape)
         full = (1,) * (len(shape) - array.ndim) + array.shape
-        if len(full) > len(shape) or any(s != 1 for i, s in enumerate(full) if i != 1):
+        wide = len(full) > len(shape) or any(s != 1 for i, s in enumerate(full) if i != 1)
+        if wide or array.size not in (1, x.shape[0]):
             raise self.refused(place, tuple(array.shape), "a scalar or one value per channel")
         return self.ordered(np.broadcast_to(array.reshape(-1), (x.shape[0],)), x)
 

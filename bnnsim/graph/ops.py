@@ -201,6 +201,16 @@ def _rectify(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     return tensors[0].shape, tensors[0].dtype
 
 
+def _clip(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    dtype, low, high = tensors[0].dtype, attrs["low"], attrs["high"]
+    if low > high:
+        raise GraphError(f"clips to [{low}, {high}], which is empty.")
+    whole = low == int(low) and high == int(high) if abs(low) + abs(high) < float("inf") else False
+    if dtype.is_integer and not (whole and dtype.low <= low and high <= dtype.high):
+        raise GraphError(f"clips {dtype} to [{low}, {high}]: integers that it holds are needed.")
+    return _rectify(attrs, tensors)
+
+
 def _encode(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     x, table = tensors
     if x.dtype.kind != "unsigned" or x.dtype.bits > 8:
@@ -298,7 +308,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
         "Relu": Op(("x",), _rectify, "y = max(x, 0)"),
         "Clip": Op(
             ("x",),
-            _rectify,
+            _clip,
             "y = min(max(x, low), high)",
             {"low": (_number, None), "high": (_number, None)},
         ),

@@ -42,19 +42,28 @@ def _node_range(graph: Graph, node: Node, ranges: dict[str, tuple[int, int]]) ->
         return ranges[node.inputs[1]]
     if node.op in ("Dense", "Conv2d"):
         return _accumulator_range(graph, node, (low, high))
-    if node.op in ("MaxPool", "Flatten", "Cast") and x.dtype.is_integer:
+    if node.op in ("MaxPool", "Flatten"):
         return low, high
+    if node.op == "Cast":
+        return _cast_range(x, graph.result(node), (low, high))
     if node.op == "Relu":
         return max(low, 0), max(high, 0)
     if node.op == "Clip":
         attrs = normal_attrs(node)
-        return int(max(low, attrs["low"])), int(min(high, attrs["high"]))
+        ends = [int(min(max(value, attrs["low"]), attrs["high"])) for value in (low, high)]
+        return ends[0], ends[1]
     if node.op == "IntegerAffine":
         attrs = normal_attrs(node)
         ends = [(value * attrs["mul"] + attrs["add"]) // attrs["div"] for value in (low, high)]
         return min(ends), max(ends)
     out = graph.result(node)
     return ranges[out.name]
+
+
+def _cast_range(x: Tensor, out: Tensor, span: tuple[int, int]) -> tuple[int, int]:
+    """Return the range after a Cast, which keeps integers that fit and wraps others."""
+    fits = x.dtype.is_integer and out.dtype.low <= span[0] and span[1] <= out.dtype.high
+    return span if fits else (int(out.dtype.low), int(out.dtype.high))
 
 
 def _accumulator_range(graph: Graph, node: Node, span: tuple[int, int]) -> tuple[int, int]:

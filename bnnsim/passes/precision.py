@@ -66,6 +66,8 @@ def to_mode(
         remedy = "Use native, float32 or int8, or a source with binarized layers."
         rule = "a source with bit weights for this mode"
         raise InputError(message(f"{graph.name}: mode", mode, rule, remedy))
+    if row.name in ("binary", STOCHASTIC_MODE):
+        _check_binary(graph, mode)
     if row.name == STOCHASTIC_MODE:
         trained = any(is_stochastic(node) for node in graph.nodes)
         twin = stochastic(graph, bits=rng_bits, preact_scale=preact_scale)
@@ -83,7 +85,7 @@ def to_mode(
         lower(verify(twin, known=graph)),
         row,
         what_if=binarized or row.activation != FLOAT32,
-        thresholds=any(node.op == "Threshold" for node in graph.nodes),
+        synthetic=_has_thresholds(graph) or graph.has_weights,
     )
 
 
@@ -92,8 +94,27 @@ def _has_bits(graph: Graph) -> bool:
     return any(weight.dtype.kind in ("bipolar", "ternary") for weight in weights)
 
 
-def _marked(graph: Graph, row: Mode, *, what_if: bool, thresholds: bool = False) -> Graph:
-    return graph.with_meta(mode=row.name, what_if=what_if, synthetic=what_if and thresholds)
+def _has_thresholds(graph: Graph) -> bool:
+    return any(node.op == "Threshold" for node in graph.nodes)
+
+
+def _marked(graph: Graph, row: Mode, *, what_if: bool, synthetic: bool = False) -> Graph:
+    hollow = what_if and synthetic and not graph.has_weights
+    return graph.with_meta(mode=row.name, what_if=what_if, synthetic=hollow)
+
+
+def _check_binary(graph: Graph, mode: str) -> None:
+    """Refuse to call a network binary whose inner layers multiply anything but bits by bits."""
+    layers = [node for node in graph.nodes if node.op in LINEAR]
+    if _has_thresholds(graph):
+        return  # as the hardware has it
+    for node in layers[1:-1]:
+        x, weight = (graph.tensor(name).dtype for name in node.inputs[:2])
+        if not x == weight == BIT:
+            rule = "bit x bit in every layer between the first and the last"
+            remedy = "Use native, or a source that was trained with binary activations."
+            place = f"{graph.name}: mode {mode!r}: {node.describe()}"
+            raise InputError(message(place, f"{x} x {weight}", rule, remedy))
 
 
 def _float_twin(graph: Graph, row: Mode, keep_bn: bool) -> Graph:

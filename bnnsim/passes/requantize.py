@@ -29,6 +29,13 @@ class Real:
     scale: np.ndarray | None
     bias: np.ndarray | None
 
+    @property
+    def is_one_scale(self) -> bool:
+        """Whether one factor, and nothing added, gives the value; true where data are missing."""
+        if self.scale is None or self.bias is None:
+            return True
+        return self.scale.size == 1 and not self.bias.any()
+
     def then(self, scale: np.ndarray | None, bias: np.ndarray | None) -> Real:
         """Return this pair followed by ``y = x * scale + bias``."""
         if self.scale is None or self.bias is None or scale is None or bias is None:
@@ -100,16 +107,8 @@ def _to_int8(data: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | N
 
 
 def _linear(out: Rewriter, node: Node, real: Real, row: Mode) -> Real:
-    if out.current(node).dtype != INT8:
-        # A float input or a bare accumulator: its range is unknown, so that its rounding to int8
-        # can be costed but not carried out.
-        channels = out.current(node).shape[-1]
-        roles = ("scale", "bias")
-        names = [f"{node.name}.input.{role}.synthetic" for role in roles]
-        constants = [Tensor(name, (channels,), FLOAT32, True) for name in names]
-        int8 = {"dtype": "int8"}
-        out.insert(node, f"{node.name}.quantize", "Requantize", constants, int8)
-        real = _UNKNOWN
+    if out.current(node).dtype != INT8 or not real.is_one_scale:
+        real = _to_one_scale(out, node, real)
     weight = out.source.tensor(node.inputs[1])
     scale: np.ndarray | None = np.ones(1)
     if not (row.weight == BIT and weight.dtype.is_integer):
@@ -120,6 +119,31 @@ def _linear(out: Rewriter, node: Node, real: Real, row: Mode) -> Real:
         attrs["pad_value"] = int(np.rint(attrs["pad_value"] / real.scale[0]))
     out.emit(node, constants=[weight], attrs=attrs)
     return real.then(scale, np.zeros(1))
+
+
+def _to_one_scale(out: Rewriter, node: Node, real: Real) -> Real:
+    """Insert a Requantize before ``node``, so that one scale and no bias stand for its input.
+
+    Values that fit a byte have a known range. That of a float input or a bare accumulator is
+    unknown: its rounding to int8 can be costed but not carried out.
+    """
+    now, channels = out.current(node).dtype, out.current(node).shape[-1]
+    name = f"{node.name}.input"
+    known = now.is_integer and now.bits <= 8 and real.scale is not None and real.bias is not None
+    if known and real.scale is not None and real.bias is not None:
+        ends = [np.abs(end * real.scale + real.bias).max() for end in (now.low, now.high)]
+        step = max(ends) / _TOP or 1.0
+        constants = [
+            _vector(f"{name}.scale", real.scale / step, channels),
+            _vector(f"{name}.bias", real.bias / step, channels),
+        ]
+        real = Real(np.full(1, step), np.zeros(1))
+    else:
+        roles = ("scale", "bias")
+        constants = [Tensor(f"{name}.{r}.synthetic", (channels,), FLOAT32, True) for r in roles]
+        real = _UNKNOWN
+    out.insert(node, f"{node.name}.quantize", "Requantize", constants, {"dtype": "int8"})
+    return real
 
 
 def _requantize(out: Rewriter, node: Node, real: Real) -> Real:
@@ -142,10 +166,12 @@ def _vector(name: str, values: np.ndarray, channels: int) -> Tensor:
 
 
 def _pool(out: Rewriter, node: Node, real: Real) -> Real:
-    constants = []
+    constants = [out.source.tensor(name) for name in node.inputs[1:]]
     if real.scale is not None and (real.scale < 0).any():
         falling = np.broadcast_to(real.scale < 0, out.source.activation(node).shape[-1:])
-        name = f"{node.name}.minimum"
+        if constants and constants[0].data is not None:
+            falling = falling ^ constants[0].data.astype(bool)
+        name = f"{node.name}.minimum.falling"
         constants = [Tensor(name, falling.shape, _UINT1, True, falling.astype(np.uint8))]
     out.emit(node, constants=constants)
     return real

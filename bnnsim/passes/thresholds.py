@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from bnnsim.errors import GraphError
 from bnnsim.graph.draws import is_stochastic
 from bnnsim.graph.dtypes import INT8, INT32
 from bnnsim.graph.elementwise import ELEMENTWISE
@@ -37,8 +38,8 @@ def fold_thresholds(graph: Graph) -> Graph:
         Same outputs, bit for bit. Thresholds: (C, 1) int32; direction: (C,) int8, +1 where the
         bit is +1 iff ``acc >= t`` and -1 where it is +1 iff ``acc <= t``. Channels that never
         change use the ends of int32 with direction +1. The Threshold keeps the Quantize's id and
-        name. Chains that start from a float tensor stay as they are, and so do chains to a
-        stochastic sign, whose probability depends on the value and not only on its sign.
+        name. Chains that start from a float tensor, or overflow inside the reach, stay, and so do
+        chains to a stochastic sign, whose probability depends on the value.
     """
     ranges = value_ranges(graph)
     nodes: list[Node] = []
@@ -51,6 +52,9 @@ def fold_thresholds(graph: Graph) -> Graph:
             continue
         source = graph.activation(chain[0])
         constants = _constants(graph, node, chain, ranges[source.name])
+        if constants is None:
+            nodes.append(node)
+            continue
         fresh.extend(constants)
         names = (source.name, *(t.name for t in constants))
         nodes.append(replace(node, op="Threshold", inputs=names, attrs={"dtype": "bit"}))
@@ -81,14 +85,21 @@ def _chain(graph: Graph, quantize: Node) -> list[Node] | None:
 
 def _constants(
     graph: Graph, quantize: Node, chain: list[Node], reach: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """Return the thresholds and directions that stand for ``chain``."""
+) -> tuple[Tensor, Tensor] | None:
+    """Return the thresholds and directions that stand for ``chain``.
+
+    None where the chain gives no number at an end of the reach, because it overflows there.
+    """
     source = graph.activation(chain[0])
     channels = source.shape[-1]
     thresholds = direction = None
     operands = [graph.tensor(name) for node in chain for name in node.inputs[1:]]
     if all(t.data is not None for t in operands):
-        found, direction = step_of(_evaluator(graph, chain), reach, channels)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                found, direction = step_of(_evaluator(graph, chain), reach, channels)
+        except GraphError:
+            return None
         thresholds = found[:, None]
     name = quantize.name
     return (
