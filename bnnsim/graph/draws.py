@@ -141,7 +141,7 @@ def stochastic_sign(node: Node, x: np.ndarray, draws: Draws) -> np.ndarray:
     bits = rng_bits(node)
     per_image = int(np.prod(x.shape[1:], dtype=np.int64))
     first = draws.first_image * per_image
-    check_range(f"{node.describe()}: number of the last draw", first + x.size, _LAST_ELEMENT)
+    check_range(f"{node.describe()}: number of draws", first + x.size, _LAST_ELEMENT + 1)
     u = uniform_draws(draws.stream(node), first, x.size, bits).reshape(x.shape)
     p = probability(x.astype(np.float32, copy=False), bits)
     return np.where(u < p, np.int8(1), np.int8(-1))

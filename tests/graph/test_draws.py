@@ -110,5 +110,5 @@ def test_other_numbers_of_bits_are_refused(bits):
 
 
 def test_runs_without_end_are_refused():
-    with pytest.raises(InputError, match="number of the last draw: got"):
+    with pytest.raises(InputError, match="number of draws: got"):
         stochastic_sign(node(), np.zeros((1, 8), np.float32), Draws(0, first_image=2**60))
