@@ -55,8 +55,12 @@ def estimate(
     mode: str = "native",
     keep_bn: bool = False,
     allow_unpriced: bool = False,
+    preact_scale: float | None = None,
 ) -> CostReport:
     """Return energy, latency and memory of one batch on a profile, in a mode.
+
+    ``binary-stochastic`` draws as many bits as the profile's generator gives for one draw, 8 where
+    it has none; ``preact_scale`` is for its sources with integer thresholds.
 
     Raises
     ------
@@ -65,10 +69,12 @@ def estimate(
     """
     from bnnsim.cost.estimate import estimate as price
 
-    twin = to_mode(graph, mode, keep_bn=keep_bn)
+    chip = load_profile(profile)
+    bits = 8 if chip.rng is None else chip.rng.bits
+    twin = to_mode(graph, mode, keep_bn=keep_bn, rng_bits=bits, preact_scale=preact_scale)
     return price(
         twin,
-        load_profile(profile),
+        chip,
         batch=batch,
         mode=twin.meta["mode"],
         synthetic=twin.meta["synthetic"],
@@ -85,6 +91,7 @@ def compare(
     batch: int = 1,
     keep_bn: bool = False,
     allow_unpriced: bool = False,
+    preact_scale: float | None = None,
 ) -> Comparison:
     """Return one column per graph, profile and mode, and the ratios between them."""
     from bnnsim.cost.compare import compare as join
@@ -98,6 +105,7 @@ def compare(
                 mode=mode,
                 keep_bn=keep_bn,
                 allow_unpriced=allow_unpriced,
+                preact_scale=preact_scale,
             )
             for graph in graphs
             for profile in [load_profile(p) for p in profiles]

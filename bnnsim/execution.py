@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,14 +17,26 @@ from bnnsim.engine.execute import Plan, Traced, tile_size
 from bnnsim.engine.reference import check_input
 from bnnsim.engine.reference import execute as execute_reference
 from bnnsim.errors import InputError, message, nearest
+from bnnsim.graph.draws import (
+    DEFAULT_BITS,
+    Draws,
+    check_bits,
+    check_range,
+    check_seed,
+    is_stochastic,
+    rng_bits,
+)
 from bnnsim.graph.ir import Graph
+from bnnsim.passes.lower import lower
 from bnnsim.passes.precision import to_mode
+from bnnsim.passes.stochastic import stochastic as make_stochastic
 from bnnsim.record import RunRecord, record
 
 ENGINES = ("compiled", "reference")
 REFERENCE_TILE = 250
 _REFERENCE_BYTES = 2**27
 Progress = Callable[[int], object]
+NO_DRAWS: Mapping[str, int] = MappingProxyType({"rng_draws": 0, "rng_bits": 0})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,9 +47,10 @@ class RunResult:
     ----------
     model, engine, isa : str
     outputs : ndarray, shape (N, ...)
-        Logits: integers where the network's are.
+        Logits: integers where the network's are; float32 means over the samples of a stochastic
+        run.
     tensors : mapping of str to ndarray
-        The tensors that were asked for by name.
+        The tensors that were asked for by name; means as well in a stochastic run.
     kernels : tuple of Traced
         What ran each node; empty for the reference.
     seconds : float
@@ -43,6 +58,10 @@ class RunResult:
     accuracy : float or None
         Share of images whose decision equals the label; None without labels.
     record : RunRecord
+    samples : int or None
+        Runs over each image that the outputs are the mean of; None for a deterministic run.
+    counts : mapping of str to int
+        ``rng_draws`` and ``rng_bits`` that were drawn, all samples together.
     """
 
     model: str
@@ -54,6 +73,8 @@ class RunResult:
     seconds: float
     accuracy: float | None
     record: RunRecord = field(repr=False)
+    samples: int | None = None
+    counts: Mapping[str, int] = field(default_factory=lambda: dict(NO_DRAWS))
 
     def to_json(self) -> str:
         """Return :meth:`to_dict` as JSON text."""
@@ -70,6 +91,8 @@ class RunResult:
             "seconds": self.seconds,
             "kernels": [{"node": t.node, "op": t.op, "kernel": t.kernel} for t in self.kernels],
             "accuracy": self.accuracy,
+            "samples": self.samples,
+            "counts": dict(self.counts),
             "record": self.record.to_dict(),
         }
 
@@ -77,6 +100,65 @@ class RunResult:
 def executable(graph: Graph) -> Graph:
     """Return ``graph`` lowered in its own precision, unless it is a twin that was made already."""
     return graph if "mode" in graph.meta else to_mode(graph, "native")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How binarization is drawn: ``samples`` runs with bits of ``bits``-bit words of a seed.
+
+    Raises
+    ------
+    InputError
+        If a value is outside its range.
+    """
+
+    seed: int = 0
+    samples: int = 1
+    bits: int = DEFAULT_BITS
+    preact_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        check_bits(self.bits)
+        check_range("samples", self.samples, 2**32)
+        if self.samples == 0:
+            raise InputError(message("samples", 0, "at least 1"))
+
+    def lowered(self, graph: Graph) -> Graph:
+        """Return ``graph`` as it runs: signs drawn, all else lowered; a stochastic twin as it is.
+
+        Raises
+        ------
+        InputError
+            If ``graph`` is a twin of another mode, or has nothing that can be drawn.
+        """
+        if "mode" not in graph.meta:
+            twin = make_stochastic(graph, bits=self.bits, preact_scale=self.preact_scale)
+            return lower(twin)
+        if not any(map(is_stochastic, graph.nodes)):
+            rule = "a model graph, whose signs can be drawn"
+            place = f"{graph.name}: stochastic run"
+            raise InputError(message(place, f"a twin in mode {graph.meta['mode']!r}", rule))
+        return graph
+
+    def counts(self, lowered: Graph, images: int) -> dict[str, int]:
+        """Return how much is drawn: once per element that a stochastic node reads, eagerly."""
+        runs = images * self.samples
+        stochastic = [node for node in lowered.nodes if is_stochastic(node)]
+        drawn = [(lowered.activation(node).size, rng_bits(node)) for node in stochastic]
+        return {
+            "rng_draws": runs * sum(size for size, _ in drawn),
+            "rng_bits": runs * sum(size * bits for size, bits in drawn),
+        }
+
+    def mean(self, run_once: Callable[[Draws], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Return the mean of every tensor: summed in float64 in order, divided, to float32."""
+        totals: dict[str, np.ndarray] = {}
+        for sample in range(self.samples):
+            for name, value in run_once(Draws(self.seed, sample)).items():
+                so_far = totals.get(name)
+                totals[name] = value.astype(np.float64) if so_far is None else so_far + value
+        return {name: (total / self.samples).astype(np.float32) for name, total in totals.items()}
 
 
 class Engine:
@@ -108,6 +190,11 @@ def run(
     keep: Collection[str] = (),
     labels: np.ndarray | None = None,
     progress: Progress | None = None,
+    stochastic: bool = False,
+    seed: int | None = None,
+    samples: int | None = None,
+    bits: int | None = None,
+    preact_scale: float | None = None,
 ) -> RunResult:
     """Execute a network on a batch.
 
@@ -125,7 +212,19 @@ def run(
     labels : ndarray of shape (N,), optional
         Gives an accuracy.
     progress : callable, optional
-        Called with the number of images done since the last call.
+        Called with the number of images done since the last call, in every sample.
+    stochastic : bool
+        Draw every sign of the model graph with a hard sigmoid's probability of +1 instead of
+        taking it, and return means over the samples. The options below are for this only.
+    seed : int, optional
+        0 to 2^64 - 1; default 0. Equal seeds give equal results on any machine.
+    samples : int, optional
+        Runs over each image; default 1.
+    bits : int, optional
+        Random bits per draw: 1, 2, 4, 8 (default) or 16.
+    preact_scale : float, optional
+        For sources with integer thresholds and no batch norms: see
+        :func:`bnnsim.passes.stochastic.stochastic`.
 
     Raises
     ------
@@ -134,19 +233,20 @@ def run(
     if engine not in ENGINES:
         rule = f"one of {', '.join(ENGINES)}"
         raise InputError(message("engine", engine, rule, nearest(engine, ENGINES)))
-    lowered = executable(graph)
+    options = {"seed": seed, "samples": samples, "bits": bits, "preact_scale": preact_scale}
+    sampling = _sampling(stochastic, {k: v for k, v in options.items() if v is not None})
+    lowered = executable(graph) if sampling is None else sampling.lowered(graph)
     check_input(lowered, x)
     checked = None if labels is None else check_labels(labels, len(x))
     names = {name: _tensor_name(lowered, name) for name in keep}
-    start = time.perf_counter()
+    used, kernels = "numpy", tuple[Traced, ...]()
+    run_once = partial(reference_tensors, lowered, x, names.values(), progress)
     if engine == "compiled":
         plan = Plan(lowered, isa=isa, threads=threads)
-        start = time.perf_counter()
-        values = plan.run(x, keep=names.values(), progress=progress)
         used, kernels = _isa_used(plan.trace), plan.trace
-    else:
-        values = reference_tensors(lowered, x, names.values(), progress)
-        used, kernels = "numpy", ()
+        run_once = partial(plan.run, x, keep=names.values(), progress=progress)
+    start = time.perf_counter()
+    values = run_once() if sampling is None else sampling.mean(lambda draws: run_once(draws=draws))
     seconds = time.perf_counter() - start
     outputs = values[lowered.outputs[0]]
     _check_numbers(graph, outputs)
@@ -159,20 +259,38 @@ def run(
         kernels=kernels,
         seconds=seconds,
         accuracy=None if checked is None else accuracy(lowered, outputs, checked),
-        record=record(isa=used, inputs={"input": x}),
+        record=record(
+            isa=used, seed=None if sampling is None else sampling.seed, inputs={"input": x}
+        ),
+        samples=None if sampling is None else sampling.samples,
+        counts=NO_DRAWS if sampling is None else sampling.counts(lowered, len(x)),
     )
 
 
+def _sampling(stochastic: bool, options: Mapping[str, Any]) -> Sampling | None:
+    if stochastic:
+        return Sampling(**options)
+    for name, value in options.items():
+        rule = "no such option in a deterministic run"
+        raise InputError(message(name, value, rule, "Ask for stochastic=True (--stochastic)."))
+    return None
+
+
 def reference_tensors(
-    graph: Graph, x: np.ndarray, keep: Collection[str], progress: Progress | None = None
+    graph: Graph,
+    x: np.ndarray,
+    keep: Collection[str],
+    progress: Progress | None = None,
+    draws: Draws | None = None,
 ) -> dict[str, np.ndarray]:
     """Run the reference in tiles; return outputs and kept tensors by name."""
     parts = []
     images = min(REFERENCE_TILE, tile_size(graph, _REFERENCE_BYTES))
     for start in range(0, max(len(x), 1), images):
         tile = x[start : start + images]
+        at = None if draws is None else draws.at(start)
         with np.errstate(over="ignore", invalid="ignore"):  # see _check_numbers
-            parts.append(execute_reference(graph, tile, keep=keep))
+            parts.append(execute_reference(graph, tile, keep=keep, draws=at))
         if progress is not None:
             progress(len(tile))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -14,6 +14,7 @@ from bnnsim.engine.reference import check_input
 from bnnsim.errors import InputError, message
 from bnnsim.execution import REFERENCE_TILE, Progress, decide, executable, reference_tensors
 from bnnsim.graph.ir import Graph
+from bnnsim.passes.stochastic import deterministic
 from bnnsim.record import RunRecord, record
 
 
@@ -94,7 +95,7 @@ def verify(
     against : str, ndarray or torch.nn.Module
         ``"reference"`` compares every intermediate tensor of the lowered network, and the outputs
         of the model graph before any pass; an array or a module compares the outputs. A module
-        gets images as (N, C, H, W).
+        gets images as (N, C, H, W). Signs are taken, never drawn.
     isa, threads, progress
         See :func:`bnnsim.run`.
 
@@ -104,6 +105,7 @@ def verify(
         If ``x`` does not fit, is empty, or stored outputs have another shape.
     """
     lowered = executable(graph)
+    graph = deterministic(graph)
     check_input(lowered, x)
     if len(x) == 0:
         raise InputError(message("input", "0 images", "at least one image to compare"))

@@ -53,6 +53,14 @@ static inline int bnn_check_byte(int type, int32_t pad_value) {
     return pad_value < low || pad_value > low + 255 ? BNN_ERR_VALUE : BNN_OK;
 }
 
+static inline int bnn_check_draws(const bnn_draws *draws, int64_t P, int64_t C) {
+    const int bits = draws->bits;
+    BNN_TRY(bnn_check_size(P, C, 1, 1));
+    if (bits != 1 && bits != 2 && bits != 4 && bits != 8 && bits != 16) return BNN_ERR_VALUE;
+    if (draws->first < 0 || draws->first > (INT64_C(1) << 62) - P * C) return BNN_ERR_SIZE;
+    return BNN_OK;
+}
+
 static inline int bnn_check_directions(const int8_t *direction, int64_t C) {
     for (int64_t c = 0; c < C; c++)
         if (direction[c] != 1 && direction[c] != -1) return BNN_ERR_VALUE;

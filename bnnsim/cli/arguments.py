@@ -10,6 +10,7 @@ from bnnsim.errors import InputError, message, nearest
 
 ENGINES = ("compiled", "reference")
 ISAS = ("auto", "ref", "avx2", "avx512", "neon")
+_MAX_DIGITS = 20  # of 2^64
 _SOURCE_HELP = (
     ".bnn or .pt2 file, pynq:FOLDER, zoo:NAME[:random[,SEED]], py:MODULE:CALLABLE (with --trust)"
 )
@@ -50,6 +51,14 @@ def positive(text: str) -> int:
     """Return a whole number from 1 to 2^31 - 1."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:11]) < 2**31):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of at least 1")
+    return int(text)
+
+
+def integer(text: str) -> int:
+    """Return a whole number of at most 20 digits."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number")
     return int(text)
 
 
@@ -103,6 +112,28 @@ def add_source(parser: Parser, *, many: bool = False, default: str = "") -> None
         "--sign-zero", choices=("plus", "error"), default="plus",
         help="a torch sign that is 0 at 0: lower it to +1 with a note, or refuse it",
     )  # fmt: skip
+
+
+def add_preact_scale(parser: Any) -> None:
+    """Add what makes stochastic binarization possible without batch norms."""
+    parser.add_argument(
+        "--preact-scale", metavar="VALUE", type=float,
+        help="of (acc - t) * VALUE, the pre-activation of a source with integer thresholds",
+    )  # fmt: skip
+
+
+def add_draws(parser: Parser) -> None:
+    """Add the options of stochastic binarization."""
+    group = parser.add_argument_group("stochastic binarization")
+    group.add_argument(
+        "--stochastic", action="store_true", help="draw every sign; outputs are float32 means"
+    )
+    group.add_argument("--seed", type=integer, metavar="S", help="0 to 2^64 - 1, default 0")
+    group.add_argument("--samples", type=positive, metavar="T", help="runs per image, default 1")
+    group.add_argument(
+        "--rng-bits", type=integer, metavar="N", help="bits per draw: 1, 2, 4, 8 (default) or 16"
+    )
+    add_preact_scale(group)
 
 
 def add_engine(parser: Parser, *, choose: bool = True) -> None:

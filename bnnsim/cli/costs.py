@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from bnnsim.cli.arguments import add_source, add_verb, positive, words
+from bnnsim.cli.arguments import add_preact_scale, add_source, add_verb, positive, words
 from bnnsim.cli.files import read_json, write_bytes
 from bnnsim.cli.networks import load_source
 from bnnsim.cli.output import check_outputs, emit
@@ -29,6 +29,7 @@ def estimate(args: Namespace) -> int:
         mode=args.mode,
         keep_bn=args.keep_bn,
         allow_unpriced=args.allow_unpriced,
+        preact_scale=args.preact_scale,
     ).to_dict()
     emit(args, result, blocks.estimate_blocks(result))
     return DONE
@@ -40,7 +41,9 @@ def compare(args: Namespace) -> int:
 
     check_outputs(args)
     graphs = [load_source(args, source) for source in args.sources]
-    result = api.compare(graphs, args.profile, args.modes, batch=args.batch).to_dict()
+    result = api.compare(
+        graphs, args.profile, args.modes, batch=args.batch, preact_scale=args.preact_scale
+    ).to_dict()
     emit(args, result, blocks.compare_blocks(result))
     return DONE
 
@@ -143,6 +146,7 @@ def _add_estimate(verbs: Any) -> None:
     parser.add_argument(
         "--allow-unpriced", action="store_true", help="name ops without a cost instead of refusing"
     )
+    add_preact_scale(parser)
 
 
 def _add_compare(verbs: Any) -> None:
@@ -155,6 +159,7 @@ def _add_compare(verbs: Any) -> None:
         "--modes", metavar="M1,M2,...", type=words, default=["native"], help="default native"
     )
     parser.add_argument("--batch", type=positive, default=1, metavar="N")
+    add_preact_scale(parser)
 
 
 def _add_profiles(verbs: Any) -> None:

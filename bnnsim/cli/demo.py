@@ -23,7 +23,9 @@ from bnnsim.report.tables import Block, Mark
 
 NETWORK = "mlp-3x2048.bnn"
 PROFILE = "cmos45"
-MODES = ("float32", "int8", "weight-only:fp32", "weight-only:int8", "binary")
+TRAINED = "binary"
+MODES = ("float32", "int8", "weight-only:fp32", "weight-only:int8", "binary",
+         "binary-stochastic")  # fmt: skip
 
 
 def demo(args: Namespace) -> int:
@@ -136,13 +138,15 @@ def demo_blocks(result: Mapping[str, Any], found: list[str]) -> list[Block]:
     said: list[Block] = [*costs.marks(comparison["columns"]), *found]
     if not equal:
         said.insert(0, Mark("engine and reference DIFFER"))
-    over_binary = [r for r in comparison["ratios"] if r["over"]["mode"] == MODES[-1]]
+    with_binary = [
+        r for r in comparison["ratios"] if TRAINED in (r["of"]["mode"], r["over"]["mode"])
+    ]
     return [
         *said,
         *network.inspect_blocks(result["inspect"]),
         costs.summary_table(comparison["columns"]),
         costs.components_table(comparison["columns"]),
-        costs.ratios_table(over_binary),
+        costs.ratios_table(with_binary),
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bnnsim.cli.arguments import add_engine, add_source, add_verb, dump
+from bnnsim.cli.arguments import add_draws, add_engine, add_source, add_verb, dump
 from bnnsim.cli.files import read_npy, write_array
 from bnnsim.cli.output import check_outputs, emit
 from bnnsim.errors import InputError, message, nearest
@@ -125,6 +125,11 @@ def run(args: Namespace) -> int:
         threads=args.threads,
         keep=tuple(dumps),
         labels=labels,
+        stochastic=args.stochastic,
+        seed=args.seed,
+        samples=args.samples,
+        bits=args.rng_bits,
+        preact_scale=args.preact_scale,
     )
     written = {args.output: result.outputs} if args.output else {}
     written.update({file: result.tensors[layer] for layer, file in dumps.items()})
@@ -189,6 +194,7 @@ def _add_run(verbs: Any) -> None:
         help="write a layer's output as .npy; may be repeated",
     )  # fmt: skip
     add_engine(parser)
+    add_draws(parser)
 
 
 def _add_verify(verbs: Any) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
+from bnnsim.graph.draws import is_stochastic, rng_bits
 from bnnsim.graph.dtypes import DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
@@ -269,11 +270,13 @@ def _compares(number: int) -> Rule:
 def _quantize(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
     x = graph.activation(node)
     numeric = _numeric(graph, x.name, widths)
-    actions = {Action("compare", numeric): x.size, Action("pack", "bit"): x.size}
-    if node.attrs.get("quantizer") == "stochastic_sign":
-        bits = int(node.attrs.get("bits", 8))
-        actions |= {Action("draw", f"uint{bits}"): x.size, Action("add", numeric): x.size}
-    return actions
+    if not is_stochastic(node):
+        return {Action("compare", numeric): x.size, Action("pack", "bit"): x.size}
+    # The probability x 2^(n-1) + 2^(n-1) + 0.5 is one add, as scaling by a power of two moves the
+    # exponent only, and one conversion to n bits that saturates; then u < p, n bits wide.
+    word = f"uint{rng_bits(node)}"
+    done = (("add", numeric), ("convert", word), ("compare", word), ("draw", word), ("pack", "bit"))
+    return {Action(verb, dtype): x.size for verb, dtype in done}
 
 
 def _threshold(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:

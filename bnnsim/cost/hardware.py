@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ STATUSES = ("measured", "published", "derived", "scaled", "assumed")
 DEFAULT_BANDS = {"measured": 1.1, "published": 1.3, "derived": 2.0, "scaled": 2.0, "assumed": 3.0}
 STRUCTURAL_BANDS = {"asic": 1.5, "fpga": 1.5, "mcu": 1.5, "cpu": 1.5, "gpu": 1.5}
 OPERANDS = ("weights", "activations")
+# P(-1 < z < 1) of a standard normal z, which batch norm with gamma 1 and beta 0 aims at.
+UNSATURATED = math.erf(math.sqrt(0.5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +175,29 @@ class Datapath:
 
 @dataclass(frozen=True, slots=True)
 class Rng:
-    """The random number generator of stochastic binarization."""
+    """The random number generator of stochastic binarization.
+
+    Parameters
+    ----------
+    generator : str
+    bits : int
+        Per draw: 1, 2, 4, 8 or 16.
+    lazy : bool
+        Whether a draw is compared bit by bit and ends at the first difference.
+    energy : Constant
+        Joules per random bit.
+    skip_saturated : bool
+        Whether nothing is drawn where the probability is 0 or 1.
+    unsaturated : float
+        Share of draws with a probability between, for ``skip_saturated``.
+    """
 
     generator: str
     bits: int
     lazy: bool
     energy: Constant
+    skip_saturated: bool = False
+    unsaturated: float = UNSATURATED
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bnnsim.cost.generators import generators
 from bnnsim.cost.hardware import (
     OPERANDS,
     STRUCTURAL_BANDS,
+    UNSATURATED,
     Array,
     Constant,
     Datapath,
@@ -21,7 +23,7 @@ from bnnsim.cost.hardware import (
 from bnnsim.cost.node_defaults import DEFAULT_DRAM, needs_defaults, with_node_defaults
 from bnnsim.cost.profile_fields import Fields
 from bnnsim.cost.profile_yaml import find_profile, list_profiles, read_profile
-from bnnsim.errors import ProfileError
+from bnnsim.errors import ProfileError, nearest
 from bnnsim.units import format_bytes
 
 __all__ = [
@@ -200,16 +202,32 @@ def _rng(top: Fields) -> Rng | None:
     if not top.has("rng"):
         return None
     fields = top.child("rng")
+    name = fields.text("generator")
     rng = Rng(
-        generator=fields.text("generator"),
+        generator=name,
         bits=fields.integer("bits", 8),
         lazy=fields.flag("lazy", False),
-        energy=fields.constant("energy", "J/randbit", "rng.energy"),
+        energy=_rng_energy(fields, name),
+        skip_saturated=fields.flag("skip_saturated", False),
+        unsaturated=fields.number("unsaturated", UNSATURATED),
     )
     if rng.bits not in (1, 2, 4, 8, 16):
         fields.note("bits", rng.bits, "1, 2, 4, 8 or 16")
+    if rng.unsaturated > 1:
+        fields.note("unsaturated", rng.unsaturated, "a share from 0 to 1")
     fields.close()
     return rng
+
+
+def _rng_energy(fields: Fields, name: str) -> Constant:
+    """Return the energy that stands here, or else that of the packaged generator."""
+    if fields.has("energy"):
+        return fields.constant("energy", "J/randbit", "rng.energy")
+    known = generators()
+    if name and name not in known:
+        rule = f"one of {', '.join(known)}, or an 'energy' beside it"
+        fields.note("generator", name, rule, nearest(name, known))
+    return known.get(name, known["xorshift32"])
 
 
 def _structural(top: Fields, kind: str) -> float:

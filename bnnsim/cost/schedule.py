@@ -240,6 +240,8 @@ def _node_prices(context: Context, node: Node) -> Priced:
 def draw_bits(profile: HardwareProfile, dtype: str, draws: int, node: Node) -> int:
     """Return the random bits of ``draws``: all n, or the 2 - 2^(1 - n) that a lazy draw looks at.
 
+    With ``skip_saturated`` only the unsaturated share draws at all. Fractions are rounded up.
+
     Raises
     ------
     ProfileError
@@ -249,6 +251,8 @@ def draw_bits(profile: HardwareProfile, dtype: str, draws: int, node: Node) -> i
         place = f"{node.describe()}: profile {profile.name!r}: rng"
         raise ProfileError(message(place, None, "a generator for stochastic nodes", "Add 'rng:'."))
     bits = int(dtype.removeprefix("uint"))
+    if profile.rng.skip_saturated:
+        draws = math.ceil(draws * profile.rng.unsaturated)
     if not profile.rng.lazy:
         return draws * bits
     return -(-draws * (2**bits - 1) // 2 ** (bits - 1))

@@ -142,6 +142,17 @@ def pack_sign(
     isa: str = "auto",
     out: Words | None = None,
 ) -> Words: ...
+def stochastic_pack(
+    x: NDArray[np.float32],
+    bits: int,
+    *,
+    seed: int,
+    node: int,
+    sample: int = 0,
+    first: int = 0,
+    isa: str = "auto",
+    out: Words | None = None,
+) -> Words: ...
 def pack_ternary(x: Int8, *, isa: str = "auto") -> tuple[Words, Words]: ...
 def unpack_bit(words: Words, C: int, *, isa: str = "auto", out: Int8 | None = None) -> Int8: ...
 def unpack_ternary(

@@ -13,7 +13,7 @@ import os
 import numpy as np
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
 
 from bnnsim.errors import KernelError, message
 
@@ -30,6 +30,11 @@ cdef extern from "bnnsim.h" nogil:
     ctypedef struct bnn_conv:
         bnn_window window
         int64_t channels, out_channels, groups
+    ctypedef struct bnn_draws:
+        uint64_t seed
+        uint32_t node, sample
+        int64_t first
+        int bits
     ctypedef void (*bnn_function)()
     ctypedef struct bnn_kernel:
         const char *op
@@ -43,6 +48,7 @@ cdef extern from "bnnsim.h" nogil:
         BNN_OP_gemm_int_bit, BNN_OP_conv2d_int_bit, BNN_OP_gemm_byte, BNN_OP_conv2d_byte
         BNN_OP_gemm_ternary, BNN_OP_conv2d_ternary
         BNN_OP_threshold_pack, BNN_OP_multi_threshold, BNN_OP_pack_sign, BNN_OP_pack_ternary
+        BNN_OP_stochastic_pack
         BNN_OP_unpack_bit, BNN_OP_unpack_ternary, BNN_OP_maxpool_bit, BNN_OP_maxpool_int
         BNN_OP_raw_rate
         BNN_OP_COUNT
@@ -89,6 +95,8 @@ cdef extern from "bnnsim.h" nogil:
     ctypedef int bnn_multi_threshold_fn(const int32_t *, const int32_t *, const int8_t *, int64_t,
                                         int64_t, int64_t, int, int8_t *)
     ctypedef int bnn_pack_sign_fn(const void *, int, int64_t, int64_t, uint64_t *)
+    ctypedef int bnn_stochastic_pack_fn(const float *, const bnn_draws *, int64_t, int64_t,
+                                        uint64_t *)
     ctypedef int bnn_pack_ternary_fn(const int8_t *, int64_t, int64_t, uint64_t *, uint64_t *)
     ctypedef int bnn_unpack_bit_fn(const uint64_t *, int64_t, int64_t, int8_t *)
     ctypedef int bnn_unpack_ternary_fn(const uint64_t *, const uint64_t *, int64_t, int64_t,
@@ -172,6 +180,14 @@ cdef int64_t _size(str name, object value, int64_t least) except -1:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) \
             or not least <= value < 2 ** 62:
         raise KernelError(message(name, value, f"an integer from {least}"))
+    return value
+
+
+cdef uint64_t _unsigned(str name, object value, int bits) except? 0:
+    """Return an integer argument of at most `bits` bits without a sign."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) \
+            or not 0 <= value < 2 ** bits:
+        raise KernelError(message(name, value, f"an integer of {bits} bits"))
     return value
 
 
@@ -649,6 +665,24 @@ def pack_sign(x, *, isa="auto", out=None):
     with nogil:
         status = (<bnn_pack_sign_fn *>kernel.function)(values, x_type, P, C, result)
     _check(status, kernel, x.shape)
+    return out
+
+
+def stochastic_pack(x, bits, *, seed, node, sample=0, first=0, isa="auto", out=None):
+    """Draw +1 with a hard sigmoid's probability: float32 (..., C) -> bits (..., words(C))."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_stochastic_pack, isa)
+    cdef const float *values = <const float *>_read(x, "x", (DTYPES[4],), -1)
+    cdef int64_t C = x.shape[x.ndim - 1], P = x.size // C
+    cdef bnn_draws draws
+    draws.seed, draws.node = _unsigned("seed", seed, 64), <uint32_t>_unsigned("node", node, 32)
+    draws.sample = <uint32_t>_unsigned("sample", sample, 32)
+    draws.first, draws.bits = _size("first", first, 0), _int32("bits", bits)
+    out = _output(out, x.shape[:x.ndim - 1] + (bnn_words(C),), U64)
+    cdef uint64_t *result = <uint64_t *>_write(out)
+    cdef int status
+    with nogil:
+        status = (<bnn_stochastic_pack_fn *>kernel.function)(values, &draws, P, C, result)
+    _check(status, kernel, {"shape": x.shape, "bits": bits, "first": first})
     return out
 
 

@@ -12,6 +12,7 @@ from bnnsim.engine.plan import Step, plan
 from bnnsim.engine.reference import check_input
 from bnnsim.engine.values import Array, Value, to_dense
 from bnnsim.errors import InputError, message
+from bnnsim.graph.draws import Draws, needed
 from bnnsim.graph.ir import Graph
 
 TILE_BYTES = 32 * 2**20
@@ -63,6 +64,7 @@ class Plan:
         *,
         keep: Collection[str] = (),
         progress: Callable[[int], object] | None = None,
+        draws: Draws | None = None,
     ) -> dict[str, Array]:
         """Run a batch.
 
@@ -73,6 +75,8 @@ class Plan:
             Names of further tensors to return.
         progress : callable, optional
             Called with the number of images done since the last call.
+        draws : Draws, optional
+            Which random numbers stochastic nodes use; only graphs that have such nodes need it.
 
         Returns
         -------
@@ -84,19 +88,26 @@ class Plan:
         unknown = [name for name in wanted if name not in self.graph.tensors]
         if unknown:
             raise InputError(message("keep", unknown[0], "names of tensors of the graph"))
+        for step in self.steps:
+            if step.draw is not None:
+                needed(step.node, draws)
         if len(x) == 0:
             return {name: self._empty(name) for name in wanted}
         tile = max(1, min(self._tile, -(-len(x) // self.threads)))
-        tiles = [x[start : start + tile] for start in range(0, len(x), tile)]
+        tiles = [
+            (x[start : start + tile], None if draws is None else draws.at(start))
+            for start in range(0, len(x), tile)
+        ]
 
-        def run_tile(part: Array) -> list[Array]:
-            result = self._run_tile(part, wanted)
+        def run_tile(task: tuple[Array, Draws | None]) -> list[Array]:
+            part, part_draws = task
+            result = self._run_tile(part, wanted, part_draws)
             if progress is not None:
                 progress(len(part))
             return result
 
         if self.threads == 1 or len(tiles) == 1:
-            parts = [run_tile(part) for part in tiles]
+            parts = [run_tile(task) for task in tiles]
         else:
             with ThreadPoolExecutor(self.threads) as pool:
                 parts = list(pool.map(run_tile, tiles))
@@ -106,13 +117,13 @@ class Plan:
         tensor = self.graph.tensor(name)
         return np.empty((0, *tensor.shape), tensor.dtype.numpy)
 
-    def _run_tile(self, x: Array, wanted: list[str]) -> list[Array]:
+    def _run_tile(self, x: Array, wanted: list[str], draws: Draws | None) -> list[Array]:
         last_use = {step.node.inputs[0]: i for i, step in enumerate(self.steps)}
         values: dict[str, Value] = {self.graph.inputs[0]: np.ascontiguousarray(x)}
         for i, step in enumerate(self.steps):
             source = step.node.inputs[0]
             with np.errstate(over="ignore", invalid="ignore"):
-                values[step.node.output] = step.run(values[source])
+                values[step.node.output] = step.apply(values[source], draws)
             if last_use[source] == i and source not in wanted:
                 del values[source]
         return [to_dense(values[name], self.isa) for name in wanted]

@@ -18,6 +18,7 @@ from bnnsim.engine import _kernels, reference
 from bnnsim.engine.dispatch import select
 from bnnsim.engine.values import Array, Bits, Pixels, Planes, Value, to_dense, to_planes, to_value
 from bnnsim.graph import bits
+from bnnsim.graph.draws import Draws, is_stochastic, needed, rng_bits
 from bnnsim.graph.dtypes import BIT, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
@@ -30,11 +31,30 @@ _KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One planned node: ``run`` maps the value of its activation to that of its output."""
+    """One planned node: a function from the value of its activation to that of its output.
+
+    Parameters
+    ----------
+    node : Node
+    kernel : str
+    run : callable or None
+        Of the activation alone.
+    draw : callable or None
+        Of the activation and the random numbers; set, in the place of ``run``, where the node is
+        stochastic.
+    """
 
     node: Node
     kernel: str
-    run: Callable[[Any], Value]
+    run: Callable[[Any], Value] | None
+    draw: Callable[[Any, Draws], Value] | None = None
+
+    def apply(self, x: Value, draws: Draws | None) -> Value:
+        """Return the value of the node's output."""
+        if self.draw is not None:
+            return self.draw(x, needed(self.node, draws))
+        assert self.run is not None
+        return self.run(x)
 
 
 def plan(graph: Graph, isa: str) -> tuple[Step, ...]:
@@ -234,6 +254,8 @@ def _rows(x: Array, dtype: type) -> Array:
 
 def _plan_quantize(graph: Graph, node: Node, isa: str) -> Step:
     dtype = graph.activation(node).dtype
+    if is_stochastic(node):
+        return _plan_stochastic(node, isa)
     if str(dtype) == "float64" or dtype.numpy.itemsize > 4 or not _is_dense(dtype):
         return _plan_numpy(graph, node, isa)
     held = np.int32 if dtype.is_integer else np.float32
@@ -244,6 +266,26 @@ def _plan_quantize(graph: Graph, node: Node, isa: str) -> Step:
         return Bits(words.reshape(*x.shape[:-1], -1), x.shape[-1])
 
     return Step(node, select("pack_sign", isa).name, run)
+
+
+def _plan_stochastic(node: Node, isa: str) -> Step:
+    bits = rng_bits(node)
+
+    def draw(value: Value, draws: Draws) -> Bits:
+        x = to_dense(value, isa)
+        seed, node_id, sample = draws.stream(node)
+        words = _kernels.stochastic_pack(
+            _rows(x, np.float32),
+            bits,
+            seed=seed,
+            node=node_id,
+            sample=sample,
+            first=draws.first_image * (x.size // len(x)),
+            isa=isa,
+        )
+        return Bits(words.reshape(*x.shape[:-1], -1), x.shape[-1])
+
+    return Step(node, select("stochastic_pack", isa).name, None, draw)
 
 
 def _is_dense(dtype: DType) -> bool:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from bnnsim.errors import GraphError, InputError, message
+from bnnsim.graph.draws import Draws, is_stochastic, needed, stochastic_sign
 from bnnsim.graph.dtypes import DType
 from bnnsim.graph.elementwise import ELEMENTWISE, Array, Attrs, Meaning, to_dtype
 from bnnsim.graph.ir import Graph, Node, Tensor
@@ -22,7 +23,9 @@ from bnnsim.graph.ops import normal_attrs, window_output
 FLOAT_ROWS = 16  # images whose float sums are formed by one call, always filled up to this
 
 
-def execute(graph: Graph, x: Array, *, keep: Collection[str] | None = None) -> dict[str, Array]:
+def execute(
+    graph: Graph, x: Array, *, keep: Collection[str] | None = None, draws: Draws | None = None
+) -> dict[str, Array]:
     """Run ``graph`` on a batch.
 
     Parameters
@@ -33,6 +36,8 @@ def execute(graph: Graph, x: Array, *, keep: Collection[str] | None = None) -> d
         In the numpy dtype of the graph's input.
     keep : collection of str, optional
         Names of activation tensors to return beside the outputs; None returns all.
+    draws : Draws, optional
+        Which random numbers stochastic nodes use; only graphs that have such nodes need it.
 
     Returns
     -------
@@ -42,7 +47,7 @@ def execute(graph: Graph, x: Array, *, keep: Collection[str] | None = None) -> d
     Raises
     ------
     GraphError
-        If a constant has no data.
+        If a constant has no data, or a stochastic node has no draws.
     InputError
         If ``x`` does not fit the graph's input.
     """
@@ -51,13 +56,15 @@ def execute(graph: Graph, x: Array, *, keep: Collection[str] | None = None) -> d
     values: dict[str, Array] = {graph.inputs[0]: x}
     for node in graph.nodes:
         operands = [_operand(graph.tensor(name), values) for name in node.inputs]
-        values[node.output] = apply(node, operands, graph.result(node).dtype)
+        values[node.output] = apply(node, operands, graph.result(node).dtype, draws)
     wanted = values if keep is None else {*keep, *graph.outputs}
     return {name: value for name, value in values.items() if name in wanted}
 
 
-def apply(node: Node, operands: list[Array], dtype: DType) -> Array:
+def apply(node: Node, operands: list[Array], dtype: DType, draws: Draws | None = None) -> Array:
     """Return the output of one node: ``operands`` in the order of its inputs, activation first."""
+    if is_stochastic(node):
+        return stochastic_sign(node, operands[0], needed(node, draws))
     return OPS[node.op](operands, normal_attrs(node), dtype)
 
 

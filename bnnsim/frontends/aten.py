@@ -213,6 +213,11 @@ def _sign(im: Importer, call: Call) -> Activation:
     return im.sign(call.first, call.place, zero_is_plus=True)
 
 
+@_lowers("bnnsim.stochastic_sign")
+def _stochastic_sign(im: Importer, call: Call) -> Activation:
+    return im.stochastic_sign(call.first, call.place, bits=int(call.args["bits"]))
+
+
 @_lowers("aten.sign")
 def _torch_sign(im: Importer, call: Call) -> Activation:
     return im.sign(call.first, call.place, zero_is_plus=False)

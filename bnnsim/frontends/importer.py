@@ -190,6 +190,18 @@ class Importer:
         plain = self.activation(x, place)
         return self.add("Quantize", plain, label="sign", quantizer="sign")
 
+    def stochastic_sign(self, x: Any, place: str, *, bits: int) -> Activation:
+        """Append a stochastic sign; a clipping beyond its saturation is left out."""
+        if isinstance(x, Clipped) and x.low <= -1 and x.high >= 1:
+            x = x.inner
+        self.note_once(
+            f"{place}: runs take the sign unless they are stochastic; then their own seed and the "
+            "graph's node ids number the random bits, not the operator's."
+        )
+        plain = self.activation(x, place)
+        attrs = {"quantizer": "stochastic_sign", "bits": bits}
+        return self.add("Quantize", plain, label="sign", **attrs)
+
     def channels(self, value: Any, x: Activation, place: str) -> np.ndarray:
         """Return a constant as one float32 per channel of ``x``, in the graph's feature order."""
         array = np.asarray(scalar_of(value), np.float32)

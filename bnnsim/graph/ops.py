@@ -326,7 +326,14 @@ OPS: Mapping[str, Op] = MappingProxyType(
             {"low": (_number, None), "high": (_number, None)},
         ),
         "Quantize": Op(
-            ("x",), _quantize, "y = +1 if x >= 0 else -1", {"quantizer": (_one_of("sign"), None)}
+            ("x",),
+            _quantize,
+            "sign: y = +1 if x >= 0 else -1; stochastic_sign: y = +1 if u < floor(clip((x + 1) / 2,"
+            " 0, 1) * 2^bits + 0.5) else -1, each step in float32, u uniform below 2^bits",
+            {
+                "quantizer": (_one_of("sign", "stochastic_sign"), None),
+                "bits": (_one_of(1, 2, 4, 8, 16), 8),
+            },
         ),
         "Threshold": Op(
             ("x", "thresholds", "direction"),

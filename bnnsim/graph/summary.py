@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
+from bnnsim.graph.draws import is_stochastic, rng_bits
 from bnnsim.graph.dtypes import BIT
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ranges import INT32_MAX, INT32_MIN
@@ -148,13 +149,19 @@ def _pool_why(graph: Graph, node: Node) -> str:
     return f"{word} over each window, {other} in {count} falling channels"
 
 
+def _quantize_why(node: Node) -> str:
+    if is_stochastic(node):
+        return f"+1 with the probability of a hard sigmoid, {rng_bits(node)} random bits a draw"
+    return "sign, with sign(0) = +1"
+
+
 _WHY: Mapping[str, Callable[[Graph, Node], str]] = MappingProxyType(
     {
         "Encode": lambda _, __: "table of what each pixel value means in training",
         "Threshold": _threshold_why,
         "MaxPool": _pool_why,
         "BatchNorm": lambda _, __: "float32 batch norm, evaluated as written",
-        "Quantize": lambda _, __: "sign, with sign(0) = +1",
+        "Quantize": lambda _, node: _quantize_why(node),
         "Requantize": lambda _, __: "per-channel scale, rounded half to even",
         "Flatten": lambda _, __: "height, width, channel order",
         "IntegerAffine": lambda _, __: "exact integer scale and offset",

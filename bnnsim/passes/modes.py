@@ -30,8 +30,8 @@ class Mode:
         ``fold`` into the weights before it and a Bias, ``affine`` per channel, ``requantize`` per
         channel to the activation type, or ``threshold``.
     nonlinearity : str
-        What a binarization becomes: ``clip`` to [-1, 1], ``saturate`` (part of requantizing), or
-        ``threshold``.
+        What a binarization becomes: ``clip`` to [-1, 1], ``saturate`` (part of requantizing),
+        ``threshold``, or ``stochastic sign``.
     first_layer, last_layer, pooling : str
         In words.
     """
@@ -47,6 +47,7 @@ class Mode:
     pooling: str
 
 
+STOCHASTIC_MODE = "binary-stochastic"
 _BINARY = (
     "int32",
     "threshold",
@@ -117,6 +118,17 @@ MODES: Mapping[str, Mode] = MappingProxyType(
                 "max of int8",
             ),
             Mode("binary", None, BIT, *_BINARY),
+            Mode(
+                STOCHASTIC_MODE,
+                None,
+                BIT,
+                "int32",
+                "affine",
+                "stochastic sign",
+                "integer input x bit weights, exact",
+                "BatchNorm kept in float32, integer logits where the source has none",
+                "max of int32 before batch norm, OR or AND of bits after the sign",
+            ),
         )
     }
 )

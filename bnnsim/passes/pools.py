@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from bnnsim.graph.draws import is_stochastic
 from bnnsim.graph.dtypes import DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import infer
@@ -23,7 +24,8 @@ def pool_on_bits(graph: Graph) -> Graph:
     """Swap ``MaxPool -> f`` into ``f -> MaxPool`` until every pool that can works on bits.
 
     ``f`` is Quantize, Threshold, Requantize, or an elementwise op on the way to one of them. Only
-    pools whose result reaches one of these through such ops move; others stay as they are.
+    pools whose result reaches one of these through such ops move; others stay as they are. So does
+    a pool before a stochastic sign: one draw for the maximum is no maximum of many draws.
     """
     moved = True
     while moved:
@@ -39,6 +41,8 @@ def _follower(graph: Graph, pool: Node) -> Node | None:
     """Return the node to swap the pool with, or None if the pool has to stay."""
     first = node = _only_consumer(graph, pool)
     while node is not None:
+        if is_stochastic(node):
+            return None
         if node.op in ("Quantize", "Threshold", "Requantize"):
             return first
         if node.op not in ("BatchNorm", "Affine", "Bias", "Relu", "Clip"):

@@ -11,20 +11,29 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bnnsim.errors import InputError, message
+from bnnsim.graph.draws import DEFAULT_BITS, is_stochastic
 from bnnsim.graph.dtypes import BIT, FLOAT32, DType
 from bnnsim.graph.elementwise import to_dtype
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.verify import verify
 from bnnsim.passes.affine import affine_of, fold_affine
 from bnnsim.passes.lower import lower
-from bnnsim.passes.modes import Mode, mode_named
+from bnnsim.passes.modes import STOCHASTIC_MODE, Mode, mode_named
 from bnnsim.passes.requantize import integer_twin
 from bnnsim.passes.rewriter import Rewriter
+from bnnsim.passes.stochastic import deterministic, stochastic
 
 LINEAR = ("Dense", "Conv2d")
 
 
-def to_mode(graph: Graph, mode: str, *, keep_bn: bool = False) -> Graph:
+def to_mode(
+    graph: Graph,
+    mode: str,
+    *,
+    keep_bn: bool = False,
+    rng_bits: int = DEFAULT_BITS,
+    preact_scale: float | None = None,
+) -> Graph:
     """Return the lowered twin of ``graph`` in ``mode``.
 
     Parameters
@@ -36,6 +45,9 @@ def to_mode(graph: Graph, mode: str, *, keep_bn: bool = False) -> Graph:
     keep_bn : bool, optional
         Keep batch norms as ops of their own instead of folding them, to price them. Integer modes
         requantize all the same.
+    rng_bits, preact_scale
+        Of ``binary-stochastic``: see :func:`bnnsim.passes.stochastic.stochastic`. In every other
+        mode a stochastic sign of the source is the sign.
 
     Returns
     -------
@@ -54,8 +66,13 @@ def to_mode(graph: Graph, mode: str, *, keep_bn: bool = False) -> Graph:
         remedy = "Use native, float32 or int8, or a source with binarized layers."
         rule = "a source with bit weights for this mode"
         raise InputError(message(f"{graph.name}: mode", mode, rule, remedy))
-    if row.name == "binary":
+    if row.name in ("binary", STOCHASTIC_MODE):
         _check_binary(graph, mode)
+    if row.name == STOCHASTIC_MODE:
+        trained = any(is_stochastic(node) for node in graph.nodes)
+        twin = stochastic(graph, bits=rng_bits, preact_scale=preact_scale)
+        return _marked(lower(twin, keep_bn=keep_bn), row, what_if=not trained)
+    graph = deterministic(graph)
     if row.activation is None:
         return _marked(lower(graph, keep_bn=keep_bn), row, what_if=False)
     if row.activation.is_integer:

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from bnnsim.errors import GraphError
+from bnnsim.graph.draws import is_stochastic
 from bnnsim.graph.dtypes import INT8, INT32
 from bnnsim.graph.elementwise import ELEMENTWISE
 from bnnsim.graph.ir import Graph, Node, Tensor
@@ -37,13 +38,15 @@ def fold_thresholds(graph: Graph) -> Graph:
         Same outputs, bit for bit. Thresholds: (C, 1) int32; direction: (C,) int8, +1 where the
         bit is +1 iff ``acc >= t`` and -1 where it is +1 iff ``acc <= t``. Channels that never
         change use the ends of int32 with direction +1. The Threshold keeps the Quantize's id and
-        name. Chains that start from a float tensor, or overflow inside the reach, stay.
+        name. Chains that start from a float tensor, or overflow inside the reach, stay, and so do
+        chains to a stochastic sign, whose probability depends on the value.
     """
     ranges = value_ranges(graph)
     nodes: list[Node] = []
     fresh: list[Tensor] = []
     for node in graph.nodes:
-        chain = _chain(graph, node) if node.op == "Quantize" else None
+        folds = node.op == "Quantize" and not is_stochastic(node)
+        chain = _chain(graph, node) if folds else None
         if chain is None:
             nodes.append(node)
             continue

@@ -57,6 +57,12 @@ def run_blocks(result: Result) -> list[Block]:
     ]
     if result.get("accuracy") is not None:
         blocks.append(f"accuracy {100 * result['accuracy']:.2f} % of {count(images)} images")
+    if result.get("samples"):
+        counts = result["counts"]
+        blocks.append(
+            f"stochastic: seed {result['record']['seed']}, mean of {count(result['samples'])} "
+            f"samples, {count(counts['rng_draws'])} draws, {count(counts['rng_bits'])} random bits"
+        )
     rows = [(k["node"], k["op"], k["kernel"]) for k in result.get("kernels", ())]
     return [*blocks, table("Kernels used", ("node", "op", "kernel"), rows)] if rows else blocks
 

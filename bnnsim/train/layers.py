@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from bnnsim import torch_ops  # noqa: F401  (registers torch.ops.bnnsim)
 from bnnsim.errors import InputError, message
-from bnnsim.train.quantizers import binarize_weight, sign
+from bnnsim.train.quantizers import binarize_weight, sign, stochastic_sign
 
 
 class InputEncoding(nn.Module):
@@ -48,6 +48,47 @@ class Sign(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``, of any shape."""
         return sign(x) if self.training else torch.ops.bnnsim.sign(x)
+
+
+class StochasticSign(nn.Module):
+    """Binarize activations at random in training, by their sign in eval mode.
+
+    Parameters
+    ----------
+    generator : torch.Generator, optional
+        Of the draws in training.
+    draw_in_eval : bool
+        Draw in eval mode as well, with ``torch.ops.bnnsim.stochastic_sign``; an export then holds
+        that operator, and a front end sees that the network was trained with it.
+    seed, node_id, bits : int
+        Of the draws in eval mode, which start at sample 0 and element 0 in every call.
+    """
+
+    def __init__(
+        self,
+        generator: torch.Generator | None = None,
+        *,
+        draw_in_eval: bool = False,
+        seed: int = 0,
+        node_id: int = 0,
+        bits: int = 8,
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.draw_in_eval = draw_in_eval
+        self.seed, self.node_id, self.bits = seed, node_id, bits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return -1 and +1 in the shape of ``x``."""
+        if self.training:
+            return stochastic_sign(x, self.generator)
+        if self.draw_in_eval:
+            return torch.ops.bnnsim.stochastic_sign(x, self.seed, self.node_id, 0, 0, self.bits)
+        return torch.ops.bnnsim.sign(x)
+
+    def extra_repr(self) -> str:
+        """Return the options for ``print(model)``."""
+        return f"draw_in_eval={self.draw_in_eval}, bits={self.bits}"
 
 
 class Dropout(nn.Dropout):

@@ -174,6 +174,18 @@ typedef int bnn_multi_threshold_fn(const int32_t *acc, const int32_t *t, const i
                                    int64_t P, int64_t C, int64_t n, int base, int8_t *out);
 /* x (P, C) int8, int32 or float32 -> (P, words(C)): +1 iff x >= 0 (so -0.0 is +1). */
 typedef int bnn_pack_sign_fn(const void *x, int x_type, int64_t P, int64_t C, uint64_t *out);
+/* Which words of Philox4x32-10 a tensor draws from: key = seed, counter = (block, node, sample). */
+typedef struct bnn_draws {
+    uint64_t seed;
+    uint32_t node, sample;
+    int64_t first; /* number of the first element in the whole run; first + P * C <= 2^62 */
+    int bits;      /* per draw: 1, 2, 4, 8 or 16 */
+} bnn_draws;
+/* x (P, C) -> (P, words(C)): +1 iff u < floor(clip((x + 1) / 2, 0, 1) * 2^bits + 0.5), each step in
+ * float32. u of element e: bits [bits * j, bits * j + bits) of block e / (128 / bits), a
+ * little-endian number of 128 bits, with j = e % (128 / bits). */
+typedef int bnn_stochastic_pack_fn(const float *x, const bnn_draws *draws, int64_t P, int64_t C,
+                                   uint64_t *out);
 /* x (P, C) in {-1, 0, +1} -> two planes. */
 typedef int bnn_pack_ternary_fn(const int8_t *x, int64_t P, int64_t C, uint64_t *sign,
                                 uint64_t *mask);

@@ -51,6 +51,20 @@ static uint64_t *pack_plane(const int64_t *values, int64_t rows, int64_t K, int 
     return words;
 }
 
+/* Philox4x32-10 on an array, rounds and words as the paper numbers them. */
+static void naive_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
+    uint32_t x[4] = {counter[0], counter[1], counter[2], counter[3]};
+    for (uint32_t round = 0; round < 10; round++) {
+        const uint64_t left = UINT64_C(0xD2511F53) * x[0], right = UINT64_C(0xCD9E8D57) * x[2];
+        const uint32_t key0 = key[0] + round * UINT32_C(0x9E3779B9);
+        const uint32_t key1 = key[1] + round * UINT32_C(0xBB67AE85);
+        const uint32_t next[4] = {(uint32_t)(right >> 32) ^ x[1] ^ key0, (uint32_t)right,
+                                  (uint32_t)(left >> 32) ^ x[3] ^ key1, (uint32_t)left};
+        memcpy(x, next, sizeof x);
+    }
+    memcpy(out, x, sizeof x);
+}
+
 static void *narrow(const int64_t *values, int64_t count, int dtype) {
     static const size_t sizes[] = {1, 1, 2, 4, 4};
     char *out = fresh(count, sizes[dtype]);

@@ -189,6 +189,45 @@ static void test_packing(const bnn_kernel *kernel) {
         free(unpacked), free(typed);
 }
 
+/* The published answers, and then every bit of a random tensor, one draw at a time. */
+static void test_stochastic_pack(const bnn_kernel *kernel) {
+    static const uint32_t zero[4], answer[4] = {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8};
+    const int64_t P = random_between(1, 5), C = random_between(1, 200), words = P * bnn_words(C);
+    const bnn_draws draws = {random_word(), (uint32_t)random_word(), (uint32_t)random_word(),
+                             random_between(0, INT64_C(1) << 50), 1 << random_between(0, 4)};
+    const uint32_t key[2] = {(uint32_t)draws.seed, (uint32_t)(draws.seed >> 32)};
+    float *x = fresh(P * C, sizeof *x);
+    int64_t *plus = fresh(P * C, sizeof *plus);
+    uint64_t *out = fresh(words, 8);
+    uint32_t block[4];
+    naive_philox(zero, zero, block);
+    require(!memcmp(block, answer, sizeof block), kernel, "naive Philox is not Philox");
+    for (int64_t i = 0; i < P * C; i++) {
+        const uint64_t e = (uint64_t)(draws.first + i), per = (uint64_t)(128 / draws.bits);
+        const uint64_t at = e / per;
+        const uint32_t counter[4] = {(uint32_t)at, (uint32_t)(at >> 32), draws.node, draws.sample};
+        uint32_t u = 0;
+        naive_philox(counter, key, block);
+        for (int b = 0; b < draws.bits; b++) {
+            const uint64_t bit = e % per * (uint64_t)draws.bits + (uint64_t)b;
+            u |= (block[bit / 32] >> (bit % 32) & 1) << b;
+        }
+        x[i] = (float)random_between(-1200, 1200) / 1000.0f;
+        float p = (x[i] + 1.0f) / 2.0f;
+        p = p < 0 ? 0 : p > 1 ? 1 : p;
+        plus[i] = u < (uint32_t)floorf(p * (float)(1 << draws.bits) + 0.5f);
+    }
+    uint64_t *expected = pack_plane(plus, P, C, 0);
+    bnn_stochastic_pack_fn *function = (bnn_stochastic_pack_fn *)kernel->function;
+    require(function(x, &draws, P, C, out) == BNN_OK, kernel, "status");
+    require(!memcmp(out, expected, (size_t)words * 8), kernel, "wrong bits");
+    x[P * C - 1] = NAN;
+    require(function(x, &draws, P, C, out) == BNN_ERR_NAN, kernel, "NaN accepted");
+    const bnn_draws odd = {0, 0, 0, 0, 3};
+    require(function(x, &odd, P, C, out) == BNN_ERR_VALUE, kernel, "3 bits accepted");
+    free(x), free(plus), free(out), free(expected);
+}
+
 static void test_maxpool(const bnn_kernel *kernel, int on_bits) {
     bnn_window g = random_window(0);
     const int64_t C = random_between(1, 150), words = on_bits ? bnn_words(C) : C;
@@ -275,6 +314,7 @@ static void test_once(const bnn_kernel *kernel) {
     case BNN_OP_pack_ternary:
     case BNN_OP_unpack_bit:
     case BNN_OP_unpack_ternary: test_packing(kernel); break;
+    case BNN_OP_stochastic_pack: test_stochastic_pack(kernel); break;
     case BNN_OP_maxpool_bit: test_maxpool(kernel, 1); break;
     case BNN_OP_maxpool_int: test_maxpool(kernel, 0); break;
     case BNN_OP_raw_rate: test_raw_rate(kernel); break;

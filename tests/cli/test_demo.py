@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from nets import mlp
 
-from bnnsim import api
 from bnnsim.cli import demo
 from bnnsim.data import digits
 
@@ -16,7 +16,7 @@ from bnnsim.data import digits
 def small(monkeypatch, rng):
     images = rng.integers(0, 256, (50, 784), np.uint8)
     labels = np.repeat(np.arange(10), 5)
-    monkeypatch.setattr(demo, "packaged_network", lambda: api.load("zoo:tfc:random,1"))
+    monkeypatch.setattr(demo, "packaged_network", lambda: mlp(1, inputs=784))
     monkeypatch.setattr(digits, "load_digits", lambda: (images, labels))
 
 

@@ -13,6 +13,7 @@ from bnnsim.engine.dispatch import available_isas
 from bnnsim.engine.execute import Plan
 from bnnsim.engine.reference import execute
 from bnnsim.errors import GraphError, InputError, KernelError
+from bnnsim.graph.draws import Draws
 from bnnsim.graph.dtypes import FLOAT16, FLOAT32, INT8, TERNARY, UINT8, DType
 from bnnsim.graph.ir import Graph
 from bnnsim.passes.lower import lower
@@ -23,8 +24,8 @@ from bnnsim.passes.precision import to_mode
 def assert_same(graph: Graph, x: np.ndarray, *, isa: str = "auto", threads: int = 1) -> Plan:
     """Assert that engine and reference agree on every activation tensor, dtype included."""
     names = [node.output for node in graph.nodes]
-    plan = Plan(graph, isa=isa, threads=threads)
-    got, expected = plan.run(x, keep=names), execute(graph, x)
+    plan, draws = Plan(graph, isa=isa, threads=threads), Draws(7, sample=1, first_image=2)
+    got, expected = plan.run(x, keep=names, draws=draws), execute(graph, x, draws=draws)
     for name in names:
         assert got[name].dtype == expected[name].dtype, name
         assert (got[name] == expected[name]).all(), name
