@@ -24,6 +24,7 @@ from bnnsim.cost.transfers import (
     io_bits,
     memory_cycles,
     off_chip_bytes,
+    operand_accesses,
     parameter_accesses,
     plain_accesses,
 )  # fmt: skip
@@ -40,6 +41,7 @@ NODE_CATEGORY = {
     "BatchNorm": "normalization", "Threshold": "normalization", "Requantize": "scaling",
     "IntegerAffine": "scaling", "Relu": "elementwise", "Clip": "elementwise",
     "Quantize": "elementwise", "MaxPool": "elementwise", "Cast": "elementwise",
+    "Add": "elementwise", "AvgPool": "elementwise", "GlobalAvgPool": "elementwise",
 }  # fmt: skip
 
 
@@ -158,6 +160,7 @@ def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[in
     priced = {node.id: _node_prices(context, node) for node in stage.nodes}
     if stage.weights is not None:
         accesses, cycles, text, tiles = _mac_stage(context, stage, position, priced[head.id])
+        accesses = accesses + operand_accesses(context, stage)
         fill = (context.profile.array.rows + context.profile.array.columns) * context.repeats
     elif context.where is not None:
         accesses = plain_accesses(context, stage)

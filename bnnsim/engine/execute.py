@@ -13,6 +13,7 @@ from bnnsim.engine.reference import check_input
 from bnnsim.engine.values import Array, Value, to_dense
 from bnnsim.errors import InputError, message
 from bnnsim.graph.ir import Graph
+from bnnsim.graph.ops import activations_of
 
 TILE_BYTES = 32 * 2**20
 _MAX_TILE = 1024
@@ -107,22 +108,32 @@ class Plan:
         return np.empty((0, *tensor.shape), tensor.dtype.numpy)
 
     def _run_tile(self, x: Array, wanted: list[str]) -> list[Array]:
-        last_use = {step.node.inputs[0]: i for i, step in enumerate(self.steps)}
+        last_use = _last_uses(self.graph)
         values: dict[str, Value] = {self.graph.inputs[0]: np.ascontiguousarray(x)}
         for i, step in enumerate(self.steps):
-            source = step.node.inputs[0]
-            values[step.node.output] = step.run(values[source])
-            if last_use[source] == i and source not in wanted:
-                del values[source]
+            values[step.node.output] = step.run(*(values[name] for name in step.reads))
+            for name in set(step.reads):
+                if last_use[name] == i and name not in wanted:
+                    del values[name]
         return [to_dense(values[name], self.isa) for name in wanted]
 
 
+def _last_uses(graph: Graph) -> dict[str, int]:
+    """Return for every activation that is read the position of its last reader."""
+    return {name: i for i, node in enumerate(graph.nodes) for name in activations_of(node)}
+
+
 def _tile_size(graph: Graph) -> int:
-    """Return how many images to run at once so that the largest layer stays near TILE_BYTES."""
+    """Return how many images to run at once so that what is live at once stays near TILE_BYTES."""
     sizes = {
         t.name: t.size * (1 if t.dtype.is_integer and t.dtype.bits <= 8 else 4)
         for t in graph.tensors.values()
         if not t.constant
     }
-    largest = max(sizes[n.inputs[0]] + sizes[n.output] for n in graph.nodes)
-    return int(min(_MAX_TILE, max(1, TILE_BYTES // max(1, largest))))
+    last_use = _last_uses(graph)
+    live, largest = {graph.inputs[0]}, 1
+    for i, node in enumerate(graph.nodes):
+        live.add(node.output)
+        largest = max(largest, sum(sizes[name] for name in live))
+        live -= {name for name in activations_of(node) if last_use[name] == i}
+    return int(min(_MAX_TILE, max(1, TILE_BYTES // largest)))

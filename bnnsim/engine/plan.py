@@ -20,7 +20,7 @@ from bnnsim.engine.values import Array, Bits, Pixels, Planes, Value, to_dense, t
 from bnnsim.graph import bits
 from bnnsim.graph.dtypes import BIT, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import normal_attrs
+from bnnsim.graph.ops import activations_of, constants_of, normal_attrs
 
 NUMPY = "numpy"
 Multiply: TypeAlias = Callable[[Any], Array]
@@ -30,11 +30,16 @@ _KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One planned node: ``run`` maps the value of its activation to that of its output."""
+    """One planned node: ``run`` maps the values of its activations to that of its output."""
 
     node: Node
     kernel: str
-    run: Callable[[Any], Value]
+    run: Callable[..., Value]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The names of the node's activations, in the order that ``run`` takes them."""
+        return activations_of(self.node)
 
 
 def plan(graph: Graph, isa: str) -> tuple[Step, ...]:
@@ -59,12 +64,13 @@ def _constant(graph: Graph, node: Node, index: int) -> Array:
 
 def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
     """Run the reference's numpy on dense values."""
-    constants = [_constant(graph, node, i) for i in range(1, len(node.inputs))]
+    first = len(activations_of(node))
+    constants = [_constant(graph, node, first + i) for i in range(len(constants_of(node)))]
     dtype = graph.result(node).dtype
 
-    def run(x: Value) -> Value:
-        dense = reference.apply(node, [to_dense(x, isa), *constants], dtype)
-        return to_value(dense, dtype, isa)
+    def run(*activations: Value) -> Value:
+        dense = [to_dense(x, isa) for x in activations]
+        return to_value(reference.apply(node, [*dense, *constants], dtype), dtype, isa)
 
     return Step(node, NUMPY, run)
 

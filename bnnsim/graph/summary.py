@@ -11,6 +11,7 @@ from typing import Any
 
 from bnnsim.graph.dtypes import BIT
 from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.ops import normal_attrs
 from bnnsim.graph.ranges import INT32_MAX, INT32_MIN
 
 LINEAR = ("Dense", "Conv2d")
@@ -148,6 +149,11 @@ def _pool_why(graph: Graph, node: Node) -> str:
     return f"{word} over each window, {other} in {count} falling channels"
 
 
+def _slice_why(node: Node) -> str:
+    attrs = normal_attrs(node)
+    return "elements {start} to {stop} of (H, W, C) in steps of {step}".format_map(attrs)
+
+
 _WHY: Mapping[str, Callable[[Graph, Node], str]] = MappingProxyType(
     {
         "Encode": lambda _, __: "table of what each pixel value means in training",
@@ -157,6 +163,11 @@ _WHY: Mapping[str, Callable[[Graph, Node], str]] = MappingProxyType(
         "Quantize": lambda _, __: "sign, with sign(0) = +1",
         "Requantize": lambda _, __: "per-channel scale, rounded half to even",
         "Flatten": lambda _, __: "height, width, channel order",
+        "Add": lambda graph, node: f"sum of two {graph.activation(node).dtype} activations",
+        "AvgPool": lambda _, __: "mean over each window, rounded once",
+        "GlobalAvgPool": lambda _, __: "mean over height and width, rounded once",
+        "Slice": lambda _, node: _slice_why(node),
+        "PadChannels": lambda _, __: "channels of zeros beside the activation's",
         "IntegerAffine": lambda _, __: "exact integer scale and offset",
     }
 )

@@ -3,28 +3,26 @@
 Layers keep names, ids, shapes and order; operand types and what stands between the layers change
 as ``modes.py`` says. A twin of trained weights computes what its types mean, but it was not
 trained for them, so no accuracy belongs to it. Where the source has thresholds instead of a batch
-norm, the affine that replaces them has no data: a cost-only twin, marked synthetic.
+norm, the affine that replaces them has no data: a cost-only twin, marked synthetic. A source
+without bit weights gets what-if twins: weights become their signs times a scale per channel.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from bnnsim.errors import InputError, message
-from bnnsim.graph.dtypes import BIT, FLOAT32, DType
-from bnnsim.graph.elementwise import to_dtype
-from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.dtypes import FLOAT32
+from bnnsim.graph.ir import Graph
 from bnnsim.graph.verify import verify
-from bnnsim.passes.affine import affine_of, fold_affine
+from bnnsim.passes.affine import fold_affine
+from bnnsim.passes.float_twin import float_twin
+from bnnsim.passes.layers import DEFAULT, SOURCE, Layers, has_bits, operands_by_layer
 from bnnsim.passes.lower import lower
 from bnnsim.passes.modes import Mode, mode_named
 from bnnsim.passes.requantize import integer_twin
-from bnnsim.passes.rewriter import Rewriter
-
-LINEAR = ("Dense", "Conv2d")
 
 
-def to_mode(graph: Graph, mode: str, *, keep_bn: bool = False) -> Graph:
+def to_mode(
+    graph: Graph, mode: str, *, keep_bn: bool = False, layers: Layers = DEFAULT
+) -> Graph:
     """Return the lowered twin of ``graph`` in ``mode``.
 
     Parameters
@@ -36,6 +34,8 @@ def to_mode(graph: Graph, mode: str, *, keep_bn: bool = False) -> Graph:
     keep_bn : bool, optional
         Keep batch norms as ops of their own instead of folding them, to price them. Integer modes
         requantize all the same.
+    layers : Layers, optional
+        Of a source without bit weights: operands of single layers in its what-if twins.
 
     Returns
     -------
@@ -46,75 +46,27 @@ def to_mode(graph: Graph, mode: str, *, keep_bn: bool = False) -> Graph:
     Raises
     ------
     InputError
-        If the mode is unknown or the source has nothing that it applies to.
+        If the mode is unknown, or ``layers`` does not fit the source.
     """
     row = mode_named(mode)
-    binarized = _has_bits(graph)
-    if row.weight == BIT and not binarized:
-        remedy = "Use native, float32 or int8, or a source with binarized layers."
-        rule = "a source with bit weights for this mode"
-        raise InputError(message(f"{graph.name}: mode", mode, rule, remedy))
-    if row.activation is None:
+    trained_bits = has_bits(graph)
+    operands = operands_by_layer(graph, row, layers)
+    chosen = any(how != SOURCE for how in operands.values())
+    if row.activation is None and not chosen:
         return _marked(lower(graph, keep_bn=keep_bn), row, what_if=False)
-    if row.activation.is_integer:
-        twin = integer_twin(graph, row)
+    if row.activation is not None and row.activation.is_integer:
+        twin = integer_twin(graph, row, operands)
     else:
-        twin = _float_twin(graph, row, keep_bn)
+        twin = float_twin(graph, row, operands, keep_bn=keep_bn)
     if row.batch_norm == "fold" and not keep_bn:
         twin = fold_affine(twin)
     return _marked(
-        lower(verify(twin, known=graph)),
+        lower(verify(twin, known=graph), keep_bn=keep_bn and row.activation is None),
         row,
-        what_if=binarized or row.activation != FLOAT32,
+        what_if=trained_bits or chosen or row.activation != FLOAT32,
         thresholds=any(node.op == "Threshold" for node in graph.nodes),
     )
 
 
-def _has_bits(graph: Graph) -> bool:
-    weights = [graph.tensor(node.inputs[1]) for node in graph.nodes if node.op in LINEAR]
-    return any(weight.dtype.kind in ("bipolar", "ternary") for weight in weights)
-
-
 def _marked(graph: Graph, row: Mode, *, what_if: bool, thresholds: bool = False) -> Graph:
     return graph.with_meta(mode=row.name, what_if=what_if, synthetic=what_if and thresholds)
-
-
-def _float_twin(graph: Graph, row: Mode, keep_bn: bool) -> Graph:
-    """Return the twin whose activations are of the float type ``row.activation``."""
-    assert row.activation is not None
-    out = Rewriter(graph)
-    for node in graph.nodes:
-        _float_node(out, node, row, row.activation, keep_bn=keep_bn)
-    return out.graph()
-
-
-def _float_node(out: Rewriter, node: Node, row: Mode, dtype: DType, *, keep_bn: bool) -> None:
-    if node.op == "Encode":
-        table = out.source.tensor(node.inputs[1])
-        data = None if table.data is None else to_dtype(table.data, dtype)
-        out.emit(node, constants=[replace(table, dtype=dtype, data=data)])
-    elif node.op in LINEAR:
-        out.cast(node, dtype)
-        out.emit(node, constants=[_float_weight(out.source.tensor(node.inputs[1]), row)])
-    elif (node.op == "BatchNorm" and not keep_bn) or node.op == "IntegerAffine":
-        out.emit(node, op="Affine", attrs={}, constants=list(affine_of(out.source, node)))
-    elif node.op == "Quantize":
-        out.emit(node, op="Clip", attrs={"low": -1.0, "high": 1.0})
-    elif node.op == "Threshold":
-        scale, bias = out.unknown(node, "scale"), out.unknown(node, "bias")
-        out.insert(node, f"{node.name}.affine", "Affine", [scale, bias])
-        out.emit(node, op="Clip", attrs={"low": -1.0, "high": 1.0}, constants=[])
-    elif node.op == "Cast":
-        out.alias(node)
-    else:
-        out.emit(node)
-
-
-def _float_weight(weight: Tensor, row: Mode) -> Tensor:
-    """Return the weight in the mode's type; a weight-only mode keeps bits and ternaries."""
-    assert row.activation is not None
-    if row.weight == BIT and weight.dtype.is_integer:
-        return weight
-    dtype = row.activation
-    data = None if weight.data is None else to_dtype(weight.data, dtype)
-    return replace(weight, dtype=dtype, data=data)
