@@ -14,6 +14,7 @@ from bnnsim.execution import Engine, RunResult, decide, run
 from bnnsim.graph.io import save
 from bnnsim.graph.ir import Graph
 from bnnsim.graph.summary import Inspection, summarize
+from bnnsim.passes.layers import DEFAULT, Layers
 from bnnsim.passes.precision import to_mode
 from bnnsim.record import record
 from bnnsim.sources import load, load_module
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from bnnsim.cost.hardware import HardwareProfile
 
 __all__ = [
-    "Engine", "RunResult", "Verification", "compare", "decide", "estimate", "inspect", "load",
+    "Engine", "Layers", "RunResult", "Verification", "compare", "decide", "estimate", "inspect", "load",
     "load_module", "load_profile", "lower", "run", "save", "verify",
 ]  # fmt: skip
 
@@ -54,9 +55,12 @@ def estimate(
     batch: int = 1,
     mode: str = "native",
     keep_bn: bool = False,
+    layers: Layers = DEFAULT,
     allow_unpriced: bool = False,
 ) -> CostReport:
     """Return energy, latency and memory of one batch on a profile, in a mode.
+
+    ``layers`` says which operands single layers of a float network get in a what-if twin.
 
     Raises
     ------
@@ -65,7 +69,7 @@ def estimate(
     """
     from bnnsim.cost.estimate import estimate as price
 
-    twin = to_mode(graph, mode, keep_bn=keep_bn)
+    twin = to_mode(graph, mode, keep_bn=keep_bn, layers=layers)
     return price(
         twin,
         load_profile(profile),
@@ -84,6 +88,7 @@ def compare(
     *,
     batch: int = 1,
     keep_bn: bool = False,
+    layers: Layers = DEFAULT,
     allow_unpriced: bool = False,
 ) -> Comparison:
     """Return one column per graph, profile and mode, and the ratios between them."""
@@ -97,6 +102,7 @@ def compare(
                 batch=batch,
                 mode=mode,
                 keep_bn=keep_bn,
+                layers=layers,
                 allow_unpriced=allow_unpriced,
             )
             for graph in graphs

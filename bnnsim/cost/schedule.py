@@ -169,7 +169,7 @@ def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[in
     accesses = accesses + parameter_accesses(context, stage, position)
     for (memory, verb, category), number in accesses.items():
         priced[head.id][f"{memory}.{verb}", category] += number * context.repeats
-    later = sum(context.graph.result(n).size for n in stage.nodes)
+    later = sum(_elements(context.graph, n) for n in stage.nodes)
     if stage.weights is not None:
         later -= context.graph.result(head).size
     busy = -(-later * context.images // context.profile.array.columns)
@@ -189,6 +189,12 @@ def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[in
             mapping=text if first else f"in the output stage of {head.name}",
         )
     return plans, tiles
+
+
+def _elements(graph: Graph, node: Node) -> int:
+    """Return how many elements pass the elementwise units: an average takes in every one."""
+    averages = node.op in ("AvgPool", "GlobalAvgPool")
+    return (graph.activation(node) if averages else graph.result(node)).size
 
 
 def _node_prices(context: Context, node: Node) -> Priced:
