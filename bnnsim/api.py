@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from bnnsim.cost.hardware import HardwareProfile
 
 __all__ = [
-    "Engine", "Layers", "RunResult", "Verification", "compare", "decide", "estimate", "inspect", "load",
-    "load_module", "load_profile", "lower", "run", "save", "verify",
+    "Engine", "Layers", "RunResult", "Verification", "compare", "decide", "estimate", "inspect",
+    "load", "load_module", "load_profile", "lower", "run", "save", "verify",
 ]  # fmt: skip
 
 

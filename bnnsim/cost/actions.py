@@ -18,7 +18,9 @@ from bnnsim.graph.ops import activations_of, normal_attrs
 _PLANE_BITS = 4
 LAYOUT_OPS = frozenset({"Flatten", "Slice", "PadChannels"})
 MAC_OPS = frozenset({"Dense", "Conv2d"})
-_WIDTH_KEEPING = frozenset({"Flatten", "MaxPool", "AvgPool", "GlobalAvgPool", "Slice", "PadChannels"})
+_WIDTH_KEEPING = frozenset(
+    {"Flatten", "MaxPool", "AvgPool", "GlobalAvgPool", "Slice", "PadChannels"}
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -168,7 +168,7 @@ class Importer:
         raise self.refused(place, "padding", "a convolution right after padding")
 
     def _taken(self, value: Sliced) -> Activation:
-        places = {"start": value.start, "stop": value.stop, "step": value.step}
+        places: dict[str, Any] = {"start": value.start, "stop": value.stop, "step": value.step}
         tensor = self.builder.add("Slice", value.inner.tensor, label="slice", **places)
         height, width, channels = self.builder.tensor(tensor).shape
         return Activation(tensor, (channels, height, width))

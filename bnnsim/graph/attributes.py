@@ -1,4 +1,4 @@
-"""Attribute checkers: each returns the normal form of a value, or raises ValueError with the rule."""
+"""Attribute checkers: each returns a value's normal form or raises ValueError with the rule."""
 
 from __future__ import annotations
 

@@ -26,7 +26,6 @@ from bnnsim.graph.ir import Node, Tensor
 from bnnsim.graph.shape_rules import Inference, pooled, window_output
 
 
-
 @dataclass(frozen=True, slots=True)
 class Op:
     """What a node of this kind is.

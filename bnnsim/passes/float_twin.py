@@ -31,9 +31,7 @@ def float_twin(graph: Graph, row: Mode, operands: dict[int, str], *, keep_bn: bo
 class _FloatTwin:
     """The graph under construction, and the scales that wait for the next affine."""
 
-    def __init__(
-        self, graph: Graph, row: Mode, operands: dict[int, str], *, keep_bn: bool
-    ) -> None:
+    def __init__(self, graph: Graph, row: Mode, operands: dict[int, str], *, keep_bn: bool) -> None:
         self.out = Rewriter(graph)
         self.row, self.operands, self.keep_bn = row, operands, keep_bn
         self.dtype: DType = row.activation or FLOAT32
@@ -109,7 +107,7 @@ class _FloatTwin:
         return self.signs[now.name]
 
     def _integer_layer(self, node: Node, weight: Tensor) -> None:
-        """Append an int8 layer; the range of its input is unknown, so that it can be costed only."""
+        """Append an int8 layer; the range of its input is unknown, so that it is for costs only."""
         out, now = self.out, self.out.current(node)
         vectors = [
             Tensor(f"{node.name}.input.{role}.synthetic", now.shape[-1:], FLOAT32, True)
@@ -148,7 +146,9 @@ class _FloatTwin:
             scale, bias = affine_of(graph, node)
         else:
             *scales, bias = (graph.tensor(name) for name in node.inputs[1:])
-            ones = Tensor(f"{node.name}.scale", bias.shape, FLOAT32, True, np.ones(bias.shape, "f4"))
+            ones = Tensor(
+                f"{node.name}.scale", bias.shape, FLOAT32, True, np.ones(bias.shape, "f4")
+            )
             scale = scales[0] if scales else ones
         out.emit(node, op="Affine", attrs={}, constants=[_product(scale, alpha), bias])
 
@@ -164,7 +164,9 @@ def _constant_signs(graph: Graph, operands: dict[int, str]) -> set[int]:
     """Return the ids of rectifiers whose results a binary layer reads: their sign says nothing."""
     found: set[int] = set()
     for node in graph.nodes:
-        before = graph.producer(activations_of(node)[0]) if operands.get(node.id) == BINARY else None
+        before = (
+            graph.producer(activations_of(node)[0]) if operands.get(node.id) == BINARY else None
+        )
         while before is not None and before.op in _SIGN_KEEPING:
             before = graph.producer(activations_of(before)[0])
         if before is not None and _never_negative(before):

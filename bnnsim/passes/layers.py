@@ -70,7 +70,9 @@ def operands_by_layer(graph: Graph, row: Mode, layers: Layers) -> dict[int, str]
     """
     linear = _linear(graph)
     if has_bits(graph) and layers != DEFAULT:
-        rule = "a source without bit weights of its own for --keep-float, --binarize, --first, --last"
+        rule = (
+            "a source without bit weights of its own for --keep-float, --binarize, --first, --last"
+        )
         raise InputError(message(graph.name, "a binarized source", rule))
     kept = _matching(linear, layers.keep_float, "--keep-float")
     binarized = _matching(linear, layers.binarize, "--binarize")

@@ -20,9 +20,7 @@ from bnnsim.passes.modes import Mode, mode_named
 from bnnsim.passes.requantize import integer_twin
 
 
-def to_mode(
-    graph: Graph, mode: str, *, keep_bn: bool = False, layers: Layers = DEFAULT
-) -> Graph:
+def to_mode(graph: Graph, mode: str, *, keep_bn: bool = False, layers: Layers = DEFAULT) -> Graph:
     """Return the lowered twin of ``graph`` in ``mode``.
 
     Parameters
