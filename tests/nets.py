@@ -137,7 +137,7 @@ def float_residual(seed: int = 0, *, dtype: DType = FLOAT32, widths=(5, 9)) -> G
     """Return a float net: two basic blocks, the second with a slice and zero channels."""
     net = Builder((7, 6, 3), seed=seed, dtype=dtype)
     if dtype != FLOAT32:
-        net.encode()
+        net.encode().add("Cast", dtype="float32")
     net.float_conv(widths[0], pads=(1, 1, 1, 1)).batch_norm(1.0).add("Relu")
     for width in widths:
         source, before = net.last, net.shape[2]
