@@ -168,5 +168,6 @@ def bit_residual(seed: int = 0) -> Graph:
     net.conv(17, pads=(1, 1, 1, 1), pad_value=1).add("Add", also=(bits,))
     net.batch_norm().add("Add", also=(net.last,)).add("Add", also=(stream,))
     net.add("AvgPool", kernel=(2, 2), stride=(2, 1), pads=(1, 0, 0, 1), count_include_pad=True)
-    net.pool(2, 1).sign().conv(7, (1, 1)).batch_norm().add("GlobalAvgPool")
+    net.pool(2, 1).sign().conv(7, (1, 1)).batch_norm().sign().conv(5, (1, 1)).batch_norm()
+    net.add("GlobalAvgPool")
     return net.add("Flatten").graph("bit-residual")

@@ -36,7 +36,8 @@ def fold_thresholds(graph: Graph) -> Graph:
         Same outputs, bit for bit. Thresholds: (C, 1) int32; direction: (C,) int8, +1 where the
         bit is +1 iff ``acc >= t`` and -1 where it is +1 iff ``acc <= t``. Channels that never
         change use the ends of int32 with direction +1. The Threshold keeps the Quantize's id and
-        name. Chains that start from a float tensor stay as they are.
+        name. Chains that start from a float tensor, or with a float result that other nodes
+        read as well, stay as they are.
     """
     ranges = value_ranges(graph)
     nodes: list[Node] = []
@@ -70,10 +71,16 @@ def _chain(graph: Graph, quantize: Node) -> list[Node] | None:
     chain = [quantize]
     while not graph.activation(chain[0]).dtype.is_integer:
         before = graph.producer(chain[0].inputs[0])
-        if before is None or before.op not in MONOTONE:
+        if before is None or before.op not in MONOTONE or _kept(graph, before, chain[0]):
             return None
         chain.insert(0, before)
     return chain
+
+
+def _kept(graph: Graph, node: Node, reader: Node) -> bool:
+    """Whether something else needs the node's float result, such as a residual addition."""
+    others = [n for n in graph.consumers(node.output) if n is not reader and n.op != "Quantize"]
+    return bool(others) or node.output in graph.outputs
 
 
 def _constants(
