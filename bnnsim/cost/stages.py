@@ -16,6 +16,7 @@ from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, normal_attrs
 
 ON_READ = frozenset({"Encode", "Flatten"})
+MOVES = frozenset({"Slice", "PadChannels"})
 FUSED = frozenset(
     {"Bias", "Affine", "BatchNorm", "Relu", "Clip", "Quantize", "Threshold", "Requantize",
      "IntegerAffine", "Cast", "Add"}
@@ -73,7 +74,7 @@ def build_stages(graph: Graph) -> tuple[Stage, ...]:
     readers.update(roots[name] for name in graph.outputs)
     chains: list[list[Node]] = []
     made_by: dict[str, int] = {}
-    for node in graph.nodes:
+    for node in _moves_first(graph):
         if node.op in ON_READ:
             continue
         # An addition joins the last of the chains that compute its operands: the others are done.
@@ -87,6 +88,32 @@ def build_stages(graph: Graph) -> tuple[Stage, ...]:
             chains.append([node])
         made_by[node.output] = at
     return tuple(_stage(graph, tuple(chain), roots) for chain in chains)
+
+
+def _moves_first(graph: Graph) -> list[Node]:
+    """Return the nodes with each Slice and PadChannels as soon as what it reads is there.
+
+    A shortcut is then ready before the layer whose output stage adds it, and what it was cut from
+    need not be kept as long.
+    """
+    waiting: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        if node.op in MOVES:
+            waiting.setdefault(node.inputs[0], []).append(node)
+    ordered: list[Node] = []
+
+    def place(tensor: str) -> None:
+        for node in waiting.pop(tensor, ()):
+            ordered.append(node)
+            place(node.output)
+
+    for name in graph.inputs:
+        place(name)
+    for node in graph.nodes:
+        if node.op not in MOVES:
+            ordered.append(node)
+            place(node.output)
+    return ordered
 
 
 def _fuses(node: Node, head: Node) -> bool:

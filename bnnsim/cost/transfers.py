@@ -18,7 +18,8 @@ def plain_accesses(context: Context, stage: Stage) -> Accesses:
     found: Accesses = Counter()
     runs = _slice_runs(context, stage.head)
     for tensor in stage.reads:
-        found.update(_whole(context, tensor, "read", context.graph.inputs, runs))
+        cut = runs if tensor is stage.reads[0] else None
+        found.update(_whole(context, tensor, "read", context.graph.inputs, cut))
     found.update(_whole(context, stage.writes, "write", context.graph.outputs))
     return found
 

@@ -44,8 +44,11 @@ class _FloatTwin:
         out, mixed = self.out, self.row.activation is None
         if node.op in LINEAR:
             self._linear(node)
-        elif node.op == "Cast" or node.id in self.dropped:
+        elif node.id in self.dropped or (node.op == "Cast" and self._needless(node)):
             out.alias(node)
+        elif node.op in ("AvgPool", "GlobalAvgPool") and not mixed:
+            out.cast(node, self.dtype)  # integers would be rounded
+            out.emit(node)
         elif node.op in (*_SCALED, "IntegerAffine"):
             self._affine(node)
         elif node.op == "Add":
@@ -56,6 +59,11 @@ class _FloatTwin:
             self._quantizer(node)
         else:
             out.emit(node)
+
+    def _needless(self, cast: Node) -> bool:
+        """Whether a Cast can go: where all else becomes float, or only layers read its result."""
+        readers = self.out.source.consumers(cast.output)
+        return self.row.activation is not None or all(node.op in LINEAR for node in readers)
 
     def _quantizer(self, node: Node) -> None:
         out, limits = self.out, {"low": -1.0, "high": 1.0}

@@ -145,6 +145,42 @@ def test_averages_and_channel_pads():
     assert ops(build.add("PadChannels", after=3).graph()) == [["Slice", "PadChannels"]]
 
 
+def narrowing():
+    """x -> relu -> strided conv -> conv -> + a slice of the stream with zero channels."""
+    build = Builder("narrowing", (8, 8, 4), F32).add("Relu")
+    for stride in (2, 1):
+        weight = ((8, 3, 3, build.shape[2]), F32)
+        build.add("Conv2d", [weight], pads=(1,) * 4, stride=(stride,) * 2)
+    branch, build.last = build.last, "t0"
+    build.add("Slice", stop=(8, 8, 4), step=(2, 2, 1)).add("PadChannels", before=2, after=2)
+    return build.add("Add", also=(branch,)).add("Relu").graph()
+
+
+def test_a_shortcut_is_cut_before_the_layers_that_it_passes_by():
+    graph = narrowing()
+    moves = ["Slice", "PadChannels"]
+    assert ops(graph) == [["Relu"], moves, ["Conv2d"], ["Conv2d", "Add", "Relu"]]
+    x, half = 8 * 8 * 4 * 4, 4 * 4 * 8 * 4
+    # x + t0; t0 + shortcut; t0 + shortcut + conv 1; shortcut + conv 1 + result
+    expected = [2 * x, x + half, x + 2 * half, 3 * half]
+    assert [sum(live.values()) for live in lay_out(graph).live] == expected
+
+
+def test_what_is_added_to_a_slice_is_read_whole():
+    chip = load_profile("cmos45")
+    build = Builder("cut", (6, 6, 4), F32).add("AvgPool", kernel=(2, 2), stride=(2, 2))
+    pooled, build.last = build.last, "x"
+    build.add("Slice", stop=(6, 6, 4), step=(2, 2, 1)).add("Relu").add("Add", also=(pooled,))
+    graph = build.add("Add", also=(pooled,)).graph()
+    assert ops(graph) == [["Slice", "Relu"], ["AvgPool"], ["Add", "Add"]]
+    large = [m for m in chip.chain("activations") if not m.off_chip][-1]
+    found = reads(estimate(graph, chip), "slice1")[f"{large.name}.read"]
+    assert found == 9 * (4 * 32 // large.word_bits)
+    build = Builder("cut", (6, 6, 4), F32).add("Slice", stop=(6, 6, 4), step=(2, 2, 1))
+    stage = build_stages(build.add("Add", also=(build.last,)).graph())[0]
+    assert [t.name for t in stage.reads] == ["x"]
+
+
 def test_the_stream_lives_until_it_is_added():
     layout = lay_out(block())
     size = 8 * 8 * 4 * 4  # bytes of each tensor

@@ -155,6 +155,21 @@ def test_binary_layers_that_read_one_tensor_share_its_sign() -> None:
     assert integers.tensor("output.scale.synthetic").data is None
 
 
+@pytest.mark.parametrize("mode", ["float32", "weight-only", "binary"])
+def test_averages_of_cast_integers_are_not_rounded(mode: str) -> None:
+    net = Builder((4, 4, 3), seed=3).add("Cast", dtype="float32")
+    net.add("AvgPool", kernel=(2, 2), stride=(2, 2))
+    for width in (4, 5, 2):
+        net.float_conv(width, 1)
+    graph = net.graph()
+    x = Builder((4, 4, 3), seed=5).batch(6)
+    twin = to_mode(graph, mode)
+    expected, found = (execute(g, x)["avgpool1.out"] for g in (graph, twin))
+    assert found.dtype == np.float32
+    assert (found == expected).all()
+    assert (found % 1 != 0).any()
+
+
 def test_a_kept_float_layer_of_an_int8_twin_keeps_its_bias() -> None:
     net = Builder((8,), seed=2).encode(np.arange(256) - 128, FLOAT32)
     net.add("Dense", {"weight": (net.rng.normal(size=(5, 8)), FLOAT32)})
