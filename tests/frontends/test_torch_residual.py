@@ -20,9 +20,15 @@ from bnnsim.train.layers import BinaryConv2d, InputEncoding, Sign
 from bnnsim.train.models import ResNet, resnet20, resnet56
 from bnnsim.train.norm import BatchNorm
 
+SUM_NOISE = 1e-6  # of the largest value: torch rounds each of up to 48 float32 additions
 FLOAT_NOISE = 2e-5  # of the largest output: torch rounds every product and sum of ~20 layers
 WEIGHTS = "resnet20-12fca82f.th"
 CHECKPOINT = "float/" + WEIGHTS
+
+
+@pytest.fixture(autouse=True)
+def _seeded(seed: int) -> None:
+    torch.manual_seed(seed)
 
 
 def test_sums_slices_and_channel_pads_are_exact() -> None:
@@ -59,7 +65,8 @@ def test_sum_in_place_and_of_flattened_images() -> None:
     assert ops(graph).count("Add") == 2
     x, ours = batch_for(graph, (4, 2, 3))
     with torch.no_grad():
-        assert np.allclose(run(graph, ours), module(x).numpy(), rtol=1e-6, atol=1e-6)
+        expected = module(x).numpy()
+    assert np.abs(run(graph, ours) - expected).max() <= SUM_NOISE * np.abs(expected).max()
 
 
 def test_sum_of_signs_is_an_integer_and_of_sign_and_float_a_float() -> None:
@@ -94,7 +101,7 @@ def test_averages(function, op: str) -> None:
     x, ours = batch_for(graph, (5, 8, 6))
     expected = function(x).numpy()
     assert run(graph, ours).shape == expected.shape
-    assert np.abs(run(graph, ours) - expected).max() <= 2e-7 * np.abs(expected).max()
+    assert np.abs(run(graph, ours) - expected).max() <= SUM_NOISE * np.abs(expected).max()
 
 
 def test_a_binarized_residual_block_is_exact() -> None:
@@ -112,9 +119,9 @@ def test_a_binarized_residual_block_is_exact() -> None:
     assert ops(graph).count("Add") == 2
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_small_float_resnets_agree_with_torch(seed: int) -> None:
-    torch.manual_seed(seed)
+@pytest.mark.parametrize("draw", range(3))
+def test_small_float_resnets_agree_with_torch(draw: int) -> None:
+    torch.manual_seed(draw)
     module = ResNet((2, 1, 1), (5, 8, 13)).eval()
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
