@@ -16,6 +16,7 @@ from bnnsim.graph.ir import Graph, Node
 from bnnsim.graph.ops import activations_of, normal_attrs
 
 _PLANE_BITS = 4
+_WIDEST = 32  # a sum of int32 tensors stays in int32: 32 bits is what their type allows, not needs
 LAYOUT_OPS = frozenset({"Flatten", "Slice", "PadChannels"})
 MAC_OPS = frozenset({"Dense", "Conv2d"})
 _WIDTH_KEEPING = frozenset(
@@ -132,7 +133,8 @@ def value_widths(graph: Graph, pixels: Mapping[str, int]) -> dict[str, int]:
         elif node.op in _WIDTH_KEEPING:
             widths[node.output] = widths[node.inputs[0]]
         elif node.op == "Add" and graph.result(node).dtype.is_integer:
-            widths[node.output] = 1 + max(widths[name] for name in activations_of(node))
+            widest = 1 + max(widths[name] for name in activations_of(node))
+            widths[node.output] = min(widest, _WIDEST)
     return widths
 
 
@@ -321,7 +323,7 @@ def _average(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Act
         for a in (0, 1)
     )  # fmt: skip
     taps = attrs["kernel"][0] * attrs["kernel"][1]
-    width = widths[x.name] + (taps - 1).bit_length()
+    width = min(widths[x.name] + (taps - 1).bit_length(), _WIDEST)
     numeric = str(x.dtype) if x.dtype.is_float else f"int{width}"
     return {
         Action("add", numeric): rows * columns * out.shape[2] - out.size,

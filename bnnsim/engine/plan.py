@@ -242,9 +242,10 @@ def _plan_quantize(graph: Graph, node: Node, isa: str) -> Step:
         return _plan_numpy(graph, node, isa)
     held = np.int32 if dtype.is_integer else np.float32
 
-    def run(x: Array) -> Bits:
-        words = _kernels.pack_sign(_rows(x, held), isa=isa)
-        return Bits(words.reshape(*x.shape[:-1], -1), x.shape[-1])
+    def run(x: Array | Pixels) -> Bits:
+        dense = to_dense(x, isa)
+        words = _kernels.pack_sign(_rows(dense, held), isa=isa)
+        return Bits(words.reshape(*dense.shape[:-1], -1), dense.shape[-1])
 
     return Step(node, select("pack_sign", isa).name, run)
 
@@ -267,18 +268,20 @@ def _plan_threshold(graph: Graph, node: Node, isa: str) -> Step:
             _bit_threshold(np.ascontiguousarray(thresholds[:, 0]), direction, isa),
         )
 
-    def run(x: Array) -> Value:
-        rows = _rows(x, np.int32)
+    def run(x: Array | Pixels) -> Value:
+        dense = to_dense(x, isa)
+        rows = _rows(dense, np.int32)
         levels = _kernels.multi_threshold(rows, thresholds, direction, base, isa=isa)
-        return to_value(levels.reshape(x.shape), out, isa)
+        return to_value(levels.reshape(dense.shape), out, isa)
 
     return Step(node, select("multi_threshold", isa).name, run)
 
 
 def _bit_threshold(thresholds: Array, direction: Array, isa: str) -> Callable[[Array], Bits]:
-    def run(x: Array) -> Bits:
-        words = _kernels.threshold_pack(_rows(x, np.int32), thresholds, direction, isa=isa)
-        return Bits(words.reshape(*x.shape[:-1], -1), x.shape[-1])
+    def run(x: Array | Pixels) -> Bits:
+        dense = to_dense(x, isa)
+        words = _kernels.threshold_pack(_rows(dense, np.int32), thresholds, direction, isa=isa)
+        return Bits(words.reshape(*dense.shape[:-1], -1), dense.shape[-1])
 
     return run
 

@@ -127,9 +127,10 @@ def _linear(out: Rewriter, node: Node, reals: dict[str, Real], how: tuple[Mode, 
     row, operands = how
     if operands == FLOAT:
         return _float_linear(out, node, reals[node.inputs[0]])
-    if out.current(node).dtype != INT8:
+    if out.current(node).dtype != INT8 or not _has_one_scale(reals[node.inputs[0]]):
         _round(out, node, reals, 0)
     real, weight = reals[node.inputs[0]], out.source.tensor(node.inputs[1])
+    real = real if real.bias is None else Real(real.scale, np.zeros(1))
     scale: np.ndarray | None = np.ones(1)
     if operands == BIT_WEIGHTS:
         weight, alpha = binarized(weight)
@@ -142,6 +143,13 @@ def _linear(out: Rewriter, node: Node, reals: dict[str, Real], how: tuple[Mode, 
         attrs["pad_value"] = int(np.rint(attrs["pad_value"] / real.scale[0]))
     out.emit(node, constants=[weight], attrs=attrs)
     return real.then(scale, np.zeros(1))
+
+
+def _has_one_scale(real: Real) -> bool:
+    """Whether sums of products can be scaled afterwards: one scale for all channels, no offset."""
+    if real.scale is None or real.bias is None:
+        return True
+    return real.scale.size == 1 and not real.bias.any()
 
 
 def _round(out: Rewriter, node: Node, reals: dict[str, Real], index: int) -> None:

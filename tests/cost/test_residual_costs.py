@@ -101,6 +101,16 @@ def test_energy_of_a_sum_by_hand():
     assert report.energy_by["elementwise"] == pytest.approx(300 * 0.05e-12)
 
 
+def test_sums_of_int32_tensors_are_priced_as_32_bits():
+    build = Builder("wide", (4, 4, 2), INT32).add("Add", also=("x",))
+    graph = build.add("AvgPool", kernel=(2, 2), stride=(2, 2)).graph()
+    assert [{str(a) for a in counts.actions} for counts in count_actions(graph)] == [
+        {"add.int32"},
+        {"add.int32", "mul.int32"},
+    ]
+    assert estimate(graph, "cmos45").unpriced == ()
+
+
 # --- stages ------------------------------------------------------------------------------------
 
 

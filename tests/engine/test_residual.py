@@ -214,6 +214,18 @@ def test_a_residual_graph_survives_its_file(tmp_path) -> None:
     assert (values(again, x) == values(graph, x)).all()
 
 
+def test_pixels_may_be_binarized_thresholded_and_added() -> None:
+    net = Builder((5, 4, 3), seed=2).encode()
+    pixels = net.last
+    net.sign()
+    bits = net.last
+    net.go_to(pixels).thresholds(1, "bit", 0, 200).add("Add", also=(bits,))
+    total = net.last
+    net.go_to(pixels).thresholds(3, "int8", -1, 200).add("Add", also=(total,))
+    graph = net.add("Add", also=(pixels,)).graph()
+    assert_same(graph, batch(graph, 4, 1))
+
+
 # --- refusals ----------------------------------------------------------------------------------
 
 

@@ -182,6 +182,14 @@ def test_a_kept_float_layer_of_an_int8_twin_keeps_its_bias() -> None:
         assert np.abs(outputs(twin, x) - exact).max() < 0.02 * np.abs(exact).max()
 
 
+def test_scales_per_channel_before_a_layer_make_the_int8_twin_cost_only() -> None:
+    net = Builder((4, 4, 3), seed=1).encode(np.arange(256) - 128, FLOAT32).batch_norm()
+    twin = to_mode(net.float_conv(2, 1).graph(), "int8")
+    assert twin.tensor("conv2d2.input.scale.synthetic").data is None
+    with pytest.raises(GraphError, match="can be estimated, not run"):
+        outputs(twin, np.zeros((1, 4, 4, 3), np.uint8))
+
+
 def test_a_pad_of_an_activation_with_an_offset_makes_the_twin_cost_only() -> None:
     net = Builder((4, 4, 3), seed=1).encode(np.arange(256) - 128, FLOAT32)
     net.add("Affine", {"scale": (np.ones(3), FLOAT32), "bias": (np.ones(3), FLOAT32)})
