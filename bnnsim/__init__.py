@@ -2,6 +2,7 @@
 
 from bnnsim.api import (
     Engine,
+    Layers,
     compare,
     decide,
     estimate,
@@ -27,7 +28,7 @@ from bnnsim.record import installed_version
 __version__ = installed_version("bnnsim")
 
 __all__ = [
-    "BnnsimError", "Engine", "Graph", "GraphError", "InputError", "KernelError", "ProfileError",
-    "SourceError", "__version__", "compare", "decide", "estimate", "inspect", "load",
-    "load_profile", "lower", "run", "save", "verify",
+    "BnnsimError", "Engine", "Graph", "GraphError", "InputError", "KernelError", "Layers",
+    "ProfileError", "SourceError", "__version__", "compare", "decide", "estimate", "inspect",
+    "load", "load_profile", "lower", "run", "save", "verify",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from bnnsim.execution import Engine, RunResult, decide, run
 from bnnsim.graph.io import save
 from bnnsim.graph.ir import Graph
 from bnnsim.graph.summary import Inspection, summarize
+from bnnsim.passes.layers import DEFAULT, Layers
 from bnnsim.passes.precision import to_mode
 from bnnsim.record import record
 from bnnsim.sources import load, load_module
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from bnnsim.cost.hardware import HardwareProfile
 
 __all__ = [
-    "Engine", "RunResult", "Verification", "compare", "decide", "estimate", "inspect", "load",
-    "load_module", "load_profile", "lower", "run", "save", "verify",
+    "Engine", "Layers", "RunResult", "Verification", "compare", "decide", "estimate", "inspect",
+    "load", "load_module", "load_profile", "lower", "run", "save", "verify",
 ]  # fmt: skip
 
 
@@ -54,6 +55,7 @@ def estimate(
     batch: int = 1,
     mode: str = "native",
     keep_bn: bool = False,
+    layers: Layers = DEFAULT,
     allow_unpriced: bool = False,
     preact_scale: float | None = None,
 ) -> CostReport:
@@ -61,6 +63,7 @@ def estimate(
 
     ``binary-stochastic`` draws as many bits as the profile's generator gives for one draw, 8 where
     it has none; ``preact_scale`` is for its sources with integer thresholds.
+    ``layers`` says which operands single layers of a float network get in a what-if twin.
 
     Raises
     ------
@@ -71,7 +74,9 @@ def estimate(
 
     chip = load_profile(profile)
     bits = 8 if chip.rng is None else chip.rng.bits
-    twin = to_mode(graph, mode, keep_bn=keep_bn, rng_bits=bits, preact_scale=preact_scale)
+    twin = to_mode(
+        graph, mode, keep_bn=keep_bn, layers=layers, rng_bits=bits, preact_scale=preact_scale
+    )
     return price(
         twin,
         chip,
@@ -90,6 +95,7 @@ def compare(
     *,
     batch: int = 1,
     keep_bn: bool = False,
+    layers: Layers = DEFAULT,
     allow_unpriced: bool = False,
     preact_scale: float | None = None,
 ) -> Comparison:
@@ -104,6 +110,7 @@ def compare(
                 batch=batch,
                 mode=mode,
                 keep_bn=keep_bn,
+                layers=layers,
                 allow_unpriced=allow_unpriced,
                 preact_scale=preact_scale,
             )

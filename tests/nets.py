@@ -25,10 +25,17 @@ class Builder:
     def shape(self) -> tuple[int, ...]:
         return self.tensors[self.last].shape
 
-    def add(self, op: str, constants: dict[str, tuple[np.ndarray, DType]] | None = None, **attrs):
+    def add(
+        self,
+        op: str,
+        constants: dict[str, tuple[np.ndarray, DType]] | None = None,
+        *,
+        also: Sequence[str] = (),
+        **attrs,
+    ):
         index = len(self.nodes)
         name = f"{op.lower()}{index}"
-        inputs = [self.last]
+        inputs = [self.last, *also]
         for role, (data, dtype) in (constants or {}).items():
             key = f"{name}.{role}"
             held = np.ascontiguousarray(data, dtype.numpy)
@@ -40,6 +47,15 @@ class Builder:
         self.nodes.append(node)
         self.last = node.output
         return self
+
+    def go_to(self, tensor: str):
+        self.last = tensor
+        return self
+
+    def float_conv(self, n: int, kernel: int = 3, **attrs):
+        shape = (n, kernel, kernel, self.shape[2])
+        weight = self.rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
+        return self.add("Conv2d", {"weight": (weight, FLOAT32)}, **attrs)
 
     def encode(self, table: np.ndarray | None = None, dtype: DType = INT16):
         values = 2 * np.arange(256) - 255 if table is None else table
@@ -115,3 +131,43 @@ def convnet(seed: int = 0) -> Graph:
     net.conv(24, (3, 1), groups=3, stride=(2, 1), dilation=(1, 1)).batch_norm().sign().pool(2, 1)
     net.add("Flatten").dense(19).batch_norm().sign()
     return net.dense(7).batch_norm().graph("convnet")
+
+
+def float_residual(seed: int = 0, *, dtype: DType = FLOAT32, widths=(5, 9)) -> Graph:
+    """Return a float net: two basic blocks, the second with a slice and zero channels."""
+    net = Builder((7, 6, 3), seed=seed, dtype=dtype)
+    if dtype != FLOAT32:
+        net.encode().add("Cast", dtype="float32")
+    net.float_conv(widths[0], pads=(1, 1, 1, 1)).batch_norm(1.0).add("Relu")
+    for width in widths:
+        source, before = net.last, net.shape[2]
+        stride = 1 if width == before else 2
+        net.float_conv(width, pads=(1, 1, 1, 1), stride=(stride, stride)).batch_norm(1.0)
+        net.add("Relu").float_conv(width, pads=(1, 1, 1, 1)).batch_norm(1.0)
+        branch = net.last
+        net.go_to(source)
+        if stride > 1:
+            net.add("Slice", stop=net.shape, step=(2, 2, 1))
+            net.add("PadChannels", before=(width - before) // 2, after=-(-(width - before) // 2))
+        net.add("Add", also=(branch,)).add("Relu")
+    net.add("GlobalAvgPool").add("Flatten")
+    weight = net.rng.normal(size=(4, net.shape[0]))
+    net.add("Dense", {"weight": (weight, FLOAT32)})
+    return net.add("Bias", {"bias": (net.rng.normal(size=4), FLOAT32)}).graph("residual")
+
+
+def bit_residual(seed: int = 0) -> Graph:
+    """Return a binarized net with float and integer shortcuts, and one tensor added to itself."""
+    net = Builder((9, 8, 3), seed=seed).encode()
+    net.conv(17, pads=(1, 1, 1, 1)).batch_norm(200)
+    stream = net.last
+    net.sign().conv(17, pads=(1, 1, 1, 1)).batch_norm().add("Add", also=(stream,))
+    stream = net.last
+    net.sign()
+    bits = net.last
+    net.conv(17, pads=(1, 1, 1, 1), pad_value=1).add("Add", also=(bits,))
+    net.batch_norm().add("Add", also=(net.last,)).add("Add", also=(stream,))
+    net.add("AvgPool", kernel=(2, 2), stride=(2, 1), pads=(1, 0, 0, 1), count_include_pad=True)
+    net.pool(2, 1).sign().conv(7, (1, 1)).batch_norm().sign().conv(5, (1, 1)).batch_norm()
+    net.add("GlobalAvgPool")
+    return net.add("Flatten").graph("bit-residual")

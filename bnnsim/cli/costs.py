@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from bnnsim.cli.arguments import add_preact_scale, add_source, add_verb, positive, words
+from bnnsim.cli.arguments import add_preact_scale, add_source, add_verb, one_of, positive, words
 from bnnsim.cli.files import read_json, write_bytes
 from bnnsim.cli.networks import load_source
 from bnnsim.cli.output import check_outputs, emit
@@ -28,11 +28,18 @@ def estimate(args: Namespace) -> int:
         batch=args.batch,
         mode=args.mode,
         keep_bn=args.keep_bn,
+        layers=_layers(args),
         allow_unpriced=args.allow_unpriced,
         preact_scale=args.preact_scale,
     ).to_dict()
     emit(args, result, blocks.estimate_blocks(result))
     return DONE
+
+
+def _layers(args: Namespace) -> Any:
+    from bnnsim import api
+
+    return api.Layers(tuple(args.keep_float), tuple(args.binarize), args.first, args.last)
 
 
 def compare(args: Namespace) -> int:
@@ -42,7 +49,12 @@ def compare(args: Namespace) -> int:
     check_outputs(args)
     graphs = [load_source(args, source) for source in args.sources]
     result = api.compare(
-        graphs, args.profile, args.modes, batch=args.batch, preact_scale=args.preact_scale
+        graphs,
+        args.profile,
+        args.modes,
+        batch=args.batch,
+        layers=_layers(args),
+        preact_scale=args.preact_scale,
     ).to_dict()
     emit(args, result, blocks.compare_blocks(result))
     return DONE
@@ -147,6 +159,20 @@ def _add_estimate(verbs: Any) -> None:
         "--allow-unpriced", action="store_true", help="name ops without a cost instead of refusing"
     )
     add_preact_scale(parser)
+    _add_layers(parser)
+
+
+def _add_layers(parser: Any) -> None:
+    group = parser.add_argument_group("what-if twins of a source without bit weights")
+    for option, what in (("--keep-float", "stay float"), ("--binarize", "get the mode's bits")):
+        group.add_argument(
+            option, metavar="PATTERN", action="append", default=[], help=f"layers that {what}"
+        )
+    for option in ("--first", "--last"):
+        group.add_argument(
+            option, type=one_of("float", "int8", "binary"), metavar="float|int8|binary",
+            help=f"operands of the {option[2:]} layer; default float, int8 in int8 modes",
+        )  # fmt: skip
 
 
 def _add_compare(verbs: Any) -> None:
@@ -160,6 +186,7 @@ def _add_compare(verbs: Any) -> None:
     )
     parser.add_argument("--batch", type=positive, default=1, metavar="N")
     add_preact_scale(parser)
+    _add_layers(parser)
 
 
 def _add_profiles(verbs: Any) -> None:

@@ -14,11 +14,15 @@ from types import MappingProxyType
 from bnnsim.graph.draws import is_stochastic, rng_bits
 from bnnsim.graph.dtypes import DType
 from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import normal_attrs
+from bnnsim.graph.ops import activations_of, normal_attrs
 
 _PLANE_BITS = 4
-LAYOUT_OPS = frozenset({"Flatten"})
+_WIDEST = 32  # a sum of int32 tensors stays in int32: 32 bits is what their type allows, not needs
+LAYOUT_OPS = frozenset({"Flatten", "Slice", "PadChannels"})
 MAC_OPS = frozenset({"Dense", "Conv2d"})
+_WIDTH_KEEPING = frozenset(
+    {"Flatten", "MaxPool", "AvgPool", "GlobalAvgPool", "Slice", "PadChannels"}
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -137,8 +141,11 @@ def value_widths(graph: Graph, pixels: Mapping[str, int]) -> dict[str, int]:
             operands = classify(graph, node, pixels)
             if operands.accumulator_bits:
                 widths[node.output] = operands.accumulator_bits
-        elif node.op in ("Flatten", "MaxPool"):
+        elif node.op in _WIDTH_KEEPING:
             widths[node.output] = widths[node.inputs[0]]
+        elif node.op == "Add" and graph.result(node).dtype.is_integer:
+            widest = 1 + max(widths[name] for name in activations_of(node))
+            widths[node.output] = min(widest, _WIDEST)
     return widths
 
 
@@ -312,6 +319,31 @@ def _max_pool(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Ac
     return {action: number}
 
 
+def _add(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
+    out = graph.result(node)
+    return {Action("add", _numeric(graph, out.name, widths)): out.size}
+
+
+def _average(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
+    """One addition per tap but the first, and one product by 1 / n, of each result."""
+    x, out = graph.activation(node), graph.result(node)
+    attrs = normal_attrs(node) or {
+        "kernel": x.shape[:2], "stride": (1, 1), "pads": (0, 0, 0, 0)
+    }  # fmt: skip
+    rows, columns = (
+        taps_inside(x.shape[a], out.shape[a], attrs["kernel"][a], attrs["stride"][a], 1,
+                    attrs["pads"][a])
+        for a in (0, 1)
+    )  # fmt: skip
+    taps = attrs["kernel"][0] * attrs["kernel"][1]
+    width = min(widths[x.name] + (taps - 1).bit_length(), _WIDEST)
+    numeric = str(x.dtype) if x.dtype.is_float else f"int{width}"
+    return {
+        Action("add", numeric): rows * columns * out.shape[2] - out.size,
+        Action("mul", numeric): out.size,
+    }
+
+
 def _integer_affine(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
     x, attrs = graph.activation(node), normal_attrs(node)
     numeric = _numeric(graph, x.name, widths)
@@ -338,6 +370,11 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
         "Threshold": _threshold,
         "Requantize": _requantize,
         "MaxPool": _max_pool,
+        "Add": _add,
+        "AvgPool": _average,
+        "GlobalAvgPool": _average,
+        "Slice": _nothing,
+        "PadChannels": _nothing,
         "Flatten": _nothing,
         "IntegerAffine": _integer_affine,
         "Cast": _per_channel(),

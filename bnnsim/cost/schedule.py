@@ -25,6 +25,7 @@ from bnnsim.cost.transfers import (
     io_bits,
     memory_cycles,
     off_chip_bytes,
+    operand_accesses,
     parameter_accesses,
     plain_accesses,
 )  # fmt: skip
@@ -42,6 +43,7 @@ NODE_CATEGORY = {
     "BatchNorm": "normalization", "Threshold": "normalization", "Requantize": "scaling",
     "IntegerAffine": "scaling", "Relu": "elementwise", "Clip": "elementwise",
     "Quantize": "elementwise", "MaxPool": "elementwise", "Cast": "elementwise",
+    "Add": "elementwise", "AvgPool": "elementwise", "GlobalAvgPool": "elementwise",
 }  # fmt: skip
 
 
@@ -190,6 +192,7 @@ def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[in
     priced = {node.id: _node_prices(context, node) for node in stage.nodes}
     if stage.weights is not None:
         accesses, cycles, text, tiles = _mac_stage(context, stage, position, priced[head.id])
+        accesses = accesses + operand_accesses(context, stage)
         fill = (context.profile.array.rows + context.profile.array.columns) * context.repeats
     elif context.where is not None:
         accesses = plain_accesses(context, stage)
@@ -198,7 +201,7 @@ def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[in
     accesses = accesses + parameter_accesses(context, stage, position)
     for (memory, verb, category), number in accesses.items():
         priced[head.id][f"{memory}.{verb}", category] += number * context.repeats
-    later = sum(context.graph.result(n).size for n in stage.nodes)
+    later = sum(_elements(context.graph, n) for n in stage.nodes)
     if stage.weights is not None:
         later -= context.graph.result(head).size
     busy = -(-later * context.images // context.profile.array.columns)
@@ -218,6 +221,12 @@ def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[in
             mapping=text if first else f"in the output stage of {head.name}",
         )
     return plans, tiles
+
+
+def _elements(graph: Graph, node: Node) -> int:
+    """Return how many elements pass the elementwise units: an average takes in every one."""
+    averages = node.op in ("AvgPool", "GlobalAvgPool")
+    return (graph.activation(node) if averages else graph.result(node)).size
 
 
 def _node_prices(context: Context, node: Node) -> Priced:

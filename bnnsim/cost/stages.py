@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from bnnsim.cost.actions import MAC_OPS
 from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import normal_attrs
+from bnnsim.graph.ops import activations_of, normal_attrs
 
 ON_READ = frozenset({"Encode", "Flatten"})
+MOVES = frozenset({"Slice", "PadChannels"})
 FUSED = frozenset(
     {"Bias", "Affine", "BatchNorm", "Relu", "Clip", "Quantize", "Threshold", "Requantize",
-     "IntegerAffine", "Cast"}
+     "IntegerAffine", "Cast", "Add"}
 )  # fmt: skip
 
 
@@ -30,7 +31,9 @@ class Stage:
     ----------
     nodes : tuple of Node
     reads : tuple of Tensor
-        Stored activations that it reads.
+        Stored activations that it reads; those of its head come first.
+    operands : tuple of Tensor
+        Those of them that nodes after the head read, once for each such node.
     writes : Tensor
         The stored result.
     weights : Tensor or None
@@ -41,6 +44,7 @@ class Stage:
 
     nodes: tuple[Node, ...]
     reads: tuple[Tensor, ...]
+    operands: tuple[Tensor, ...]
     writes: Tensor
     weights: Tensor | None
     parameters: tuple[Tensor, ...]
@@ -65,27 +69,58 @@ def build_stages(graph: Graph) -> tuple[Stage, ...]:
     roots = stored_as(graph)
     readers = Counter(
         roots[name] for node in graph.nodes if node.op not in ON_READ
-        for name in dict.fromkeys(node.inputs)
+        for name in dict.fromkeys(activations_of(node))
     )  # fmt: skip
     readers.update(roots[name] for name in graph.outputs)
     chains: list[list[Node]] = []
-    last: dict[str, list[Node]] = {}
-    for node in graph.nodes:
+    made_by: dict[str, int] = {}
+    for node in _moves_first(graph):
         if node.op in ON_READ:
             continue
-        source = roots[node.inputs[0]]
-        if source in last and readers[source] == 1 and _fuses(node):
-            chain = last.pop(source)
-            chain.append(node)
+        # An addition joins the last of the chains that compute its operands: the others are done.
+        sources = [roots[name] for name in activations_of(node)]
+        at, source = max((made_by.get(name, -1), name) for name in sources)
+        open_end = at >= 0 and chains[at][-1].output == source and readers[source] == 1
+        if open_end and _fuses(node, chains[at][0]):
+            chains[at].append(node)
         else:
-            chain = [node]
-            chains.append(chain)
-        last[node.output] = chain
+            at = len(chains)
+            chains.append([node])
+        made_by[node.output] = at
     return tuple(_stage(graph, tuple(chain), roots) for chain in chains)
 
 
-def _fuses(node: Node) -> bool:
-    if node.op == "MaxPool":
+def _moves_first(graph: Graph) -> list[Node]:
+    """Return the nodes with each Slice and PadChannels as soon as what it reads is there.
+
+    A shortcut is then ready before the layer whose output stage adds it, and what it was cut from
+    need not be kept as long.
+    """
+    waiting: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        if node.op in MOVES:
+            waiting.setdefault(node.inputs[0], []).append(node)
+    ordered: list[Node] = []
+
+    def place(tensor: str) -> None:
+        for node in waiting.pop(tensor, ()):
+            ordered.append(node)
+            place(node.output)
+
+    for name in graph.inputs:
+        place(name)
+    for node in graph.nodes:
+        if node.op not in MOVES:
+            ordered.append(node)
+            place(node.output)
+    return ordered
+
+
+def _fuses(node: Node, head: Node) -> bool:
+    """Whether a node can run on what the stage of ``head`` yields, before that is written."""
+    if node.op == "PadChannels":
+        return head.op not in MAC_OPS
+    if node.op in ("MaxPool", "AvgPool"):
         attrs = normal_attrs(node)
         return bool(attrs["kernel"] == attrs["stride"] and not any(attrs["pads"]))
     return node.op in FUSED
@@ -93,7 +128,7 @@ def _fuses(node: Node) -> bool:
 
 def _stage(graph: Graph, nodes: tuple[Node, ...], roots: Mapping[str, str]) -> Stage:
     inside = {node.output for node in nodes}
-    reads, parameters = dict[str, Tensor](), list[Tensor]()
+    reads, parameters, operands = dict[str, Tensor](), list[Tensor](), list[Tensor]()
     weights = graph.tensor(nodes[0].inputs[1]) if nodes[0].op in MAC_OPS else None
     for node in nodes:
         for name in node.inputs:
@@ -102,8 +137,9 @@ def _stage(graph: Graph, nodes: tuple[Node, ...], roots: Mapping[str, str]) -> S
                 parameters += [] if tensor is weights else [tensor]
             elif tensor.name not in inside:
                 reads[tensor.name] = tensor
-    return Stage(nodes, tuple(reads.values()), graph.tensor(nodes[-1].output), weights,
-                 tuple(parameters))  # fmt: skip
+                operands += [] if node is nodes[0] else [tensor]
+    return Stage(nodes, tuple(reads.values()), tuple(operands), graph.tensor(nodes[-1].output),
+                 weights, tuple(parameters))  # fmt: skip
 
 
 def stored_bytes(tensor: Tensor) -> int:

@@ -9,26 +9,64 @@ from bnnsim.cost.hardware import HardwareProfile
 from bnnsim.cost.memory import home, off_chip
 from bnnsim.cost.stages import Stage, stored_bytes
 from bnnsim.cost.traffic import ACTIVATIONS, IO, WEIGHTS, Accesses, move, words
-from bnnsim.graph.ir import Tensor
+from bnnsim.graph.ir import Node, Tensor
+from bnnsim.graph.ops import normal_attrs
 
 
 def plain_accesses(context: Context, stage: Stage) -> Accesses:
     """Return the accesses of a stage without MACs: every input read once, the result written."""
     found: Accesses = Counter()
+    runs = _slice_runs(context, stage.head)
     for tensor in stage.reads:
-        found.update(_whole(context, tensor, "read", context.graph.inputs))
+        cut = runs if tensor is stage.reads[0] else None
+        found.update(_whole(context, tensor, "read", context.graph.inputs, cut))
     found.update(_whole(context, stage.writes, "write", context.graph.outputs))
     return found
 
 
-def _whole(context: Context, tensor: Tensor, verb: str, edge: tuple[str, ...]) -> Accesses:
+def operand_accesses(context: Context, stage: Stage) -> Accesses:
+    """Return the reads of what an addition in the output stage of a layer takes from memory."""
+    found: Accesses = Counter()
+    if context.where is not None:
+        for tensor in stage.operands:
+            found.update(_whole(context, tensor, "read", context.graph.inputs))
+    return found
+
+
+def _slice_runs(context: Context, head: Node) -> tuple[int, int] | None:
+    """Return (runs, elements of each) that a Slice reads: what lies together in memory, or None.
+
+    Whole rows lie together where only rows are left out; else the channels of one pixel do. A step
+    over channels reads what is between as well.
+    """
+    if head.op != "Slice":
+        return None
+    attrs, out, x = normal_attrs(head), context.graph.result(head), context.graph.activation(head)
+    rows, columns, channels = out.shape
+    span = (channels - 1) * attrs["step"][2] + 1
+    if attrs["step"][1] == 1 and span == x.shape[2]:
+        return rows, columns * span
+    return rows * columns, span
+
+
+def _whole(
+    context: Context,
+    tensor: Tensor,
+    verb: str,
+    edge: tuple[str, ...],
+    runs: tuple[int, int] | None = None,
+) -> Accesses:
+    """Return the accesses of a tensor of all images in flight, or of runs of its elements."""
     where, profile = context.where, context.profile
     off = where is not None and tensor.name in where.spilled
     memory = off_chip(profile) if off else home(profile, "activations") or off_chip(profile)
     if memory is None:
         return Counter()
     category = IO if memory.off_chip and tensor.name in edge else ACTIVATIONS
-    return Counter({(memory.name, verb, category): words(tensor.bits * context.images, memory)})
+    number = words(tensor.bits * context.images, memory)
+    if runs is not None:
+        number = context.images * runs[0] * words(runs[1] * tensor.dtype.bits, memory)
+    return Counter({(memory.name, verb, category): number})
 
 
 def edge_accesses(context: Context, stage: Stage) -> Accesses:

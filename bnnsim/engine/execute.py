@@ -14,6 +14,7 @@ from bnnsim.engine.values import Array, Value, to_dense
 from bnnsim.errors import InputError, message
 from bnnsim.graph.draws import Draws, needed
 from bnnsim.graph.ir import Graph
+from bnnsim.graph.ops import activations_of
 
 TILE_BYTES = 32 * 2**20
 _MAX_TILE = 1024
@@ -118,23 +119,34 @@ class Plan:
         return np.empty((0, *tensor.shape), tensor.dtype.numpy)
 
     def _run_tile(self, x: Array, wanted: list[str], draws: Draws | None) -> list[Array]:
-        last_use = {step.node.inputs[0]: i for i, step in enumerate(self.steps)}
+        last_use = _last_uses(self.graph)
         values: dict[str, Value] = {self.graph.inputs[0]: np.ascontiguousarray(x)}
         for i, step in enumerate(self.steps):
-            source = step.node.inputs[0]
+            operands = [values[name] for name in step.reads]
             with np.errstate(over="ignore", invalid="ignore"):
-                values[step.node.output] = step.apply(values[source], draws)
-            if last_use[source] == i and source not in wanted:
-                del values[source]
+                values[step.node.output] = step.apply(*operands, draws=draws)
+            for name in set(step.reads):
+                if last_use[name] == i and name not in wanted:
+                    del values[name]
         return [to_dense(values[name], self.isa) for name in wanted]
 
 
+def _last_uses(graph: Graph) -> dict[str, int]:
+    """Return for every activation that is read the position of its last reader."""
+    return {name: i for i, node in enumerate(graph.nodes) for name in activations_of(node)}
+
+
 def tile_size(graph: Graph, budget: int) -> int:
-    """Return how many images at once keep the largest layer near ``budget`` bytes."""
+    """Return how many images at once keep what is live at once near ``budget`` bytes."""
     sizes = {
         t.name: t.size * (1 if t.dtype.is_integer and t.dtype.bits <= 8 else 4)
         for t in graph.tensors.values()
         if not t.constant
     }
-    largest = max(sizes[n.inputs[0]] + sizes[n.output] for n in graph.nodes)
-    return int(min(_MAX_TILE, max(1, budget // max(1, largest))))
+    last_use = _last_uses(graph)
+    live, largest = {graph.inputs[0]}, 1
+    for i, node in enumerate(graph.nodes):
+        live.add(node.output)
+        largest = max(largest, sum(sizes[name] for name in live))
+        live -= {name for name in activations_of(node) if last_use[name] == i}
+    return int(min(_MAX_TILE, max(1, budget // largest)))

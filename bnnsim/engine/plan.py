@@ -21,7 +21,7 @@ from bnnsim.graph import bits
 from bnnsim.graph.draws import Draws, is_stochastic, needed, rng_bits
 from bnnsim.graph.dtypes import BIT, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import normal_attrs
+from bnnsim.graph.ops import activations_of, constants_of, normal_attrs
 
 NUMPY = "numpy"
 Multiply: TypeAlias = Callable[[Any], Array]
@@ -31,14 +31,14 @@ _KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One planned node: a function from the value of its activation to that of its output.
+    """One planned node: a function from the values of its activations to that of its output.
 
     Parameters
     ----------
     node : Node
     kernel : str
     run : callable or None
-        Of the activation alone.
+        Of the activations alone.
     draw : callable or None
         Of the activation and the random numbers; set, in the place of ``run``, where the node is
         stochastic.
@@ -46,15 +46,21 @@ class Step:
 
     node: Node
     kernel: str
-    run: Callable[[Any], Value] | None
+    run: Callable[..., Value] | None
     draw: Callable[[Any, Draws], Value] | None = None
 
-    def apply(self, x: Value, draws: Draws | None) -> Value:
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The names of the node's activations, in the order that ``apply`` takes them."""
+        return activations_of(self.node)
+
+    def apply(self, *values: Value, draws: Draws | None) -> Value:
         """Return the value of the node's output."""
         if self.draw is not None:
+            (x,) = values
             return self.draw(x, needed(self.node, draws))
         assert self.run is not None
-        return self.run(x)
+        return self.run(*values)
 
 
 def plan(graph: Graph, isa: str) -> tuple[Step, ...]:
@@ -79,12 +85,13 @@ def _constant(graph: Graph, node: Node, index: int) -> Array:
 
 def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
     """Run the reference's numpy on dense values."""
-    constants = [_constant(graph, node, i) for i in range(1, len(node.inputs))]
+    first = len(activations_of(node))
+    constants = [_constant(graph, node, first + i) for i in range(len(constants_of(node)))]
     dtype = graph.result(node).dtype
 
-    def run(x: Value) -> Value:
-        dense = reference.apply(node, [to_dense(x, isa), *constants], dtype)
-        return to_value(dense, dtype, isa)
+    def run(*activations: Value) -> Value:
+        dense = [to_dense(x, isa) for x in activations]
+        return to_value(reference.apply(node, [*dense, *constants], dtype), dtype, isa)
 
     return Step(node, NUMPY, run)
 

@@ -18,7 +18,8 @@ from bnnsim.graph.draws import Draws, is_stochastic, needed, stochastic_sign
 from bnnsim.graph.dtypes import DType
 from bnnsim.graph.elementwise import ELEMENTWISE, Array, Attrs, Meaning, to_dtype
 from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import normal_attrs, window_output
+from bnnsim.graph.ops import normal_attrs
+from bnnsim.graph.shape_rules import window_output
 
 FLOAT_ROWS = 16  # images whose float sums are formed by one call, always filled up to this
 
@@ -62,7 +63,7 @@ def execute(
 
 
 def apply(node: Node, operands: list[Array], dtype: DType, draws: Draws | None = None) -> Array:
-    """Return the output of one node: ``operands`` in the order of its inputs, activation first."""
+    """Return the output of one node: ``operands`` in the order of its inputs, activations first."""
     if is_stochastic(node):
         return stochastic_sign(node, operands[0], needed(node, draws))
     return OPS[node.op](operands, normal_attrs(node), dtype)
@@ -98,6 +99,8 @@ def check_weights(graph: Graph) -> None:
         remedy = "This network can be estimated, not run; use trained or random weights."
         if graph.meta.get("synthetic"):
             remedy = "This is a cost-only twin: it can be estimated, not run."
+        elif graph.meta.get("what_if"):
+            remedy = "This what-if twin can be estimated, not run: int8 needs ranges or weights."
         rule = "data for every constant"
         raise GraphError(message(f"{graph.name}: {missing[0]!r}", "no data", rule, remedy))
 
@@ -179,6 +182,49 @@ def _max_pool(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     return pooled
 
 
+def _average_pool(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
+    (x,) = operands
+    top, left, bottom, right = attrs["pads"]
+    border = ((0, 0), (top, bottom), (left, right), (0, 0))
+    size = window_output(x.shape[1:3], attrs["kernel"], stride=attrs["stride"], pads=attrs["pads"])
+    windows = {"stride": attrs["stride"], "dilation": (1, 1)}
+    padded = np.pad(x.astype(np.float64), border)
+    inside = np.pad(np.ones((1, *x.shape[1:3], 1)), border)
+    total, taps = np.zeros((len(x), *size, x.shape[-1])), np.zeros((1, *size, 1))
+    for tap in np.ndindex(*attrs["kernel"]):
+        total += _shifted(padded, tap, size, windows)
+        taps += 1 if attrs["count_include_pad"] else _shifted(inside, tap, size, windows)
+    return _mean(total, taps, dtype)
+
+
+def _global_average_pool(operands: list[Array], _: Attrs, dtype: DType) -> Array:
+    x = operands[0].astype(np.float64)
+    total = np.zeros((len(x), 1, 1, x.shape[-1]))
+    for i, j in np.ndindex(*x.shape[1:3]):
+        total += x[:, i : i + 1, j : j + 1]
+    return _mean(total, np.array(x.shape[1] * x.shape[2]), dtype)
+
+
+def _mean(total: Array, taps: Array, dtype: DType) -> Array:
+    """Return ``total / taps``, rounded once: integers half to even, without a quotient between."""
+    if dtype.is_float:
+        return to_dtype(total / taps, dtype)
+    whole, count = total.astype(np.int64), taps.astype(np.int64)
+    half_up, rest = np.divmod(2 * whole + count, 2 * count)
+    tie_to_odd = (rest == 0) & (half_up % 2 == 1)
+    return (half_up - tie_to_odd).astype(dtype.numpy)
+
+
+def _slice(operands: list[Array], attrs: Attrs, _: DType) -> Array:
+    places = zip(attrs["start"], attrs["stop"], attrs["step"], strict=True)
+    return operands[0][:, *(slice(*place) for place in places)]
+
+
+def _pad_channels(operands: list[Array], attrs: Attrs, _: DType) -> Array:
+    (x,) = operands
+    return np.pad(x, (*[(0, 0)] * (x.ndim - 1), (attrs["before"], attrs["after"])))
+
+
 def _flatten(operands: list[Array], _: Attrs, __: DType) -> Array:
     return operands[0].reshape(len(operands[0]), -1)
 
@@ -189,6 +235,10 @@ OPS: Mapping[str, Meaning] = MappingProxyType(
         "Dense": _dense,
         "Conv2d": _conv2d,
         "MaxPool": _max_pool,
+        "AvgPool": _average_pool,
+        "GlobalAvgPool": _global_average_pool,
+        "Slice": _slice,
+        "PadChannels": _pad_channels,
         "Flatten": _flatten,
     }
 )

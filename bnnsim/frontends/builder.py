@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,14 @@ class GraphBuilder:
         return self.tensors[name]
 
     def add(
-        self, op: str, x: str, constants: Constants | None = None, *, label: str, **attrs: Any
+        self,
+        op: str,
+        x: str,
+        constants: Constants | None = None,
+        *,
+        label: str,
+        also: Sequence[str] = (),
+        **attrs: Any,
     ) -> str:
         """Append a node and return the name of its output.
 
@@ -49,6 +56,8 @@ class GraphBuilder:
             The other inputs, by their role in the op table.
         label : str
             The node is called ``label`` plus the number of the last Dense or Conv2d.
+        also : sequence of str
+            Further activations, where the op reads several.
         **attrs
             The node's attributes.
 
@@ -62,14 +71,14 @@ class GraphBuilder:
         given = dict(constants or {})
         held = [
             self._constant(name, role, *given.pop(role))
-            for role in OPS[op].inputs[1:]
+            for role in OPS[op].inputs[1 + len(also) :]
             if role in given
         ]
         if given:
             raise GraphError(message(f"node {name!r} ({op})", sorted(given), "roles of this op"))
-        inputs = (x, *(t.name for t in held))
+        inputs = (x, *also, *(t.name for t in held))
         node = Node(len(self.nodes), name, op, inputs, (f"{name}.out",), attrs)
-        shape, dtype = infer(node, [self.tensors[x], *held])
+        shape, dtype = infer(node, [*(self.tensors[n] for n in (x, *also)), *held])
         self.tensors.update({t.name: t for t in held})
         self.tensors[node.output] = Tensor(node.output, shape, dtype)
         self.nodes.append(node)

@@ -52,6 +52,16 @@ class Clipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Sliced:
+    """Every ``step``-th element of [start, stop) of an image along height, width and channels."""
+
+    inner: Activation
+    start: tuple[int, int, int]
+    stop: tuple[int, int, int]
+    step: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One operator call.
 
@@ -86,7 +96,7 @@ def is_symbolic(value: Any) -> bool:
     """Whether a value depends on the input."""
     if isinstance(value, (list, tuple)):
         return any(map(is_symbolic, value))
-    return isinstance(value, (Activation, Lookup, Padded, Clipped))
+    return isinstance(value, (Activation, Lookup, Padded, Clipped, Sliced))
 
 
 @dataclass(slots=True)
@@ -153,7 +163,22 @@ class Importer:
             return self._limited(value)
         if isinstance(value, Lookup):
             return self._binarized(value, place) if value.compared else self._encoded(value)
+        if isinstance(value, Sliced):
+            return self._taken(value)
         raise self.refused(place, "padding", "a convolution right after padding")
+
+    def _taken(self, value: Sliced) -> Activation:
+        places: dict[str, Any] = {"start": value.start, "stop": value.stop, "step": value.step}
+        tensor = self.builder.add("Slice", value.inner.tensor, label="slice", **places)
+        height, width, channels = self.builder.tensor(tensor).shape
+        return Activation(tensor, (channels, height, width))
+
+    def floats(self, value: Any, place: str) -> Activation:
+        """Return a plain activation of a float type, cast where it holds integers."""
+        x = self.activation(value, place)
+        if self.dtype(x).is_float:
+            return x
+        return self.add("Cast", x, label="cast", dtype="float32")
 
     def _limited(self, value: Clipped) -> Activation:
         x, limits = value.inner, (value.low, value.high)

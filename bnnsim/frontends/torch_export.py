@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ _SIGN_ZERO = ("plus", "error")
 _BATCH = 2
 _SHAPES = ("view", "reshape", "flatten", "permute", "unsqueeze", "squeeze", "detach", "alias")
 _TO_FLOAT = ("to", "_to_copy", "type_as", "_assert_tensor_metadata")
+_WRAPPER = "module."  # what torch.nn.DataParallel puts before every key
 
 
 def from_torch(
@@ -129,7 +130,8 @@ def from_python(
     source : str
         ``module:callable``; the module is looked up in the working directory too.
     weights : path, optional
-        A state dict, ``.safetensors`` or what ``torch.save`` wrote (read without pickled code).
+        A state dict, ``.safetensors`` or what ``torch.save`` wrote (read without pickled code); it
+        may stand under the key ``state_dict`` of a checkpoint, its keys may begin with ``module.``.
     input_shape : sequence of int
         See `from_torch`.
     trust : bool
@@ -137,12 +139,18 @@ def from_python(
     sign_zero : str
         See `from_torch`.
     """
-    module = python_module(source, weights, trust=trust)
-    return from_torch(module, input_shape, name=source.partition(":")[2], sign_zero=sign_zero)
+    module, notes = _built(source, weights, trust=trust)
+    graph = from_torch(module, input_shape, name=source.partition(":")[2], sign_zero=sign_zero)
+    return graph.with_meta(notes=[*graph.meta["notes"], *notes])
 
 
 def python_module(source: str, weights: str | Path | None = None, *, trust: bool = False) -> Any:
     """Return the module that a ``module:callable`` source builds (see `from_python`)."""
+    return _built(source, weights, trust=trust)[0]
+
+
+def _built(source: str, weights: str | Path | None, *, trust: bool) -> tuple[Any, list[str]]:
+    """Return the module with its weights, and remarks on how the weights were read."""
     _require_trust(f"py:{source}", trust)
     module_name, _, attribute = source.partition(":")
     if not module_name or not attribute:
@@ -153,9 +161,7 @@ def python_module(source: str, weights: str | Path | None = None, *, trust: bool
     except Exception as error:
         rule = "an importable callable that returns a torch module when called without arguments"
         raise SourceError(message(f"py:{source}", _first_line(error), rule)) from error
-    if weights is not None:
-        _load_weights(module, Path(weights))
-    return module
+    return module, [] if weights is None else _load_weights(module, Path(weights))
 
 
 def _require_trust(source: str, trust: bool) -> None:
@@ -173,7 +179,8 @@ def _working_directory_importable() -> Iterator[None]:
         sys.path.pop(0)
 
 
-def _load_weights(module: Any, path: Path) -> None:
+def _load_weights(module: Any, path: Path) -> list[str]:
+    """Load a state dict and return remarks on what was left out around it."""
     import torch
 
     try:
@@ -183,10 +190,26 @@ def _load_weights(module: Any, path: Path) -> None:
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
+        state, notes = _unwrapped(state, path.name)
         module.load_state_dict(state)
     except Exception as error:
         rule = "a state dict of this module"
         raise SourceError(message(str(path), _first_line(error), rule)) from error
+    return notes
+
+
+def _unwrapped(state: Any, where: str) -> tuple[Any, list[str]]:
+    """Return the state dict of a checkpoint, and remarks: its nesting, prefixes of its keys."""
+    notes = []
+    if isinstance(state.get("state_dict"), Mapping):
+        others = sorted(str(key) for key in state if key != "state_dict")
+        left = f"; left out: {', '.join(others)}" if others else ""
+        notes.append(f"{where}: weights are its entry 'state_dict'{left}.")
+        state = state["state_dict"]
+    if state and all(str(key).startswith(_WRAPPER) for key in state):
+        notes.append(f"{where}: the prefix '{_WRAPPER}' of every key was left out.")
+        state = {key.removeprefix(_WRAPPER): value for key, value in state.items()}
+    return state, notes
 
 
 def _first_lowered(programs: Sequence[Any], name: str, sign_zero: str) -> Graph:

@@ -1,6 +1,6 @@
 """The numpy meaning of every elementwise op, shared by the reference and the passes.
 
-Each function takes ``(operands, attributes, output dtype)``, the activation first. Float work is
+Each function takes ``(operands, attributes, output dtype)``, activations first. Float work is
 done in float32, rounded after every step in the written order, without contraction; the result is
 rounded to the output dtype.
 """
@@ -37,6 +37,13 @@ def _working(x: Array) -> Array:
 def _bias(operands: list[Array], _: Attrs, dtype: DType) -> Array:
     x, bias = operands
     return to_dtype(_working(x) + bias, dtype)
+
+
+def _add(operands: list[Array], _: Attrs, dtype: DType) -> Array:
+    a, b = operands
+    if dtype.is_integer:
+        return a.astype(dtype.numpy) + b.astype(dtype.numpy)
+    return to_dtype(_working(a) + _working(b), dtype)
 
 
 def _affine(operands: list[Array], _: Attrs, dtype: DType) -> Array:
@@ -102,6 +109,7 @@ ELEMENTWISE: Mapping[str, Meaning] = MappingProxyType(
     {
         "Encode": _encode,
         "Bias": _bias,
+        "Add": _add,
         "Affine": _affine,
         "BatchNorm": _batch_norm,
         "Relu": _relu,

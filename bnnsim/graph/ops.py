@@ -12,15 +12,18 @@ from types import MappingProxyType
 from typing import Any
 
 from bnnsim.errors import GraphError, message, nearest
+from bnnsim.graph import shape_rules
+from bnnsim.graph.attributes import dtype_name as _dtype_name
+from bnnsim.graph.attributes import integer as _integer
+from bnnsim.graph.attributes import natural as _natural
+from bnnsim.graph.attributes import number as _number
+from bnnsim.graph.attributes import one_of as _one_of
+from bnnsim.graph.attributes import positive as _positive
+from bnnsim.graph.attributes import truth as _truth
+from bnnsim.graph.attributes import tuple_of as _tuple_of
 from bnnsim.graph.dtypes import BIT, FLOAT32, INT32, DType
 from bnnsim.graph.ir import Node, Tensor
-
-Shape = tuple[int, ...]
-Inference = tuple[Shape, DType]
-
-_INT32_MAX = 2**31 - 1
-_MAX_SIDE = 2**16
-MAX_ELEMENTS = 2**26  # of one activation of one image; guards allocations against hostile files
+from bnnsim.graph.shape_rules import Inference, check_padded, pooled, window_output
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +33,11 @@ class Op:
     Parameters
     ----------
     inputs : tuple of str
-        Names of the inputs; the first is the activation, the others are constants.
+        Names of the inputs; the first ``activations`` are computed, the others are constants.
     optional : int
         How many of the last inputs may be left out.
+    activations : int
+        How many of the first inputs are activations.
     attrs : mapping of str to (checker, default)
         A default of None marks a required attribute.
     infer : callable
@@ -46,56 +51,7 @@ class Op:
     equation: str
     attrs: Mapping[str, tuple[Callable[[Any], Any], Any]] = field(default_factory=dict)
     optional: int = 0
-
-
-# --- attribute checkers: return the normal form, or raise ValueError with the rule -------------
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _INT32_MAX:
-        raise ValueError("an integer of at most 32 bits")
-    return value
-
-
-def _positive(value: Any) -> int:
-    if _integer(value) < 1:
-        raise ValueError("a positive integer")
-    return int(value)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise ValueError("a number")
-    return float(value)
-
-
-def _tuple_of(count: int, low: int) -> Callable[[Any], tuple[int, ...]]:
-    def check(value: Any) -> tuple[int, ...]:
-        rule = f"{count} integers of at least {low}"
-        if not isinstance(value, (list, tuple)) or len(value) != count:
-            raise ValueError(rule)
-        if any(isinstance(v, bool) or not isinstance(v, int) for v in value):
-            raise ValueError(rule)
-        if any(not low <= v <= _INT32_MAX for v in value):
-            raise ValueError(rule)
-        return tuple(value)
-
-    return check
-
-
-def _one_of(*choices: Any) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        if isinstance(value, bool) or value not in choices:
-            raise ValueError(f"one of {', '.join(map(repr, choices))}")
-        return value
-
-    return check
-
-
-def _dtype_name(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a dtype name")
-    return str(DType.parse(value))
+    activations: int = 1
 
 
 # --- shape and dtype rules ---------------------------------------------------------------------
@@ -127,39 +83,6 @@ def _dense(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     return (weight.shape[0],), product_dtype(x.dtype, weight.dtype)
 
 
-def window_output(
-    size: Sequence[int],
-    kernel: Sequence[int],
-    *,
-    stride: Sequence[int],
-    pads: Sequence[int],
-    dilation: Sequence[int] = (1, 1),
-) -> tuple[int, int]:
-    """Return (height, width) of sliding a window; pads are (top, left, bottom, right).
-
-    Raises
-    ------
-    GraphError
-        If the window does not fit the padded input.
-    """
-    out = []
-    for axis in (0, 1):
-        padded = size[axis] + pads[axis] + pads[axis + 2]
-        reach = dilation[axis] * (kernel[axis] - 1) + 1
-        if padded > _MAX_SIDE:
-            raise GraphError(f"a padded side of {padded} is above the limit of {_MAX_SIDE}.")
-        if padded < reach:
-            raise GraphError(f"a window of {reach} does not fit a padded input of {padded}.")
-        out.append((padded - reach) // stride[axis] + 1)
-    return out[0], out[1]
-
-
-def _check_padded(x: Tensor, pads: Sequence[int]) -> None:
-    height, width = x.shape[0] + pads[0] + pads[2], x.shape[1] + pads[1] + pads[3]
-    if height * width * x.shape[2] > MAX_ELEMENTS:
-        raise GraphError(f"pads {tuple(pads)} give more than {MAX_ELEMENTS} elements of an image.")
-
-
 def _conv2d(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     x, weight = tensors
     if len(x.shape) != 3 or len(weight.shape) != 4:
@@ -167,7 +90,7 @@ def _conv2d(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
             f"activation of shape {x.shape} and weight of shape {weight.shape}: "
             "(H, W, C) and (C_out, R, S, C / groups) are needed."
         )
-    _check_padded(x, attrs["pads"])
+    check_padded(x, attrs["pads"])
     groups, channels = attrs["groups"], x.shape[2]
     if channels != weight.shape[3] * groups:
         raise GraphError(
@@ -261,14 +184,9 @@ def _requantize(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inferenc
 
 def _max_pool(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     x, *minimum = tensors
-    if len(x.shape) != 3:
-        raise GraphError(f"the activation has shape {x.shape}, but (H, W, C) is needed.")
+    shape = pooled(attrs, x)
     _check_channels(x, *minimum)
-    _check_padded(x, attrs["pads"])
-    if any(p >= k for p, k in zip(attrs["pads"], attrs["kernel"] * 2, strict=True)):
-        raise GraphError(f"pads {attrs['pads']} leave windows of {attrs['kernel']} without taps.")
-    size = window_output(x.shape, attrs["kernel"], stride=attrs["stride"], pads=attrs["pads"])
-    return (*size, x.shape[2]), x.dtype
+    return shape, x.dtype
 
 
 def _flatten(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
@@ -291,6 +209,8 @@ def _cast(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
 
 _PAIR = _tuple_of(2, 1)
 _PADS = _tuple_of(4, 0)
+_AXES, _STEPS = _tuple_of(3, 0), _tuple_of(3, 1)
+_WINDOW = {"kernel": (_PAIR, None), "stride": (_PAIR, None), "pads": (_PADS, (0, 0, 0, 0))}
 
 OPS: Mapping[str, Op] = MappingProxyType(
     {
@@ -353,8 +273,39 @@ OPS: Mapping[str, Op] = MappingProxyType(
             _max_pool,
             "y[i, j, c] = maximum over the window's taps inside the image, "
             "or minimum where minimum[c] is 1",
-            {"kernel": (_PAIR, None), "stride": (_PAIR, None), "pads": (_PADS, (0, 0, 0, 0))},
+            _WINDOW,
             optional=1,
+        ),
+        "AvgPool": Op(
+            ("x",),
+            shape_rules.average_pool,
+            "y[i, j, c] = sum over the window's taps inside the image / n, where n is their number "
+            "or, with count_include_pad, the size of the kernel; float: summed and "
+            "divided in float64, rounded once; integers: rounded half to even",
+            {**_WINDOW, "count_include_pad": (_truth, False)},
+        ),
+        "GlobalAvgPool": Op(
+            ("x",),
+            shape_rules.global_average_pool,
+            "y[0, 0, c] = sum_{i, j} x[i, j, c] / (H * W), rounded as AvgPool",
+        ),
+        "Add": Op(
+            ("a", "b"),
+            shape_rules.add,
+            "y = a + b; float16 and bfloat16 in float32, rounded once",
+            activations=2,
+        ),
+        "Slice": Op(
+            ("x",),
+            shape_rules.sliced,
+            "y[i, j, c] = x[start + step * (i, j, c)] for every such element below stop",
+            {"start": (_AXES, (0, 0, 0)), "stop": (_AXES, None), "step": (_STEPS, (1, 1, 1))},
+        ),
+        "PadChannels": Op(
+            ("x",),
+            shape_rules.channel_padding,
+            "y[..., c] = x[..., c - before], and 0 where that channel is none of x",
+            {"before": (_natural, 0), "after": (_natural, 0)},
         ),
         "Flatten": Op(("x",), _flatten, "y = the elements of x in (H, W, C) order"),
         "IntegerAffine": Op(
@@ -400,6 +351,16 @@ def lookup(node: Node) -> Op:
     return OPS[node.op]
 
 
+def activations_of(node: Node) -> tuple[str, ...]:
+    """Return the names of the inputs of a node that are activations (one for an unknown op)."""
+    return node.inputs[: OPS[node.op].activations if node.op in OPS else 1]
+
+
+def constants_of(node: Node) -> tuple[str, ...]:
+    """Return the names of the inputs of a node that are constants."""
+    return node.inputs[len(activations_of(node)) :]
+
+
 def infer(node: Node, tensors: Sequence[Tensor]) -> Inference:
     """Return shape (without batch axis) and dtype of the node's output.
 
@@ -413,9 +374,11 @@ def infer(node: Node, tensors: Sequence[Tensor]) -> Inference:
     if not need <= len(tensors) <= most:
         rule = f"inputs ({', '.join(op.inputs)})"
         raise GraphError(message(node.describe(), f"{len(tensors)} inputs", rule))
-    for role, tensor in zip(op.inputs[1:], tensors[1:], strict=False):
-        if not tensor.constant:
-            raise GraphError(f"{node.describe()}: input {role!r} ({tensor.name!r}) is no constant.")
+    for i, (role, tensor) in enumerate(zip(op.inputs, tensors, strict=False)):
+        if tensor.constant != (i >= op.activations):
+            wrong = "a" if tensor.constant else "no"
+            what = f"input {role!r} ({tensor.name!r}) is {wrong} constant."
+            raise GraphError(f"{node.describe()}: {what}")
     try:
         return op.infer(normal_attrs(node), tensors)
     except GraphError as error:

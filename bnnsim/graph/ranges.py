@@ -6,8 +6,9 @@ import numpy as np
 
 from bnnsim.errors import GraphError, message
 from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import normal_attrs
+from bnnsim.graph.ops import activations_of, normal_attrs
 
+_KEEPING = ("MaxPool", "GlobalAvgPool", "Slice", "Flatten", "Cast")
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 
@@ -38,11 +39,16 @@ def value_ranges(graph: Graph) -> dict[str, tuple[int, int]]:
 def _node_range(graph: Graph, node: Node, ranges: dict[str, tuple[int, int]]) -> tuple[int, int]:
     x = graph.activation(node)
     low, high = ranges.get(x.name, (0, 0))
+    if node.op == "Add":
+        spans = [ranges[name] for name in activations_of(node)]
+        return sum(span[0] for span in spans), sum(span[1] for span in spans)
+    if node.op in ("AvgPool", "PadChannels"):
+        return min(low, 0), max(high, 0)
     if node.op == "Encode":
         return ranges[node.inputs[1]]
     if node.op in ("Dense", "Conv2d"):
         return _accumulator_range(graph, node, (low, high))
-    if node.op in ("MaxPool", "Flatten", "Cast"):  # an integer Cast only widens
+    if node.op in _KEEPING:  # an integer Cast only widens
         return low, high
     if node.op == "Relu":
         return max(low, 0), max(high, 0)

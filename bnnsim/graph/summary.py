@@ -12,6 +12,7 @@ from typing import Any
 from bnnsim.graph.draws import is_stochastic, rng_bits
 from bnnsim.graph.dtypes import BIT
 from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.ops import normal_attrs
 from bnnsim.graph.ranges import INT32_MAX, INT32_MIN
 
 LINEAR = ("Dense", "Conv2d")
@@ -155,6 +156,11 @@ def _quantize_why(node: Node) -> str:
     return "sign, with sign(0) = +1"
 
 
+def _slice_why(node: Node) -> str:
+    attrs = normal_attrs(node)
+    return "elements {start} to {stop} of (H, W, C) in steps of {step}".format_map(attrs)
+
+
 _WHY: Mapping[str, Callable[[Graph, Node], str]] = MappingProxyType(
     {
         "Encode": lambda _, __: "table of what each pixel value means in training",
@@ -164,6 +170,11 @@ _WHY: Mapping[str, Callable[[Graph, Node], str]] = MappingProxyType(
         "Quantize": lambda _, node: _quantize_why(node),
         "Requantize": lambda _, __: "per-channel scale, rounded half to even",
         "Flatten": lambda _, __: "height, width, channel order",
+        "Add": lambda graph, node: f"sum of two {graph.activation(node).dtype} activations",
+        "AvgPool": lambda _, __: "mean over each window, rounded once",
+        "GlobalAvgPool": lambda _, __: "mean over height and width, rounded once",
+        "Slice": lambda _, node: _slice_why(node),
+        "PadChannels": lambda _, __: "channels of zeros beside the activation's",
         "IntegerAffine": lambda _, __: "exact integer scale and offset",
     }
 )

@@ -9,8 +9,9 @@ import numpy as np
 
 from bnnsim.errors import GraphError, message
 from bnnsim.graph.ir import Graph, Tensor
-from bnnsim.graph.ops import MAX_ELEMENTS, infer, normal_attrs
+from bnnsim.graph.ops import infer, normal_attrs
 from bnnsim.graph.ranges import value_ranges
+from bnnsim.graph.shape_rules import MAX_ELEMENTS
 
 
 def verify(graph: Graph, *, known: Graph | None = None) -> Graph:

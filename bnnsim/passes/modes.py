@@ -32,8 +32,10 @@ class Mode:
     nonlinearity : str
         What a binarization becomes: ``clip`` to [-1, 1], ``saturate`` (part of requantizing),
         ``threshold``, or ``stochastic sign``.
-    first_layer, last_layer, pooling : str
-        In words.
+    first_layer, last_layer, pooling, residual_stream : str
+        In words; the residual stream is what the additions of shortcuts read and write.
+    what_if : str
+        What becomes of the layers of a source without bit weights.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Mode:
     first_layer: str
     last_layer: str
     pooling: str
+    residual_stream: str
+    what_if: str
 
 
 STOCHASTIC_MODE = "binary-stochastic"
@@ -54,14 +58,16 @@ _BINARY = (
     "threshold",
     "integer input x bit weights, exact",
     "BatchNorm kept in float32, integer logits where the source has none",
-    "OR or AND of bits",
+    "OR or AND of bits; averages in float32",
 )
+_SCALES = "sign(w) with alpha = mean |w| per channel in the affine; first and last layer {ends}"
+_ROUNDED = "int8: what is no int8 is rounded before the addition, the sum after it"
 
 MODES: Mapping[str, Mode] = MappingProxyType(
     {
         mode.name: mode
         for mode in (
-            Mode("native", None, None, *_BINARY),
+            Mode("native", None, None, *_BINARY, "as the source", "none: as the source"),
             Mode(
                 "float32",
                 FLOAT32,
@@ -71,7 +77,9 @@ MODES: Mapping[str, Mode] = MappingProxyType(
                 "clip",
                 "float32 x float32",
                 "bias, float32 logits",
-                "max of float32 (min where a folded scale is negative)",
+                "max or average of float32 (min where a folded scale is negative)",
+                "float32",
+                "none: as the source",
             ),
             Mode(
                 "int8",
@@ -82,7 +90,9 @@ MODES: Mapping[str, Mode] = MappingProxyType(
                 "saturate",
                 "int8 input (rounded to 1/127 of its range) x int8",
                 "affine to float32 logits",
-                "max of int8",
+                "max or average of int8",
+                _ROUNDED,
+                "int8 weights, ranges of activations unknown: cost only",
             ),
             Mode(
                 "weight-only:fp32",
@@ -93,7 +103,9 @@ MODES: Mapping[str, Mode] = MappingProxyType(
                 "clip",
                 "float32 x bit weights",
                 "affine, float32 logits",
-                "max of float32",
+                "max or average of float32",
+                "float32",
+                _SCALES.format(ends="float32"),
             ),
             Mode(
                 "weight-only:fp16",
@@ -104,7 +116,9 @@ MODES: Mapping[str, Mode] = MappingProxyType(
                 "clip",
                 "float16 x bit weights",
                 "affine, float16 logits",
-                "max of float16",
+                "max or average of float16",
+                "float16",
+                _SCALES.format(ends="float16"),
             ),
             Mode(
                 "weight-only:int8",
@@ -115,9 +129,20 @@ MODES: Mapping[str, Mode] = MappingProxyType(
                 "saturate",
                 "int8 input (rounded to 1/127 of its range) x bit weights",
                 "affine to float32 logits",
-                "max of int8",
+                "max or average of int8",
+                _ROUNDED,
+                _SCALES.format(ends="int8") + ", ranges of activations unknown: cost only",
             ),
-            Mode("binary", None, BIT, *_BINARY),
+            Mode(
+                "binary",
+                None,
+                BIT,
+                *_BINARY,
+                "as the source; float32 in a what-if twin, with one sign before each layer that "
+                "reads it",
+                _SCALES.format(ends="float32") + "; a sign in the place of each ReLU that a "
+                "binarized layer reads",
+            ),
             Mode(
                 STOCHASTIC_MODE,
                 None,
@@ -128,6 +153,8 @@ MODES: Mapping[str, Mode] = MappingProxyType(
                 "integer input x bit weights, exact",
                 "BatchNorm kept in float32, integer logits where the source has none",
                 "max of int32 before batch norm, OR or AND of bits after the sign",
+                "as the source",
+                "none: a source with binarized layers is needed",
             ),
         )
     }

@@ -3,27 +3,24 @@
 Layers keep names, ids, shapes and order; operand types and what stands between the layers change
 as ``modes.py`` says. A twin of trained weights computes what its types mean, but it was not
 trained for them, so no accuracy belongs to it. Where the source has thresholds instead of a batch
-norm, the affine that replaces them has no data: a cost-only twin, marked synthetic.
+norm, the affine that replaces them has no data: a cost-only twin, marked synthetic. A source
+without bit weights gets what-if twins: weights become their signs times a scale per channel.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from bnnsim.errors import InputError, message
 from bnnsim.graph.draws import DEFAULT_BITS, is_stochastic
-from bnnsim.graph.dtypes import BIT, FLOAT32, DType
-from bnnsim.graph.elementwise import to_dtype
-from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.dtypes import BIT, FLOAT32
+from bnnsim.graph.ir import Graph
 from bnnsim.graph.verify import verify
-from bnnsim.passes.affine import affine_of, fold_affine
+from bnnsim.passes.affine import fold_affine
+from bnnsim.passes.float_twin import float_twin
+from bnnsim.passes.layers import DEFAULT, LINEAR, SOURCE, Layers, has_bits, operands_by_layer
 from bnnsim.passes.lower import lower
 from bnnsim.passes.modes import STOCHASTIC_MODE, Mode, mode_named
 from bnnsim.passes.requantize import integer_twin
-from bnnsim.passes.rewriter import Rewriter
 from bnnsim.passes.stochastic import deterministic, stochastic
-
-LINEAR = ("Dense", "Conv2d")
 
 
 def to_mode(
@@ -31,6 +28,7 @@ def to_mode(
     mode: str,
     *,
     keep_bn: bool = False,
+    layers: Layers = DEFAULT,
     rng_bits: int = DEFAULT_BITS,
     preact_scale: float | None = None,
 ) -> Graph:
@@ -45,6 +43,8 @@ def to_mode(
     keep_bn : bool, optional
         Keep batch norms as ops of their own instead of folding them, to price them. Integer modes
         requantize all the same.
+    layers : Layers, optional
+        Of a source without bit weights: operands of single layers in its what-if twins.
     rng_bits, preact_scale
         Of ``binary-stochastic``: see :func:`bnnsim.passes.stochastic.stochastic`. In every other
         mode a stochastic sign of the source is the sign.
@@ -58,40 +58,41 @@ def to_mode(
     Raises
     ------
     InputError
-        If the mode is unknown or the source has nothing that it applies to.
+        If the mode is unknown, or ``layers`` does not fit the source.
     """
     row = mode_named(mode)
-    binarized = _has_bits(graph)
-    if row.weight == BIT and not binarized:
-        remedy = "Use native, float32 or int8, or a source with binarized layers."
-        rule = "a source with bit weights for this mode"
-        raise InputError(message(f"{graph.name}: mode", mode, rule, remedy))
+    trained_bits = has_bits(graph)
     if row.name in ("binary", STOCHASTIC_MODE):
-        _check_binary(graph, mode)
+        _check_binary(graph, row)
+    operands = operands_by_layer(graph, row, layers)
     if row.name == STOCHASTIC_MODE:
-        trained = any(is_stochastic(node) for node in graph.nodes)
-        twin = stochastic(graph, bits=rng_bits, preact_scale=preact_scale)
-        return _marked(lower(twin, keep_bn=keep_bn), row, what_if=not trained)
+        return _stochastic_twin(
+            graph, row, keep_bn=keep_bn, rng_bits=rng_bits, preact_scale=preact_scale
+        )
     graph = deterministic(graph)
-    if row.activation is None:
+    chosen = any(how != SOURCE for how in operands.values())
+    if row.activation is None and not chosen:
         return _marked(lower(graph, keep_bn=keep_bn), row, what_if=False)
-    if row.activation.is_integer:
-        twin = integer_twin(graph, row)
+    if row.activation is not None and row.activation.is_integer:
+        twin = integer_twin(graph, row, operands)
     else:
-        twin = _float_twin(graph, row, keep_bn)
+        twin = float_twin(graph, row, operands, keep_bn=keep_bn)
     if row.batch_norm == "fold" and not keep_bn:
         twin = fold_affine(twin)
     return _marked(
-        lower(verify(twin, known=graph)),
+        lower(verify(twin, known=graph), keep_bn=keep_bn and row.activation is None),
         row,
-        what_if=binarized or row.activation != FLOAT32,
+        what_if=trained_bits or chosen or row.activation != FLOAT32,
         synthetic=_has_thresholds(graph) or graph.has_weights,
     )
 
 
-def _has_bits(graph: Graph) -> bool:
-    weights = [graph.tensor(node.inputs[1]) for node in graph.nodes if node.op in LINEAR]
-    return any(weight.dtype.kind in ("bipolar", "ternary") for weight in weights)
+def _stochastic_twin(
+    graph: Graph, row: Mode, *, keep_bn: bool, rng_bits: int, preact_scale: float | None
+) -> Graph:
+    trained = any(is_stochastic(node) for node in graph.nodes)
+    twin = stochastic(graph, bits=rng_bits, preact_scale=preact_scale)
+    return _marked(lower(twin, keep_bn=keep_bn), row, what_if=not trained)
 
 
 def _has_thresholds(graph: Graph) -> bool:
@@ -103,8 +104,17 @@ def _marked(graph: Graph, row: Mode, *, what_if: bool, synthetic: bool = False) 
     return graph.with_meta(mode=row.name, what_if=what_if, synthetic=hollow)
 
 
-def _check_binary(graph: Graph, mode: str) -> None:
-    """Refuse to call a network binary whose inner layers multiply anything but bits by bits."""
+def _check_binary(graph: Graph, row: Mode) -> None:
+    """Refuse to call a network binary whose inner layers multiply anything but bits by bits.
+
+    A source without bit weights gets a what-if twin, but none that draws.
+    """
+    if not has_bits(graph):
+        if row.name != STOCHASTIC_MODE:
+            return
+        remedy = "Use another mode, or a source with binarized layers."
+        rule = "a source with bit weights for this mode"
+        raise InputError(message(f"{graph.name}: mode", row.name, rule, remedy))
     layers = [node for node in graph.nodes if node.op in LINEAR]
     if _has_thresholds(graph):
         return  # as the hardware has it
@@ -113,46 +123,5 @@ def _check_binary(graph: Graph, mode: str) -> None:
         if not x == weight == BIT:
             rule = "bit x bit in every layer between the first and the last"
             remedy = "Use native, or a source that was trained with binary activations."
-            place = f"{graph.name}: mode {mode!r}: {node.describe()}"
+            place = f"{graph.name}: mode {row.name!r}: {node.describe()}"
             raise InputError(message(place, f"{x} x {weight}", rule, remedy))
-
-
-def _float_twin(graph: Graph, row: Mode, keep_bn: bool) -> Graph:
-    """Return the twin whose activations are of the float type ``row.activation``."""
-    assert row.activation is not None
-    out = Rewriter(graph)
-    for node in graph.nodes:
-        _float_node(out, node, row, row.activation, keep_bn=keep_bn)
-    return out.graph()
-
-
-def _float_node(out: Rewriter, node: Node, row: Mode, dtype: DType, *, keep_bn: bool) -> None:
-    if node.op == "Encode":
-        table = out.source.tensor(node.inputs[1])
-        data = None if table.data is None else to_dtype(table.data, dtype)
-        out.emit(node, constants=[replace(table, dtype=dtype, data=data)])
-    elif node.op in LINEAR:
-        out.cast(node, dtype)
-        out.emit(node, constants=[_float_weight(out.source.tensor(node.inputs[1]), row)])
-    elif (node.op == "BatchNorm" and not keep_bn) or node.op == "IntegerAffine":
-        out.emit(node, op="Affine", attrs={}, constants=list(affine_of(out.source, node)))
-    elif node.op == "Quantize":
-        out.emit(node, op="Clip", attrs={"low": -1.0, "high": 1.0})
-    elif node.op == "Threshold":
-        scale, bias = out.unknown(node, "scale"), out.unknown(node, "bias")
-        out.insert(node, f"{node.name}.affine", "Affine", [scale, bias])
-        out.emit(node, op="Clip", attrs={"low": -1.0, "high": 1.0}, constants=[])
-    elif node.op == "Cast":
-        out.alias(node)
-    else:
-        out.emit(node)
-
-
-def _float_weight(weight: Tensor, row: Mode) -> Tensor:
-    """Return the weight in the mode's type; a weight-only mode keeps bits and ternaries."""
-    assert row.activation is not None
-    if row.weight == BIT and weight.dtype.is_integer:
-        return weight
-    dtype = row.activation
-    data = None if weight.data is None else to_dtype(weight.data, dtype)
-    return replace(weight, dtype=dtype, data=data)

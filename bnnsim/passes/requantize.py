@@ -14,7 +14,9 @@ import numpy as np
 
 from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.ops import activations_of, normal_attrs
 from bnnsim.passes.affine import affine_of
+from bnnsim.passes.layers import BIT_WEIGHTS, FLOAT, binarized
 from bnnsim.passes.modes import Mode
 from bnnsim.passes.rewriter import Rewriter
 
@@ -47,21 +49,27 @@ _PLAIN = Real(np.ones(1), np.zeros(1))
 _UNKNOWN = Real(None, None)
 
 
-def integer_twin(graph: Graph, row: Mode) -> Graph:
-    """Return the twin with int8 activations and int8 (or kept bit) weights."""
+def integer_twin(graph: Graph, row: Mode, operands: dict[int, str]) -> Graph:
+    """Return the twin with int8 activations and int8 (or bit) weights.
+
+    ``operands`` says by node id which layers of a float source stay float or get bit weights.
+    """
     out = Rewriter(graph)
     real: dict[str, Real] = {name: _PLAIN for name in graph.inputs}
     for node in graph.nodes:
-        real[node.output] = _node(out, node, real[node.inputs[0]], row)
+        if node.op in ("Dense", "Conv2d"):
+            real[node.output] = _linear(out, node, real, (row, operands[node.id]))
+        elif node.op == "Add":
+            real[node.output] = _add(out, node, real)
+        else:
+            real[node.output] = _node(out, node, real[node.inputs[0]])
     _dequantize_output(out, graph, real[graph.outputs[0]])
     return out.graph()
 
 
-def _node(out: Rewriter, node: Node, real: Real, row: Mode) -> Real:
+def _node(out: Rewriter, node: Node, real: Real) -> Real:
     if node.op == "Encode":
         return _encode(out, node)
-    if node.op in ("Dense", "Conv2d"):
-        return _linear(out, node, real, row)
     if node.op in ("BatchNorm", "IntegerAffine"):
         scale, bias = affine_of(out.source, node)
         return _absorb(out, node, real.then(_wide(scale.data), _wide(bias.data)))
@@ -78,7 +86,23 @@ def _node(out: Rewriter, node: Node, real: Real, row: Mode) -> Real:
     if node.op == "MaxPool":
         return _pool(out, node, real)
     out.emit(node)
-    return _flattened(real, out.source.activation(node)) if node.op == "Flatten" else real
+    return _reshaped(out, node, real)
+
+
+def _reshaped(out: Rewriter, node: Node, real: Real) -> Real:
+    """Return what a moved or averaged tensor's integers stand for."""
+    if node.op == "Flatten":
+        return _flattened(real, out.source.activation(node))
+    if real.scale is None or real.bias is None or real.scale.size == real.bias.size == 1:
+        moved = real.bias is not None and real.bias.any()
+        return _UNKNOWN if node.op == "PadChannels" and moved else real
+    if node.op == "PadChannels":
+        return _UNKNOWN  # zeros stand for 0 only under one scale without offset
+    if node.op == "Slice":
+        attrs, channels = normal_attrs(node), out.source.activation(node).shape[-1:]
+        taken = slice(attrs["start"][2], attrs["stop"][2], attrs["step"][2])
+        return Real(*(np.broadcast_to(v, channels)[taken] for v in (real.scale, real.bias)))
+    return real
 
 
 def _wide(data: np.ndarray | None) -> np.ndarray | None:
@@ -92,12 +116,12 @@ def _absorb(out: Rewriter, node: Node, real: Real) -> Real:
 
 def _encode(out: Rewriter, node: Node) -> Real:
     table = out.source.tensor(node.inputs[1])
-    data, scale = _to_int8(table.data)
+    data, scale = to_int8(table.data)
     out.emit(node, constants=[replace(table, dtype=INT8, data=data)])
     return Real(scale, None if scale is None else np.zeros(1))
 
 
-def _to_int8(data: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+def to_int8(data: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return int8 integers q and the scale with ``data ~ q * scale``, symmetric around 0."""
     if data is None:
         return None, None
@@ -106,13 +130,20 @@ def _to_int8(data: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | N
     return np.rint(data / scale).astype(np.int8), np.full(1, scale)
 
 
-def _linear(out: Rewriter, node: Node, real: Real, row: Mode) -> Real:
-    if out.current(node).dtype != INT8 or not real.is_one_scale:
-        real = _to_one_scale(out, node, real)
-    weight = out.source.tensor(node.inputs[1])
+def _linear(out: Rewriter, node: Node, reals: dict[str, Real], how: tuple[Mode, str]) -> Real:
+    row, operands = how
+    if operands == FLOAT:
+        return _float_linear(out, node, reals[node.inputs[0]])
+    if out.current(node).dtype != INT8 or not reals[node.inputs[0]].is_one_scale:
+        _round(out, node, reals, 0)
+    real, weight = reals[node.inputs[0]], out.source.tensor(node.inputs[1])
+    real = real if real.bias is None else Real(real.scale, np.zeros(1))
     scale: np.ndarray | None = np.ones(1)
-    if not (row.weight == BIT and weight.dtype.is_integer):
-        data, scale = _to_int8(weight.data)
+    if operands == BIT_WEIGHTS:
+        weight, alpha = binarized(weight)
+        scale = _wide(alpha.data)
+    elif not (row.weight == BIT and weight.dtype.is_integer):
+        data, scale = to_int8(weight.data)
         weight = replace(weight, dtype=INT8, data=data)
     attrs: dict[str, Any] = dict(node.attrs)
     if attrs.get("pad_value") and real.scale is not None:
@@ -121,29 +152,54 @@ def _linear(out: Rewriter, node: Node, real: Real, row: Mode) -> Real:
     return real.then(scale, np.zeros(1))
 
 
-def _to_one_scale(out: Rewriter, node: Node, real: Real) -> Real:
-    """Insert a Requantize before ``node``, so that one scale and no bias stand for its input.
+def _round(out: Rewriter, node: Node, reals: dict[str, Real], index: int) -> None:
+    """Insert the rounding of an activation to int8, so that one scale and no bias stand for it.
 
-    Values that fit a byte have a known range. That of a float input or a bare accumulator is
-    unknown: its rounding to int8 can be costed but not carried out.
+    Values that fit a byte have a known range. That of a float input, a sum or a bare accumulator is
+    unknown: its rounding can be costed but not carried out.
     """
-    now, channels = out.current(node).dtype, out.current(node).shape[-1]
-    name = f"{node.name}.input"
-    known = now.is_integer and now.bits <= 8 and real.scale is not None and real.bias is not None
-    if known and real.scale is not None and real.bias is not None:
-        ends = [np.abs(end * real.scale + real.bias).max() for end in (now.low, now.high)]
+    source, mark = activations_of(node)[index], index or ""
+    now, real = out.current(node, index), reals[source]
+    name, channels = f"{node.name}.input{mark}", now.shape[-1]
+    is_byte = now.dtype.is_integer and now.dtype.bits <= 8
+    if is_byte and real.scale is not None and real.bias is not None:
+        ends = [np.abs(v * real.scale + real.bias).max() for v in (now.dtype.low, now.dtype.high)]
         step = max(ends) / _TOP or 1.0
-        constants = [
-            _vector(f"{name}.scale", real.scale / step, channels),
-            _vector(f"{name}.bias", real.bias / step, channels),
-        ]
-        real = Real(np.full(1, step), np.zeros(1))
+        pair = Real(real.scale / step, real.bias / step)
+        reals[source] = Real(np.full(1, step), np.zeros(1))
     else:
-        roles = ("scale", "bias")
-        constants = [Tensor(f"{name}.{r}.synthetic", (channels,), FLOAT32, True) for r in roles]
-        real = _UNKNOWN
-    out.insert(node, f"{node.name}.quantize", "Requantize", constants, {"dtype": "int8"})
-    return real
+        pair = reals[source] = _UNKNOWN
+    constants = _real_constants(name, pair, channels)
+    rounding = f"{node.name}.quantize{mark}"
+    out.insert(node, rounding, "Requantize", constants, {"dtype": "int8"}, index)
+
+
+def _add(out: Rewriter, node: Node, reals: dict[str, Real]) -> Real:
+    """Append the sum of two int8 tensors of a common scale, which only training could tell."""
+    for index in range(len(activations_of(node))):
+        if out.current(node, index).dtype != INT8:
+            _round(out, node, reals, index)
+    out.emit(node)
+    return _UNKNOWN
+
+
+def _float_linear(out: Rewriter, node: Node, real: Real) -> Real:
+    """Append a layer that stays float32, after the real values that its input stands for."""
+    now = out.current(node)
+    if real is not _PLAIN or now.dtype.is_integer:
+        constants = _real_constants(f"{node.name}.input", real, now.shape[-1])
+        now = out.derive(now.name, f"{node.name}.dequantize", "Affine", constants)
+    out.emit(node, reads=now)
+    return _PLAIN
+
+
+def _real_constants(name: str, real: Real, channels: int) -> list[Tensor]:
+    """Return scale and bias that give the real values, without data where these are unknown."""
+    roles = ("scale", "bias")
+    if real.scale is None or real.bias is None:
+        return [Tensor(f"{name}.{role}.synthetic", (channels,), FLOAT32, True) for role in roles]
+    pair = (real.scale, real.bias)
+    return [_vector(f"{name}.{r}", v, channels) for r, v in zip(roles, pair, strict=True)]
 
 
 def _requantize(out: Rewriter, node: Node, real: Real) -> Real:
@@ -188,21 +244,11 @@ def _flattened(real: Real, image: Tensor) -> Real:
 
 
 def _dequantize_output(out: Rewriter, graph: Graph, real: Real) -> None:
-    """Append the affine that gives real logits, unless the integers are the values."""
+    """Append the affine that gives real logits, unless the numbers are the values."""
     name = graph.outputs[0]
     tensor = out.tensors[out.where[name]]
-    if tensor.dtype.is_float or real is _PLAIN:
+    if real is _PLAIN:
         return
-    channels = tensor.shape[-1]
-    if real.scale is None or real.bias is None:
-        constants = [
-            Tensor(f"output.{role}.synthetic", (channels,), FLOAT32, True)
-            for role in ("scale", "bias")
-        ]
-    else:
-        constants = [
-            _vector("output.scale", real.scale, channels),
-            _vector("output.bias", real.bias, channels),
-        ]
+    constants = _real_constants("output", real, tensor.shape[-1])
     reader = Node(-1, "output", "Affine", (name,), ("",))
     out.insert(reader, "output.dequantize", "Affine", constants)

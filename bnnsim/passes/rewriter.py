@@ -8,7 +8,7 @@ from typing import Any
 
 from bnnsim.graph.dtypes import FLOAT32, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import infer
+from bnnsim.graph.ops import activations_of, constants_of, infer
 
 
 class Rewriter:
@@ -28,9 +28,9 @@ class Rewriter:
         self.where: dict[str, str] = {name: name for name in source.inputs}
         self._next_id = 1 + max((node.id for node in source.nodes), default=-1)
 
-    def current(self, node: Node) -> Tensor:
-        """Return the new tensor that the node's activation now is."""
-        return self.tensors[self.where[node.inputs[0]]]
+    def current(self, node: Node, index: int = 0) -> Tensor:
+        """Return the new tensor that an activation of the node now is."""
+        return self.tensors[self.where[activations_of(node)[index]]]
 
     def emit(
         self,
@@ -39,15 +39,22 @@ class Rewriter:
         op: str | None = None,
         attrs: Mapping[str, Any] | None = None,
         constants: Sequence[Tensor] | None = None,
+        reads: Tensor | None = None,
     ) -> Tensor:
-        """Append ``node`` with another op, attributes or constants; return its result."""
+        """Append ``node`` with another op, attributes or constants; return its result.
+
+        ``reads`` is a tensor of the new graph to read instead of what stands for the activation.
+        """
         if constants is None:
-            constants = [self.source.tensor(name) for name in node.inputs[1:]]
+            constants = [self.source.tensor(name) for name in constants_of(node)]
+        activations = [self.where[name] for name in activations_of(node)]
+        if reads is not None:
+            activations[0] = reads.name
         fresh = replace(
             node,
             op=op or node.op,
             attrs=node.attrs if attrs is None else attrs,
-            inputs=(self.where[node.inputs[0]], *(t.name for t in constants)),
+            inputs=(*activations, *(t.name for t in constants)),
         )
         return self._append(fresh, constants)
 
@@ -58,20 +65,35 @@ class Rewriter:
         op: str,
         constants: Sequence[Tensor] = (),
         attrs: Mapping[str, Any] | None = None,
+        index: int = 0,
     ) -> Tensor:
-        """Append a new node that reads the activation of ``before`` and stands in its place."""
-        inputs = (self.where[before.inputs[0]], *(t.name for t in constants))
-        node = Node(self._next_id, name, op, inputs, (f"{name}.out",), attrs or {})
-        self._next_id += 1
-        result = self._append(node, constants)
-        self.where[before.inputs[0]] = result.name
+        """Append a new node that reads an activation of ``before`` and stands in its place."""
+        source = activations_of(before)[index]
+        result = self.derive(self.where[source], name, op, constants, attrs)
+        self.where[source] = result.name
         return result
 
+    def derive(
+        self,
+        tensor: str,
+        name: str,
+        op: str,
+        constants: Sequence[Tensor] = (),
+        attrs: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Append a new node that reads ``tensor`` of the new graph; other readers keep theirs."""
+        inputs = (tensor, *(t.name for t in constants))
+        node = Node(self._next_id, name, op, inputs, (f"{name}.out",), attrs or {})
+        self._next_id += 1
+        return self._append(node, constants)
+
     def cast(self, node: Node, dtype: DType) -> None:
-        """Insert a Cast before ``node`` unless its activation has ``dtype`` already."""
-        now = self.current(node).dtype
-        if (now.kind, now.bits) != (dtype.kind, dtype.bits):
-            self.insert(node, f"{node.name}.cast", "Cast", attrs={"dtype": str(dtype)})
+        """Insert Casts before ``node`` where its activations do not have ``dtype`` already."""
+        for index in range(len(activations_of(node))):
+            now = self.current(node, index).dtype
+            if (now.kind, now.bits) != (dtype.kind, dtype.bits):
+                name = f"{node.name}.cast{index or ''}"
+                self.insert(node, name, "Cast", attrs={"dtype": str(dtype)}, index=index)
 
     def alias(self, node: Node) -> None:
         """Drop ``node``: its result is its activation."""

@@ -73,10 +73,10 @@ def stochastic(
         if node.op == "Quantize" and not is_stochastic(node):
             out.emit(node, attrs={"quantizer": STOCHASTIC, "bits": bits})
         elif node in thresholds and scale is not None:
-            out.insert(node, f"{node.name}.preact", "BatchNorm", _shift(graph, node, scale),
-                       {"eps": 0.0})  # fmt: skip
+            preact = out.derive(out.current(node).name, f"{node.name}.preact", "BatchNorm",
+                                _shift(graph, node, scale), {"eps": 0.0})  # fmt: skip
             attrs = {"quantizer": STOCHASTIC, "bits": bits}
-            out.emit(node, op="Quantize", attrs=attrs, constants=[])
+            out.emit(node, op="Quantize", attrs=attrs, constants=[], reads=preact)
         else:
             out.emit(node)
     return verify(out.graph(), known=graph)

@@ -38,8 +38,9 @@ def fold_thresholds(graph: Graph) -> Graph:
         Same outputs, bit for bit. Thresholds: (C, 1) int32; direction: (C,) int8, +1 where the
         bit is +1 iff ``acc >= t`` and -1 where it is +1 iff ``acc <= t``. Channels that never
         change use the ends of int32 with direction +1. The Threshold keeps the Quantize's id and
-        name. Chains that start from a float tensor, or overflow inside the reach, stay, and so do
-        chains to a stochastic sign, whose probability depends on the value.
+        name. Chains stay that start from a float tensor or with a float result that other nodes
+        read as well, that overflow inside the reach, or that end in a stochastic sign, whose
+        probability depends on the value.
     """
     ranges = value_ranges(graph)
     nodes: list[Node] = []
@@ -77,10 +78,17 @@ def _chain(graph: Graph, quantize: Node) -> list[Node] | None:
     chain = [quantize]
     while not graph.activation(chain[0]).dtype.is_integer:
         before = graph.producer(chain[0].inputs[0])
-        if before is None or before.op not in MONOTONE:
+        if before is None or before.op not in MONOTONE or _kept(graph, before, chain[0]):
             return None
         chain.insert(0, before)
     return chain
+
+
+def _kept(graph: Graph, node: Node, reader: Node) -> bool:
+    """Whether something else needs the node's float result, such as a residual addition."""
+    others = [n for n in graph.consumers(node.output) if n is not reader]
+    signs = [n for n in others if n.op == "Quantize" and not is_stochastic(n)]
+    return len(signs) < len(others) or node.output in graph.outputs
 
 
 def _constants(

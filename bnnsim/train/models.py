@@ -1,10 +1,12 @@
-"""The paper's networks as ``nn.Sequential``: uint8 pixels in, ten class scores out."""
+"""The paper's networks as ``nn.Sequential``, and a float residual network to compare with."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import nn
+from torch.nn import functional
 
 from bnnsim.train.layers import BinaryConv2d, BinaryDense, Dropout, InputEncoding, Sign
 from bnnsim.train.norm import BatchNorm
@@ -72,6 +74,89 @@ def convnet(
     for fan_in in (features, dense):
         modules += [BinaryDense(fan_in, dense), BatchNorm(dense), Sign()]
     return nn.Sequential(*modules, BinaryDense(dense, classes), BatchNorm(classes))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with batch norms around a shortcut without parameters.
+
+    Where the block strides or widens, the shortcut takes every ``stride``-th pixel and puts zero
+    channels evenly beside those of its input (option A).
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = _conv3x3(channels_in, channels_out, stride)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = _conv3x3(channels_out, channels_out, 1)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.stride, self.widening = stride, channels_out - channels_in
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return relu(shortcut(x) + the two convolutions of x)."""
+        y = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(self.bn2(self.conv2(y)) + self._shortcut(x))
+
+    def _shortcut(self, x: torch.Tensor) -> torch.Tensor:
+        if self.stride != 1:
+            x = x[:, :, :: self.stride, :: self.stride]
+        if not self.widening:
+            return x
+        before = self.widening // 2
+        return functional.pad(x, (0, 0, 0, 0, before, self.widening - before), "constant", 0)
+
+
+class ResNet(nn.Module):
+    """A residual network for small images: (N, 3, H, W) normalised float32 to class scores.
+
+    Parameters
+    ----------
+    blocks, widths : tuple of int
+        Basic blocks and channels of each stage; stages after the first halve height and width.
+    classes : int
+
+    References
+    ----------
+    He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2; names of
+    parameters as in akamaster/pytorch_resnet_cifar10, so that its state dicts load.
+    """
+
+    def __init__(
+        self, blocks: tuple[int, ...], widths: tuple[int, ...] = (16, 32, 64), classes: int = 10
+    ) -> None:
+        super().__init__()
+        self.conv1 = _conv3x3(3, widths[0], 1)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.stages = len(blocks)
+        before = widths[0]
+        for index, (count, width) in enumerate(zip(blocks, widths, strict=True)):
+            stride = 1 if index == 0 else 2
+            first = BasicBlock(before, width, stride)
+            others = [BasicBlock(width, width, 1) for _ in range(count - 1)]
+            setattr(self, f"layer{index + 1}", nn.Sequential(first, *others))
+            before = width
+        self.linear = nn.Linear(before, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the class scores of a batch."""
+        x = functional.relu(self.bn1(self.conv1(x)))
+        for index in range(self.stages):
+            x = getattr(self, f"layer{index + 1}")(x)
+        scores: torch.Tensor = self.linear(functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        return scores
+
+
+def resnet20() -> ResNet:
+    """Return ResNet-20 for CIFAR-10: three stages of three blocks, 16, 32 and 64 channels."""
+    return ResNet((3, 3, 3))
+
+
+def resnet56() -> ResNet:
+    """Return ResNet-56 for CIFAR-10: three stages of nine blocks."""
+    return ResNet((9, 9, 9))
+
+
+def _conv3x3(channels_in: int, channels_out: int, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
 
 
 def _dropout(probability: float) -> list[nn.Module]:

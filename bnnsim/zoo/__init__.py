@@ -13,7 +13,6 @@ import numpy as np
 
 from bnnsim.errors import SourceError, message, nearest
 from bnnsim.graph.ir import Graph
-from bnnsim.zoo.chain import Chain
 from bnnsim.zoo.networks import NETWORKS
 
 __all__ = ["Description", "build", "describe", "names"]
@@ -27,7 +26,7 @@ class Description:
     ----------
     name : str
     input_shape : tuple of int
-        (features,) or (H, W, C), uint8.
+        (features,) or (H, W, C): uint8, or float32 where images come normalised.
     parameters : int
         Weights of Dense and Conv2d, without batch norms and thresholds.
     macs : int
@@ -83,7 +82,7 @@ def build(name: str, seed: int | None = None) -> Graph:
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
         raise SourceError(message(f"zoo:{name}: seed", seed, "an integer, not negative"))
     rng = None if seed is None else np.random.Generator(np.random.PCG64(seed))
-    chain = Chain(network.input_shape, rng)
+    chain = network.chain(network.input_shape, rng)
     network.layers(chain)
     notes = [] if seed is None else [f"Random weights (seed {seed}): there is no accuracy."]
     meta = {

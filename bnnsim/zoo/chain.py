@@ -16,7 +16,7 @@ Draw = Callable[[np.random.Generator], np.ndarray]
 
 
 class Chain:
-    """A sequence of layers from a uint8 input.
+    """A sequence of layers from a uint8 input (``input_dtype``).
 
     Random batch norms and thresholds are scaled to the spread of the sums before them, so that
     both bits occur everywhere, and a third of the batch norms have a negative gamma.
@@ -29,9 +29,11 @@ class Chain:
         None leaves every trained constant without data.
     """
 
+    input_dtype = UINT8
+
     def __init__(self, shape: tuple[int, ...], rng: np.random.Generator | None) -> None:
         self._rng = rng
-        self._tensors: dict[str, Tensor] = {"input": Tensor("input", shape, UINT8)}
+        self._tensors: dict[str, Tensor] = {"input": Tensor("input", shape, self.input_dtype)}
         self._nodes: list[Node] = []
         self._last = "input"
         self._layer = 0
@@ -42,6 +44,15 @@ class Chain:
     def shape(self) -> tuple[int, ...]:
         """Shape of what the last layer gives."""
         return self._tensors[self._last].shape
+
+    @property
+    def last(self) -> str:
+        """Name of what the last layer gives."""
+        return self._last
+
+    def go_to(self, tensor: str) -> None:
+        """Let the next layer read ``tensor``, which an earlier layer gave."""
+        self._last = tensor
 
     def encode(self, table: np.ndarray, dtype: DType) -> None:
         """Map pixels through a table of 256 values."""
@@ -133,11 +144,18 @@ class Chain:
     def _name(self, label: str) -> str:
         return f"{label}{self._layer or ''}"
 
-    def _append(self, op: str, label: str, held: list[Tensor] | None = None, **attrs: Any) -> None:
+    def _append(
+        self,
+        op: str,
+        label: str,
+        held: list[Tensor] | None = None,
+        also: tuple[str, ...] = (),
+        **attrs: Any,
+    ) -> None:
         name, constants = self._name(label), held or []
-        inputs = (self._last, *(t.name for t in constants))
+        inputs = (self._last, *also, *(t.name for t in constants))
         node = Node(len(self._nodes), name, op, inputs, (f"{name}.out",), attrs)
-        shape, dtype = infer(node, [self._tensors[self._last], *constants])
+        shape, dtype = infer(node, [*(self._tensors[n] for n in (self._last, *also)), *constants])
         self._tensors.update({t.name: t for t in constants})
         self._tensors[node.output] = Tensor(node.output, shape, dtype)
         self._nodes.append(node)

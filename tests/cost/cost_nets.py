@@ -21,9 +21,15 @@ class Builder:
         self.tensors[name] = Tensor(name, shape, dtype, constant=True)
         return name
 
-    def add(self, op: str, constants: list[tuple[tuple[int, ...], DType]] | None = None, **attrs):
+    def add(
+        self,
+        op: str,
+        constants: list[tuple[tuple[int, ...], DType]] | None = None,
+        also: tuple[str, ...] = (),
+        **attrs,
+    ):
         n = len(self.nodes)
-        inputs = [self.last]
+        inputs = [self.last, *also]
         for i, (shape, dtype) in enumerate(constants or []):
             inputs.append(self.constant(f"c{n}_{i}", shape, dtype))
         node = Node(n, f"{op.lower()}{n}", op, tuple(inputs), (f"t{n}",), attrs)

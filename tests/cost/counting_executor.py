@@ -93,6 +93,33 @@ def run_pool(tally, x, attrs, name):
     return as_array(out)
 
 
+def run_average(tally, x, attrs, kinds):
+    """Sum the taps of each window one by one, then multiply by the reciprocal of their number."""
+    out = {}
+    for (i, j), taps in windows(x.shape, attrs["kernel"], attrs["stride"], attrs["pads"], (1, 1)):
+        inside = [place for _, place in taps if place is not None]
+        number = len(taps) if attrs["count_include_pad"] else len(inside)
+        for c in range(x.shape[2]):
+            total = x[(*inside[0], c)]
+            for place in inside[1:]:
+                total = tally.one(kinds[0], total + x[(*place, c)])
+            out[i, j, c] = tally.one(kinds[1], total * (1 / number))
+    return as_array(out)
+
+
+def run_sum(tally, a, b, kinds):
+    out = np.zeros(a.shape)
+    for index in np.ndindex(a.shape):
+        out[index] = tally.one(kinds[0], a[index] + b[index])
+    return out
+
+
+def run_slice(x, attrs):
+    """Copy, without arithmetic."""
+    places = zip(attrs["start"], attrs["stop"], attrs["step"], strict=True)
+    return x[tuple(slice(*place) for place in places)]
+
+
 def as_array(values: dict) -> np.ndarray:
     shape = tuple(1 + max(key[a] for key in values) for a in range(3))
     out = np.zeros(shape)
@@ -131,6 +158,18 @@ def run(node: Node, values, tally: Tally, how: dict) -> np.ndarray:
         return run_conv(tally, x, w, node.attrs, how["kind"], how["planes"])
     if node.op == "MaxPool":
         return run_pool(tally, x, node.attrs, how["kind"])
+    if node.op == "Add":
+        return run_sum(tally, x, values[node.inputs[1]], how["kinds"])
+    if node.op == "AvgPool":
+        return run_average(tally, x, node.attrs, how["kinds"])
+    if node.op == "GlobalAvgPool":
+        window = {"kernel": x.shape[:2], "stride": (1, 1), "pads": (0,) * 4}
+        return run_average(tally, x, {**window, "count_include_pad": False}, how["kinds"])
+    if node.op == "Slice":
+        return run_slice(x, node.attrs)
+    if node.op == "PadChannels":
+        sides = (node.attrs["before"], node.attrs["after"])
+        return np.pad(x, (*[(0, 0)] * (x.ndim - 1), sides))
     if node.op == "Flatten":
         return x.reshape(-1)
     return per_element(tally, x, how["kinds"])

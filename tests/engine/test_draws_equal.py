@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from nets import Builder, convnet, mlp
+from nets import Builder, bit_residual, convnet, mlp
 
 from bnnsim import torch_ops  # noqa: F401  (registers torch.ops.bnnsim)
 from bnnsim.engine import _kernels
@@ -77,7 +77,7 @@ def test_ragged_rows(channels, isa, rng):
 
 
 @pytest.mark.parametrize("bits", [1, 8])
-@pytest.mark.parametrize("make", [mlp, convnet])
+@pytest.mark.parametrize("make", [mlp, convnet, bit_residual])
 def test_results_do_not_depend_on_tiles_threads_batch_split_or_isa(monkeypatch, make, bits):
     graph = lower(stochastic(make(1), bits=bits))
     x = Builder(graph.tensor("input").shape, seed=8).batch(9)

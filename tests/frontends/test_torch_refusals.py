@@ -34,7 +34,10 @@ def after_dense(function) -> nn.Module:
             lambda x: x.softmax(1),
             r"'softmax' at torch_nets\.py:\d+: got 'aten\.softmax",
         ),
-        (lambda x: x + x, r"got 'aten\.add\.Tensor of two activations'"),
+        (lambda x: x * x, r"got 'aten\.mul\.Tensor of two activations'"),
+        (lambda x: torch.add(x, x, alpha=2), r"got 'aten\.add\.Tensor that is not plain float32'"),
+        (lambda x: x + x[:, :1], r"got 'aten\.slice\.Tensor along axis 1', expected a slice of"),
+        (lambda x: x.mean(1), r"got 'aten\.mean\.dim other than over height and width'"),
         (lambda x: functional.linear(x, x), r"got 'aten\.linear\.default of two activations'"),
         (lambda x: x.view(3, 4), r"got \('3', '4'\), expected a result whose first axis"),
         (lambda x: x.view(2, 2, 3), r"got \(2, 3\), expected flattening to"),
@@ -66,7 +69,9 @@ def test_refusals_name_the_place(function, expected: str) -> None:
         ),
         (lambda x: torch.relu(functional.pad(x, (1, 1))), r"expected a convolution right after"),
         (lambda x: functional.max_pool2d(x, 2, ceil_mode=True), r"with dilation or ceil_mode"),
-        (lambda x: functional.avg_pool2d(x, 2), r"got 'aten\.avg_pool2d"),
+        (lambda x: functional.avg_pool2d(x, 2, ceil_mode=True), r"aten\.avg_pool2d\.default with"),
+        (lambda x: functional.adaptive_avg_pool2d(x, 4), r"got \(4, 4\), .* divides .*\(6, 5\)"),
+        (lambda x: x + x[:, :1], r"of \(2, 6, 5\) and \(1, 6, 5\)', expected one shape"),
         (
             lambda x: functional.conv_transpose2d(x, torch.ones(2, 2, 2, 2)),
             r"got 'aten\.conv_transpose2d",
@@ -78,6 +83,21 @@ def test_refusals_of_image_operators(function, expected: str) -> None:
     module = nn.Sequential(Do(function), BinaryConv2d(2, 3, 2)).eval()
     with pytest.raises(SourceError, match=expected):
         from_torch(module, (2, 6, 5), example=torch.zeros(2, 2, 6, 5))
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x: x[:, :, 4:2], r"slice\.Tensor of no element', expected a slice of at least one"),
+        (lambda x: x[:1], r"got \('1', '2', '6', '5'\), expected a result whose first axis"),
+        (lambda x: functional.pad(x, (1, 0, 0, 0, 0, 1)), r"other than zero channels or a border"),
+        (lambda x: functional.pad(x, (0, 0, 0, 0, 0, 1), value=1), r"other than zero channels or"),
+        (lambda x: x.flatten(1) + x.permute(0, 2, 3, 1).flatten(1), r"got 'aten\.permute"),
+    ],
+)
+def test_refusals_of_slices_and_channel_pads(function, expected: str) -> None:
+    with pytest.raises(SourceError, match=expected):
+        from_torch(Do(function), example=torch.zeros(2, 2, 6, 5))
 
 
 def test_padding_values_do_not_mix() -> None:

@@ -119,11 +119,11 @@ def test_unknown_mode_suggests_the_nearest() -> None:
         to_mode(mlp(), "flaot32")
 
 
-def test_bit_modes_of_a_float_net_are_refused() -> None:
+def test_bit_modes_need_a_layer_between_the_first_and_the_last() -> None:
     net = Builder((8,), dtype=FLOAT32)
     net.add("Dense", {"weight": (net.rng.normal(size=(5, 8)), FLOAT32)}).add("Relu")
     graph = net.graph()
-    with pytest.raises(InputError, match="mode: got 'binary', expected a source with bit weights"):
+    with pytest.raises(InputError, match="mode: got 'binary', expected a layer to binarize"):
         to_mode(graph, "binary")
     assert to_mode(graph, "float32").meta["what_if"] is False
     with pytest.raises(GraphError, match="no data"):

@@ -11,7 +11,7 @@ from nets import Builder, convnet, mlp
 from bnnsim.engine.reference import execute
 from bnnsim.errors import GraphError, InputError
 from bnnsim.graph.draws import Draws, is_stochastic
-from bnnsim.graph.dtypes import INT8
+from bnnsim.graph.dtypes import INT8, INT32
 from bnnsim.graph.io import load, save
 from bnnsim.graph.ir import Graph
 from bnnsim.passes.lower import lower
@@ -89,6 +89,21 @@ def test_thresholds_are_refused_without_a_scale():
         stochastic(thresholded())
     with pytest.raises(InputError, match=text):
         to_mode(thresholded(), "binary-stochastic")
+
+
+def test_a_sum_that_is_added_elsewhere_too_stays_an_integer():
+    net = Builder((20,), seed=4).encode_bits().dense(9)
+    total, n = net.last, 9
+    constants = {"thresholds": (np.arange(n)[:, None] - 4, INT32), "direction": (np.ones(n), INT8)}
+    net.add("Threshold", constants, dtype="bit").dense(9).add("Add", also=(total,))
+    source = net.graph()
+    twin = stochastic(source, preact_scale=0.25)
+    assert twin.result(twin.nodes[-1]).dtype == INT32
+    x = Builder((20,), seed=9).batch(5)
+    values = execute(twin, x, draws=Draws(1))
+    parts = [values[name].astype(int) for name in twin.nodes[-1].inputs]
+    assert (values[twin.outputs[0]] == sum(parts)).all()
+    assert (parts[1] == execute(source, x)[total]).all()
 
 
 def test_thresholds_become_pre_activations():

@@ -48,6 +48,15 @@ LAYERS = {
         (512 * 512, 1),
         (512 * 10, 1),
     ],
+    "resnet20": [
+        (3 * 3 * 3 * 16, 32 * 32),
+        *[(3 * 3 * 16 * 16, 32 * 32)] * 6,
+        (3 * 3 * 16 * 32, 16 * 16),
+        *[(3 * 3 * 32 * 32, 16 * 16)] * 5,
+        (3 * 3 * 32 * 64, 8 * 8),
+        *[(3 * 3 * 64 * 64, 8 * 8)] * 5,
+        (64 * 10, 1),
+    ],
 }
 # The published or hand-computed totals that the sums above must meet.
 PARAMETERS = {
@@ -55,6 +64,7 @@ PARAMETERS = {
     "mlp-3x4096": 36_806_656,
     "cifar10-convnet": 14_022_016,
     "svhn-convnet": 6_397_632,
+    "resnet20": 268_336,
 }
 MACS = {
     "mlp-3x2048": 10_014_720,
@@ -62,6 +72,7 @@ MACS = {
     "cifar10-convnet": 616_966_144,
     "svhn-convnet": 158_017_536,
     "cnv": 59_461_376,
+    "resnet20": 40_551_040,
 }
 
 
@@ -81,7 +92,7 @@ def test_counts_are_exact(found: zoo.Description) -> None:
     assert found.parameters == PARAMETERS.get(found.name, found.parameters)
     assert found.macs == MACS.get(found.name, found.macs)
     assert found.input_shape == (
-        (32, 32, 3) if "conv" in found.name or "v" in found.name else (784,)
+        (32, 32, 3) if "v" in found.name or "resnet" in found.name else (784,)
     )
     assert len(found.source) > 20
 
@@ -98,7 +109,7 @@ def test_without_a_seed_there_are_no_weights(name: str) -> None:
     assert sizes == [weights for weights, _ in LAYERS[name]]
     assert not graph.has_weights
     assert graph.meta["source"] == f"zoo:{name}"
-    x = np.zeros((1, *graph.tensor("input").shape), np.uint8)
+    x = np.zeros((1, *graph.tensor("input").shape), graph.tensor("input").dtype.numpy)
     with pytest.raises(GraphError, match=r"no data"):
         execute(graph, x)
 
@@ -121,6 +132,27 @@ def test_with_a_seed_it_runs_and_uses_both_bits(name: str) -> None:
             assert gamma is not None
             assert (gamma < 0).any()
             assert (gamma > 0).any()
+
+
+def test_resnet20_has_the_published_parameters_and_macs() -> None:
+    """Table 6 of the paper: 0.27 M; 40.8 M MACs count two projection shortcuts, which A lacks."""
+    graph = zoo.build("resnet20")
+    trained = [t.size for t in graph.constants() if not t.name.endswith((".mean", ".var"))]
+    batch_norms = 2 * (16 * 7 + 32 * 6 + 64 * 6)
+    assert sum(trained) == 268_336 + batch_norms + 10 == 269_722
+    projections = 16 * 32 * 16 * 16 + 32 * 64 * 8 * 8
+    assert MACS["resnet20"] + projections == 40_813_184
+    assert [n.op for n in graph.nodes].count("Add") == 9
+    assert [n.name for n in graph.nodes if n.op == "Slice"] == ["slice9", "slice15"]
+
+
+def test_resnet20_runs_with_random_weights() -> None:
+    graph = zoo.build("resnet20", seed=3)
+    x = np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    y = execute(graph, x)[graph.outputs[0]]
+    assert y.shape == (2, 10)
+    assert np.isfinite(y).all()
+    assert (y[0] != y[1]).any()
 
 
 def test_seed_decides_the_weights() -> None:

@@ -1,0 +1,132 @@
+"""Shape and dtype rules of windows, residual sums and slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bnnsim.errors import GraphError
+from bnnsim.graph.dtypes import BIT, INT32, DType
+from bnnsim.graph.ir import Tensor
+
+Shape = tuple[int, ...]
+Inference = tuple[Shape, DType]
+
+_MAX_SIDE = 2**16
+MAX_ELEMENTS = 2**26  # of one activation of one image; guards allocations against hostile files
+
+
+def window_output(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    *,
+    stride: Sequence[int],
+    pads: Sequence[int],
+    dilation: Sequence[int] = (1, 1),
+) -> tuple[int, int]:
+    """Return (height, width) of sliding a window; pads are (top, left, bottom, right).
+
+    Raises
+    ------
+    GraphError
+        If the window does not fit the padded input.
+    """
+    out = []
+    for axis in (0, 1):
+        padded = size[axis] + pads[axis] + pads[axis + 2]
+        reach = dilation[axis] * (kernel[axis] - 1) + 1
+        if padded > _MAX_SIDE:
+            raise GraphError(f"a padded side of {padded} is above the limit of {_MAX_SIDE}.")
+        if padded < reach:
+            raise GraphError(f"a window of {reach} does not fit a padded input of {padded}.")
+        out.append((padded - reach) // stride[axis] + 1)
+    return out[0], out[1]
+
+
+def check_padded(x: Tensor, pads: Sequence[int]) -> None:
+    """Raise GraphError if the padded image would be too large to allocate."""
+    height, width = x.shape[0] + pads[0] + pads[2], x.shape[1] + pads[1] + pads[3]
+    if height * width * x.shape[2] > MAX_ELEMENTS:
+        raise GraphError(f"pads {tuple(pads)} give more than {MAX_ELEMENTS} elements of an image.")
+
+
+def pooled(attrs: Mapping[str, Any], x: Tensor) -> Shape:
+    """Return the shape that a pool gives.
+
+    Raises
+    ------
+    GraphError
+        If ``x`` is no image, is too large once padded, or a window could lie wholly on padding.
+    """
+    require_image(x)
+    check_padded(x, attrs["pads"])
+    if any(p >= k for p, k in zip(attrs["pads"], attrs["kernel"] * 2, strict=True)):
+        raise GraphError(f"pads {attrs['pads']} leave windows of {attrs['kernel']} without taps.")
+    size = window_output(x.shape, attrs["kernel"], stride=attrs["stride"], pads=attrs["pads"])
+    return (*size, x.shape[2])
+
+
+def require_image(x: Tensor) -> None:
+    """Raise GraphError unless ``x`` has the shape (H, W, C)."""
+    if len(x.shape) != 3:
+        raise GraphError(f"the activation has shape {x.shape}, but (H, W, C) is needed.")
+
+
+def add(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """Two activations of one shape: one float type, or integers that give int32."""
+    a, b = tensors
+    if a.shape != b.shape:
+        raise GraphError(f"activations of shapes {a.shape} and {b.shape}: one shape is needed.")
+    if a.dtype.is_integer and b.dtype.is_integer:
+        return a.shape, INT32
+    if (a.dtype.kind, a.dtype.bits) != (b.dtype.kind, b.dtype.bits):
+        raise GraphError(
+            f"activations are {a.dtype} and {b.dtype}: one float type, or integers, are needed. "
+            "Cast one of them first."
+        )
+    return a.shape, a.dtype
+
+
+def _require_numbers(x: Tensor, why: str) -> None:
+    if x.dtype == BIT:
+        raise GraphError(f"the input is bit, {why}: cast it to int8 or a float type first.")
+
+
+def average_pool(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """Windows of numbers; the type stays."""
+    (x,) = tensors
+    _require_numbers(x, "which has no average")
+    return pooled(attrs, x), x.dtype
+
+
+def global_average_pool(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """One number per channel; the type stays."""
+    (x,) = tensors
+    require_image(x)
+    _require_numbers(x, "which has no average")
+    return (1, 1, x.shape[2]), x.dtype
+
+
+def sliced(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """Every ``step``-th element of [start, stop) along each of height, width and channels."""
+    (x,) = tensors
+    require_image(x)
+    start, stop, step = attrs["start"], attrs["stop"], attrs["step"]
+    axes = list(zip(start, stop, x.shape, strict=True))
+    if any(not first < last <= size for first, last, size in axes):
+        raise GraphError(
+            f"start {start} and stop {stop} do not fit the activation's shape {x.shape}: "
+            "start < stop <= size is needed along each axis."
+        )
+    size = tuple(-(-(b - a) // s) for a, b, s in zip(start, stop, step, strict=True))
+    return size, x.dtype
+
+
+def channel_padding(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """More channels; the type stays."""
+    (x,) = tensors
+    _require_numbers(x, "which has no 0 to pad with")
+    channels = x.shape[-1] + attrs["before"] + attrs["after"]
+    if channels > _MAX_SIDE:
+        raise GraphError(f"{channels} channels are above the limit of {_MAX_SIDE}.")
+    return (*x.shape[:-1], channels), x.dtype

@@ -1,0 +1,186 @@
+"""The twins whose activations between layers are floats: float32, weight-only, what-if binary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, DType
+from bnnsim.graph.elementwise import to_dtype
+from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.ops import activations_of, normal_attrs
+from bnnsim.passes.affine import affine_of
+from bnnsim.passes.layers import BINARY, BIT_WEIGHTS, INTEGER, LINEAR, binarized
+from bnnsim.passes.modes import Mode
+from bnnsim.passes.requantize import to_int8
+from bnnsim.passes.rewriter import Rewriter
+
+_SIGN_KEEPING = ("MaxPool", "AvgPool", "GlobalAvgPool", "Slice", "PadChannels", "Flatten")
+_SCALED = ("BatchNorm", "Affine", "Bias")
+
+
+def float_twin(graph: Graph, row: Mode, operands: dict[int, str], *, keep_bn: bool) -> Graph:
+    """Return the twin of ``graph``; ``operands`` says by node id what its layers multiply."""
+    twin = _FloatTwin(graph, row, operands, keep_bn=keep_bn)
+    for node in graph.nodes:
+        twin.rewrite(node)
+    return twin.out.graph()
+
+
+class _FloatTwin:
+    """The graph under construction, and the scales that wait for the next affine."""
+
+    def __init__(self, graph: Graph, row: Mode, operands: dict[int, str], *, keep_bn: bool) -> None:
+        self.out = Rewriter(graph)
+        self.row, self.operands, self.keep_bn = row, operands, keep_bn
+        self.dtype: DType = row.activation or FLOAT32
+        self.dropped = _constant_signs(graph, operands)
+        self.alphas: dict[str, Tensor] = {}
+        self.signs: dict[str, Tensor] = {}
+
+    def rewrite(self, node: Node) -> None:
+        """Append what the mode makes of ``node``."""
+        out, mixed = self.out, self.row.activation is None
+        if node.op in LINEAR:
+            self._linear(node)
+        elif node.id in self.dropped or (node.op == "Cast" and self._needless(node)):
+            out.alias(node)
+        elif node.op in ("AvgPool", "GlobalAvgPool") and not mixed:
+            out.cast(node, self.dtype)  # integers would be rounded
+            out.emit(node)
+        elif node.op in (*_SCALED, "IntegerAffine"):
+            self._affine(node)
+        elif node.op == "Add":
+            if not all(out.current(node, i).dtype.is_integer for i in (0, 1)) or not mixed:
+                out.cast(node, self.dtype)
+            out.emit(node)
+        elif node.op in ("Encode", "Quantize", "Threshold") and not mixed:
+            self._quantizer(node)
+        else:
+            out.emit(node)
+
+    def _needless(self, cast: Node) -> bool:
+        """Whether a Cast can go: where all else becomes float, or only layers read its result."""
+        readers = self.out.source.consumers(cast.output)
+        return self.row.activation is not None or all(node.op in LINEAR for node in readers)
+
+    def _quantizer(self, node: Node) -> None:
+        out, limits = self.out, {"low": -1.0, "high": 1.0}
+        if node.op == "Encode":
+            table = out.source.tensor(node.inputs[1])
+            data = None if table.data is None else to_dtype(table.data, self.dtype)
+            out.emit(node, constants=[replace(table, dtype=self.dtype, data=data)])
+            return
+        if node.op == "Threshold":
+            constants = [out.unknown(node, "scale"), out.unknown(node, "bias")]
+            out.insert(node, f"{node.name}.affine", "Affine", constants)
+        out.emit(node, op="Clip", attrs=limits, constants=[])
+
+    def _linear(self, node: Node) -> None:
+        out, how = self.out, self.operands[node.id]
+        weight = out.source.tensor(node.inputs[1])
+        if how == INTEGER:
+            self._integer_layer(node, weight)
+        elif how == BINARY:
+            bits, alpha = binarized(weight)
+            out.emit(node, constants=[bits], reads=self._sign(node))
+            self._scale_after(node, alpha)
+        elif how == BIT_WEIGHTS:
+            if self.row.activation is not None or out.current(node).dtype.is_float:
+                out.cast(node, self.dtype)
+            bits, alpha = binarized(weight)
+            out.emit(node, constants=[bits])
+            self._scale_after(node, alpha)
+        else:
+            out.cast(node, self.dtype)
+            out.emit(node, constants=[self._float_weight(weight)])
+
+    def _float_weight(self, weight: Tensor) -> Tensor:
+        """Return the weight in the mode's type; a weight-only mode keeps bits and ternaries."""
+        if self.row.weight == BIT and weight.dtype.is_integer:
+            return weight
+        data = None if weight.data is None else to_dtype(weight.data, self.dtype)
+        return replace(weight, dtype=self.dtype, data=data)
+
+    def _sign(self, node: Node) -> Tensor:
+        """Return the sign of what ``node`` reads, computed once for all its readers."""
+        now = self.out.current(node)
+        if now.dtype == BIT:
+            return now
+        if now.name not in self.signs:
+            quantizer = {"quantizer": "sign"}
+            name = f"{node.name}.sign"
+            self.signs[now.name] = self.out.derive(now.name, name, "Quantize", attrs=quantizer)
+        return self.signs[now.name]
+
+    def _integer_layer(self, node: Node, weight: Tensor) -> None:
+        """Append an int8 layer; the range of its input is unknown, so that it is for costs only."""
+        out, now = self.out, self.out.current(node)
+        vectors = [
+            Tensor(f"{node.name}.input.{role}.synthetic", now.shape[-1:], FLOAT32, True)
+            for role in ("scale", "bias")
+        ]
+        name = f"{node.name}.quantize"
+        reads = out.derive(now.name, name, "Requantize", vectors, {"dtype": "int8"})
+        data, _ = to_int8(weight.data)
+        out.emit(node, constants=[replace(weight, dtype=INT8, data=data)], reads=reads)
+        self._scale_after(node, out.unknown(node, "scale"))
+
+    def _scale_after(self, node: Node, alpha: Tensor) -> None:
+        """Multiply the layer's result by ``alpha``: in the affine that follows if only it reads."""
+        graph = self.out.source
+        readers = graph.consumers(node.output)
+        alone = len(readers) == 1 and node.output not in graph.outputs
+        if alone and readers[0].op in _SCALED and not self.keep_bn:
+            self.alphas[node.output] = alpha
+            return
+        zero = Tensor(f"{alpha.name}.bias", alpha.shape, FLOAT32, True, np.zeros(alpha.shape, "f4"))
+        tensor = self.out.where[node.output]
+        result = self.out.derive(tensor, f"{node.name}.alpha", "Affine", [alpha, zero])
+        self.out.where[node.output] = result.name
+
+    def _affine(self, node: Node) -> None:
+        """Append a batch norm, affine or bias, with the scale that waits for it."""
+        out, graph = self.out, self.out.source
+        alpha = self.alphas.get(node.inputs[0])
+        if alpha is None and node.op in ("Affine", "Bias"):
+            out.emit(node)
+            return
+        if node.op == "BatchNorm" and self.keep_bn:
+            out.emit(node)
+            return
+        if node.op in ("BatchNorm", "IntegerAffine"):
+            scale, bias = affine_of(graph, node)
+        else:
+            *scales, bias = (graph.tensor(name) for name in node.inputs[1:])
+            ones = Tensor(
+                f"{node.name}.scale", bias.shape, FLOAT32, True, np.ones(bias.shape, "f4")
+            )
+            scale = scales[0] if scales else ones
+        out.emit(node, op="Affine", attrs={}, constants=[_product(scale, alpha), bias])
+
+
+def _product(scale: Tensor, alpha: Tensor | None) -> Tensor:
+    if alpha is None:
+        return scale
+    known = scale.data is not None and alpha.data is not None
+    return replace(scale, data=scale.data * alpha.data if known else None)  # type: ignore[operator]
+
+
+def _constant_signs(graph: Graph, operands: dict[int, str]) -> set[int]:
+    """Return the ids of rectifiers whose results a binary layer reads: their sign says nothing."""
+    found: set[int] = set()
+    for node in graph.nodes:
+        before = (
+            graph.producer(activations_of(node)[0]) if operands.get(node.id) == BINARY else None
+        )
+        while before is not None and before.op in _SIGN_KEEPING:
+            before = graph.producer(activations_of(before)[0])
+        if before is not None and _never_negative(before):
+            found.add(before.id)
+    return found
+
+
+def _never_negative(node: Node) -> bool:
+    return node.op == "Relu" or (node.op == "Clip" and normal_attrs(node)["low"] >= 0)
