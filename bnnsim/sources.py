@@ -89,6 +89,7 @@ def load_module(
     if text.startswith("py:"):
         return torch_export.python_module(text.removeprefix("py:"), weights, trust=trust)
     if Path(text).suffix.lower() == ".pt2":
+        _check_archive(text)
         return torch_export.pt2_program(text, trust=trust).module()
     rule = "a py:MODULE:CALLABLE or .pt2 source, which has a torch module"
     raise SourceError(message("verify against torch", text, rule, "Use --against reference."))
@@ -101,17 +102,24 @@ def _from_file(text: str, *, trust: bool, sign_zero: str) -> Graph:
     if suffix == ".pt2":
         from bnnsim.frontends.torch_export import from_pt2
 
+        _check_archive(text)
         return from_pt2(text, trust=trust, sign_zero=sign_zero)
     raise SourceError(message("source", text, FORMS, "See `bnnsim zoo list` for built-in names."))
+
+
+def _check_archive(text: str) -> None:
+    """Say that a .pt2 is missing before trust in it is asked for."""
+    if not Path(text).is_file():
+        raise SourceError(message(text, "no such file", "a .pt2 archive"))
 
 
 def _from_zoo(rest: str) -> Graph:
     from bnnsim import zoo
 
-    name, _, how = rest.partition(":")
-    kind, _, seed = how.partition(",")
-    if kind not in ("", "random") or (seed and not seed.isdecimal()):
-        raise SourceError(message(f"zoo:{rest}", how, "nothing, 'random' or 'random,SEED'"))
-    if not kind:
-        return zoo.build(name)
-    return zoo.build(name, seed=int(seed or 0))
+    name, colon, how = rest.partition(":")
+    kind, comma, seed = how.partition(",")
+    is_seed = seed.isascii() and seed.isdecimal() and len(seed) <= 20 and int(seed) < 2**64
+    if (colon and kind != "random") or (comma and not is_seed):
+        rule = "nothing, 'random' or 'random,SEED' with a seed below 2^64"
+        raise SourceError(message(f"zoo:{rest[:80]}", how[:80], rule))
+    return zoo.build(name, seed=int(seed or 0) if colon else None)

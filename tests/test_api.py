@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,16 @@ def test_numbers_that_overflow_are_named_and_compare_equal() -> None:
     with pytest.raises(InputError, match="output of image 1: got 'nan', expected numbers"):
         bnnsim.run(graph, x)
     assert bnnsim.verify(graph, x).ok
+
+
+@pytest.mark.parametrize("how", ["", "random,", "random,-1", "random,\u0663", f"random,{2**64}"])
+def test_zoo_seeds_have_64_bits(how: str) -> None:
+    with pytest.raises(SourceError, match="expected nothing, 'random' or 'random,SEED'"):
+        bnnsim.load(f"zoo:tfc:{how}")
+    assert bnnsim.load(f"zoo:tfc:random,{2**64 - 1}").has_weights
+
+
+def test_a_pipe_is_no_network(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.bnn")
+    with pytest.raises(SourceError, match=r"pipe.bnn: got 'a pipe or device', expected a regular"):
+        bnnsim.load(tmp_path / "pipe.bnn")

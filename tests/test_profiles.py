@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -274,7 +275,7 @@ def test_extends_takes_only_plain_names(name, write):
 def test_an_unknown_profile_suggests_the_nearest():
     with pytest.raises(ProfileError, match="Did you mean 'cmos45'"):
         load_profile("cmos54")
-    with pytest.raises(ProfileError, match=r"nowhere\.yaml: cannot be read: No such file"):
+    with pytest.raises(ProfileError, match=r"nowhere\.yaml: got .No such file"):
         load_profile("nowhere.yaml")
 
 
@@ -350,3 +351,50 @@ def test_a_law_scales_with_size(write):
     law = "law: {a: 0.1 pJ/bit, at_size: 8 KiB, exponent: 0.5}"
     read = load_profile(write(change("read: 10 pJ/access", law))).memories[0].read
     assert read.value_si == pytest.approx(0.1e-12 * 8**0.5 * 64)
+
+
+LAW = "law: {a: 0.1 pJ/bit, at_size: 8 KiB, exponent: 0.5}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("name: mine", "name: !!int ''", r"a tag is not allowed \(tag:yaml.org,2002:int\), line 3"),
+        ("name: mine", "name: !!bool x", "a tag is not allowed"),
+        ("node: {", "node: !!set {", "a tag is not allowed"),
+        ("name: mine", "name: !x mine", "a tag is not allowed"),
+        ("vdd: 0.9 V", "vdd: 1e300 V", r"node.vdd: got '1e300 V', expected at most 1e\+30 in SI"),
+        ("vdd: 0.9 V", "vdd: 11 V", "node.vdd: got '11 V', expected a supply of at most 10 V"),
+        ("energy: 0.1 pJ/op", "energy: 1e31 J/op", r"energy: got .*, expected at most 1e\+30"),
+        ("size: 64 KiB", "size: 7 bit", "size: got '7 bit', expected at least one byte"),
+        ("size: 64 KiB", "size: 1e301 byte^9", "expected a positive whole number of bits or bytes"),
+        ("read: 10 pJ/access", LAW.replace("0.5", "1000"), "exponent: got 1000, expected a number"),
+        ("read: 10 pJ/access", LAW.replace("0.5", "8.1"), "expected a number from 0 to 8"),
+        (
+            "read: 10 pJ/access", "points: {1 bit: 1 pJ/access, 8 KiB: 2 pJ/access}",
+            "points.1 bit: got '1 bit', expected at least one byte",
+        ),
+        (
+            "read: 10 pJ/access", "points: {8192 B: 1 pJ/access, 8193 B: 2 pJ/access}",
+            r"points: got 'an exponent of 5.68e\+03', expected energies whose exponent",
+        ),
+    ],
+)  # fmt: skip
+def test_numbers_and_tags_that_no_chip_has(old, new, text, write):
+    with pytest.raises(ProfileError, match=text):
+        load_profile(write(change(old, new)))
+
+
+def test_twenty_problems_are_enough(write):
+    many = "".join(f"key{i}: 1\n" for i in range(50))
+    with pytest.raises(ProfileError) as caught:
+        load_profile(write(GOOD + many))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "and 30 more"
+
+
+def test_a_pipe_is_no_profile(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ProfileError, match=r"pipe.yaml: got 'a pipe or device', expected a regul"):
+        load_profile(tmp_path / "pipe.yaml")

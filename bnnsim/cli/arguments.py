@@ -109,8 +109,8 @@ def add_source(parser: Parser, *, many: bool = False, default: str = "") -> None
     )
     group.add_argument("--trust", action="store_true", help="allow a source that runs code")
     group.add_argument(
-        "--sign-zero", choices=("plus", "error"), default="plus",
-        help="a torch sign that is 0 at 0: lower it to +1 with a note, or refuse it",
+        "--sign-zero", choices=("plus", "error"),
+        help="a torch sign that is 0 at 0: lower it to +1 with a note (default), or refuse it",
     )  # fmt: skip
 
 

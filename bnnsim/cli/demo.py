@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bnnsim.cli.arguments import add_verb, positive
-from bnnsim.cli.files import check_output, to_json, write_bytes
+from bnnsim.cli.files import to_json, write_bytes
 from bnnsim.cli.networks import DIFFERS, HELD, sample_shape
 from bnnsim.cli.output import check_outputs, emit
 from bnnsim.cli.progress import progress_bar
@@ -34,8 +34,7 @@ def demo(args: Namespace) -> int:
 
     folder = Path(args.out)
     page, data = folder / "demo.html", folder / "demo.json"
-    check_outputs(args, str(page))
-    check_output(str(data))
+    check_outputs(args, str(page), str(data))
     graph = packaged_network()
     images, labels = held_out(args.images)
     result = measure(graph, images.reshape(len(images), *sample_shape(graph)), labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tokenize
+import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,14 +13,14 @@ import numpy as np
 from numpy.lib import format as npy
 
 from bnnsim.errors import InputError, message
-from bnnsim.graph.io import atomic_write
+from bnnsim.graph.io import atomic_write, open_regular, read_limited
 
 MAX_HEADER = 10_000
 MAX_RESULT_BYTES = 64 * 2**20
 # All that numpy raises on a damaged header, which it evaluates as a Python literal.
 _HEADER_ERRORS = (
     ValueError, SyntaxError, TypeError, KeyError, EOFError, RecursionError, MemoryError,
-    tokenize.TokenError,
+    tokenize.TokenError, Warning,
 )  # fmt: skip
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
@@ -48,13 +49,10 @@ def read_npy(
     InputError
         Before any data is read, if the header or the size of the file is wrong.
     """
-    try:
-        with Path(path).open("rb") as file:
-            shape, dtype = _header(file, path)
-            _check(path, shape, dtype, dtypes, sample, rows)
-            size = Path(path).stat().st_size - file.tell()
-    except OSError as error:
-        raise InputError(message(path, error.strerror, "a readable .npy file")) from None
+    with open_regular(path, ".npy file", InputError) as file:
+        shape, dtype = _header(file, path)
+        _check(path, shape, dtype, dtypes, sample, rows)
+        size = Path(path).stat().st_size - file.tell()
     wanted = math.prod(shape) * dtype.itemsize
     if size != wanted:
         rule = f"{wanted} bytes for {dtype} {shape}"
@@ -69,7 +67,9 @@ def _header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         version = npy.read_magic(file)
         if version not in _READERS:
             raise ValueError(f"format version {version}")
-        shape, _, dtype = _READERS[version](file, max_header_size=MAX_HEADER)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # headers that Python 2 wrote
+            shape, _, dtype = _READERS[version](file, max_header_size=MAX_HEADER)
     except _HEADER_ERRORS as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(message(path, what, "a .npy file", remedy)) from None
@@ -100,19 +100,27 @@ def _check(
         raise InputError(message(f"{path}: rows", shape[0], f"{rows}, one per image of --input"))
 
 
-def check_output(path: str | None) -> None:
+def check_output(path: str) -> None:
     """Raise before a long run if ``path`` cannot become a file.
 
     Raises
     ------
     InputError
-        If its folder is missing, or it is a folder.
+        If its folder is missing, or it is a folder, a pipe (unless below ``/dev``) or a disk.
     """
-    if path is None or path == "-":
-        return
     target = Path(path)
-    if target.is_dir():
+    if path == "-":
+        raise InputError(message(path, "standard output", "a file name", "Only --json takes -."))
+    if target.is_dir() or path.endswith("/"):
         raise InputError(message(path, "a folder", "a file name"))
+    try:
+        target.resolve()
+    except RuntimeError:
+        raise InputError(message(path, "a loop of links", "a file name")) from None
+    piped = target.is_fifo() or target.is_socket()
+    if target.is_block_device() or (piped and not path.startswith("/dev/")):
+        rule = "a regular file, or a device such as /dev/null"
+        raise InputError(message(path, "a pipe or disk", rule))
     if not target.parent.is_dir():
         remedy = f"Run `mkdir -p {target.parent}` first."
         raise InputError(message(path, "no such folder", "a folder that exists", remedy))
@@ -150,14 +158,9 @@ def read_json(path: str) -> Any:
     InputError
         If it is too large or no JSON; the message says where.
     """
-    file = Path(path)
-    if file.exists() and file.stat().st_size > MAX_RESULT_BYTES:
-        rule = f"at most {MAX_RESULT_BYTES} bytes"
-        raise InputError(message(path, f"{file.stat().st_size} bytes", rule))
+    data = read_limited(path, MAX_RESULT_BYTES, "JSON file", InputError)
     try:
-        return json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except OSError as error:
-        raise InputError(message(path, error.strerror, "a readable JSON file")) from None
+        return json.loads(data.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise InputError(message(path, str(error) or "too deep", "JSON in UTF-8")) from None
 

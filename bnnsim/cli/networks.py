@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import sys
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
@@ -20,19 +22,48 @@ HELD, DIFFERS = 0, 1
 _SHOWN_FAILURES = 5
 
 
-def load_source(args: Namespace, source: str) -> Any:
-    """Return the graph that SOURCE and its options name."""
+def load_source(args: Namespace, source: Any) -> Any:
+    """Return the graph that SOURCE, or the torch module behind it, and its options name.
+
+    What the code of a source prints goes to standard error.
+
+    Raises
+    ------
+    InputError
+        If an option is given that fits none of the command's sources.
+    """
     from bnnsim import api
 
-    return api.load(
-        source,
-        folding=args.folding,
-        network=args.network,
-        weights=args.weights,
-        input_shape=args.input_shape,
-        trust=args.trust,
-        sign_zero=args.sign_zero,
-    )
+    _check_options(args)
+    with contextlib.redirect_stdout(sys.stderr):
+        return api.load(
+            source,
+            folding=args.folding,
+            network=args.network,
+            weights=args.weights,
+            input_shape=args.input_shape,
+            trust=args.trust,
+            sign_zero=args.sign_zero or "plus",
+        )
+
+
+_OPTIONS = {
+    "folding": ("pynq:",),
+    "network": ("pynq:",),
+    "weights": ("py:",),
+    "input_shape": ("py:",),
+    "sign_zero": ("py:", ".pt2"),
+}
+
+
+def _check_options(args: Namespace) -> None:
+    sources = getattr(args, "sources", None) or [args.source]
+    for option, forms in _OPTIONS.items():
+        fits = any(s.startswith(forms) or Path(s).suffix.lower() in forms for s in sources)
+        if getattr(args, option) is not None and not fits:
+            name = f"--{option.replace('_', '-')}"
+            rule = f"a source of the form {' or '.join(forms)} with {name}"
+            raise InputError(message(name, ", ".join(sources), rule))
 
 
 def sample_shape(graph: Any) -> tuple[int, ...]:
@@ -112,8 +143,8 @@ def run(args: Namespace) -> int:
     """Run a network on an array of inputs."""
     from bnnsim import api
 
-    dumps = dict(args.dump or ())
-    check_outputs(args, args.output, *dumps.values())
+    dumps = args.dump or []
+    check_outputs(args, args.output, *(file for _, file in dumps))
     graph = load_source(args, args.source)
     inputs = read_npy(args.input, dtypes="uint8 float32", sample=sample_shape(graph))
     labels = read_labels(args.labels, graph, len(inputs)) if args.labels else None
@@ -123,7 +154,7 @@ def run(args: Namespace) -> int:
         engine=args.engine,
         isa=args.isa,
         threads=args.threads,
-        keep=tuple(dumps),
+        keep=tuple(dict.fromkeys(layer for layer, _ in dumps)),
         labels=labels,
         stochastic=args.stochastic,
         seed=args.seed,
@@ -132,7 +163,7 @@ def run(args: Namespace) -> int:
         preact_scale=args.preact_scale,
     )
     written = {args.output: result.outputs} if args.output else {}
-    written.update({file: result.tensors[layer] for layer, file in dumps.items()})
+    written.update({file: result.tensors[layer] for layer, file in dumps})
     for path, array in written.items():
         write_array(path, array)
     plain = result.to_dict()
@@ -145,17 +176,28 @@ def verify(args: Namespace) -> int:
     from bnnsim import api
 
     check_outputs(args)
-    graph = load_source(args, args.source)
-    inputs = read_npy(args.input, dtypes="uint8 float32", sample=sample_shape(graph))
-    against: Any = args.against
-    if against.endswith(".npy"):
-        against = read_npy(against, dtypes="numbers", rows=len(inputs))
-    elif against == "torch":
-        against = api.load_module(args.source, weights=args.weights, trust=args.trust)
-    result = api.verify(graph, inputs, against=against, isa=args.isa, threads=args.threads)
+    against, source = args.against, args.source
+    with contextlib.redirect_stdout(sys.stderr):  # what the code of a source prints
+        if against == "torch":
+            against = api.load_module(source, weights=args.weights, trust=args.trust)
+            # A module may be random: what it is compared with must be made from the same one.
+            source = against if source.startswith("py:") else source
+        graph = load_source(args, source)
+        inputs = read_npy(args.input, dtypes="uint8 float32", sample=sample_shape(graph))
+        if isinstance(against, str) and against.endswith(".npy"):
+            against = _stored_outputs(against, len(inputs))
+        result = api.verify(graph, inputs, against=against, isa=args.isa, threads=args.threads)
     plain = result.to_dict()
     emit(args, plain, blocks.verify_blocks(plain))
     return HELD if result.ok else DIFFERS
+
+
+def _stored_outputs(path: str, images: int) -> np.ndarray:
+    outputs = read_npy(path, dtypes="numbers", rows=images)
+    if not np.isfinite(outputs).all():
+        rule = "finite numbers, which compare with =="
+        raise InputError(message(f"{path}: values", "nan or infinities", rule))
+    return outputs
 
 
 def zoo_list(args: Namespace) -> int:

@@ -16,7 +16,7 @@ from bnnsim.cost.profile import load_profile
 from bnnsim.cost.result import Assumption, CostReport, LayerCost, Samples
 from bnnsim.cost.schedule import CATEGORIES, NodePlan, Schedule, schedules
 from bnnsim.cost.stages import Layout, lay_out
-from bnnsim.errors import InputError, message
+from bnnsim.errors import InputError, ProfileError, message
 from bnnsim.graph.ir import Graph
 
 __all__ = ["CostReport", "estimate"]
@@ -105,7 +105,9 @@ def _report(
     layers = tuple(_layer(graph, profile, plan, priced, watts) for plan in schedule.nodes)
     energy_by = {c: sum(layer.energy_by.get(c, 0.0) for layer in layers) for c in CATEGORIES}
     joules, seconds = sum(energy_by.values()), sum(layer.latency_s for layer in layers)
-    samples = _samples(profile, schedule, priced)
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite total is refused below
+        samples = _samples(profile, schedule, priced)
+    _check_finite(profile, joules, seconds, samples)
     pairs = [plan.counts for plan in schedule.nodes if plan.counts.operands is not None]
     return CostReport(
         model=graph.name,
@@ -136,6 +138,19 @@ def _report(
         action_joules={name: price.joules for name, price in priced.items()},
         samples=samples,
     )
+
+
+def _check_finite(
+    profile: HardwareProfile, joules: float, seconds: float, samples: Samples
+) -> None:
+    highest = samples.energy_j.max(), samples.latency_s.max()
+    with np.errstate(over="ignore", invalid="ignore"):
+        power = np.divide(highest[0], samples.latency_s.min() or np.inf)
+    if not np.isfinite([joules, seconds, *highest, power]).all():
+        found = f"{joules:g} J in {seconds:g} s"
+        remedy = "Check the constants of the profile and their bands."
+        where = f"profile {profile.name}: totals"
+        raise ProfileError(message(where, found, "finite energies and times", remedy))
 
 
 def _notes(graph: Graph, synthetic: bool) -> tuple[str, ...]:

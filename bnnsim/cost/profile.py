@@ -21,7 +21,7 @@ from bnnsim.cost.hardware import (
     Rng,
 )
 from bnnsim.cost.node_defaults import DEFAULT_DRAM, needs_defaults, with_node_defaults
-from bnnsim.cost.profile_fields import Fields
+from bnnsim.cost.profile_fields import Fields, listed
 from bnnsim.cost.profile_yaml import find_profile, list_profiles, read_profile
 from bnnsim.errors import ProfileError, nearest
 from bnnsim.units import format_bytes
@@ -39,6 +39,8 @@ ACTIONS = (
 PORTS = {"1RW": (0, 0, 1), "2RW": (0, 0, 2), "1R1W": (1, 1, 0), "2R1W": (2, 1, 0)}
 NODE_TABLE = "cmos45"
 _EXTRAPOLATED_BAND = 1.3
+_HIGHEST_VDD = 10.0
+_STEEPEST = 8.0  # exponent of energy against size
 
 
 def load_profile(name: str | Path) -> HardwareProfile:
@@ -62,7 +64,7 @@ def build_profile(raw: Mapping[str, Any], where: str) -> HardwareProfile:
     profile = _profile(top)
     top.close()
     if problems:
-        raise ProfileError("\n".join(dict.fromkeys(problems)))
+        raise ProfileError(listed(problems))
     if needs_defaults(profile):
         return with_node_defaults(profile, load_profile(NODE_TABLE))
     return profile
@@ -87,6 +89,8 @@ def _profile(top: Fields) -> HardwareProfile:
     node = top.child("node")
     process, vdd = node.quantity("process", "m"), node.quantity("vdd", "V")
     clock = node.quantity("clock", "Hz")
+    if vdd > _HIGHEST_VDD:
+        node.note("vdd", node.raw["vdd"], f"a supply of at most {_HIGHEST_VDD:g} V")
     node.close()
     if not (process and vdd and clock) and not top.problems:
         top.note("node", "zero", "a process, a supply and a clock above zero")
@@ -265,7 +269,7 @@ def _memories(top: Fields, scope: str) -> tuple[Memory, ...]:
 def _memory(fields: Fields) -> Memory:
     name = fields.text("name")
     kind = fields.text("kind", choices=("sram", "registers", "dram"), default="sram")
-    size = None if kind == "dram" else fields.bits("size") // 8
+    size = None if kind == "dram" else fields.size("size")
     word = fields.bits("burst") if kind == "dram" else fields.bits("word")
     dram = fields.text("type", default=DEFAULT_DRAM)
     ports = fields.text("ports", choices=tuple(PORTS), default="1RW") or "1RW"
@@ -339,6 +343,10 @@ def _from_points(fields: Fields, size: int, word: int, name: str) -> Constant:
     at = next((i for i, p in enumerate(pairs[1:-1], 1) if size <= p[0]), len(pairs) - 1)
     (s0, e0), (s1, e1) = pairs[at - 1], pairs[at]
     slope = math.log(e1 / e0) / math.log(s1 / s0)
+    if abs(slope) > _STEEPEST:
+        rule = f"energies whose exponent against size is between -{_STEEPEST:g} and {_STEEPEST:g}"
+        fields.note("points", f"an exponent of {slope:.3g}", rule)
+        return fields.provenance(f"{name}.read", 0.0, "J/access")
     value = e0 * (size / s0) ** slope * scale
     constant = fields.provenance(f"{name}.read", value, "J/access")
     if scale == 1 and any(size == s for s, _ in pairs):
@@ -357,7 +365,7 @@ def _points(fields: Fields) -> tuple[tuple[int, Constant], ...]:
     table = fields.child("points")
     found = {}
     for text, energy in table.raw.items():
-        size = table.as_bits(text, text) // 8
+        size = table.as_bytes(text, text)
         if size in found:
             table.note(text, energy, "each size once")
         found[size] = fields.provenance(text, table.positive(text, energy, "J/access"), "J/access")
@@ -367,7 +375,7 @@ def _points(fields: Fields) -> tuple[tuple[int, Constant], ...]:
 def _from_law(fields: Fields, size: int, word: int, name: str) -> Constant:
     """Return energy per access of the law a * (size / at_size)^exponent per bit."""
     law = fields.child("law")
-    a, exponent = law.quantity("a", "J/bit"), law.number("exponent")
+    a, exponent = law.quantity("a", "J/bit"), law.number("exponent", high=_STEEPEST)
     value = a * (size / (law.bits("at_size") / 8)) ** exponent * word
     law.close()
     return fields.provenance(f"{name}.read", value, "J/access")

@@ -11,7 +11,16 @@ from bnnsim.units import UnitError, parse, parse_as, to_bits
 
 MAX_INTEGER = 2**40
 MAX_NUMBER = 1e30
+MOST_PROBLEMS = 20
 PROVENANCE = ("band", "status", "source", "at", "note")
+
+
+def listed(problems: Sequence[str]) -> str:
+    """Return the first of the distinct problems, a line each, and how many more there are."""
+    distinct = list(dict.fromkeys(problems))
+    more = len(distinct) - MOST_PROBLEMS
+    rest = [f"and {more} more"] if more > 0 else []
+    return "\n".join([*distinct[:MOST_PROBLEMS], *rest])
 
 
 class Fields:
@@ -84,14 +93,18 @@ class Fields:
             return low
         return value
 
-    def number(self, key: str, default: float | None = None, *, low: float = 0.0) -> float:
-        """Return a finite number of at least ``low``."""
+    def number(
+        self, key: str, default: float | None = None, *, low: float = 0.0, high: float = MAX_NUMBER
+    ) -> float:
+        """Return a number in [low, high]."""
         value = self.raw.get(key, default)
         self.known.add(key)
         plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if plain and value is not None and low <= value <= MAX_NUMBER:
+        if plain and value is not None and low <= value <= high:
             return float(value)
-        self.note(key, value, f"a finite number of at least {low:g}")
+        bounded = f"a number from {low:g} to {high:g}"
+        self.note(key, value, bounded if high < MAX_NUMBER else
+                  f"a finite number of at least {low:g}")  # fmt: skip
         return max(low, 1.0)
 
     def flag(self, key: str, default: bool) -> bool:
@@ -112,7 +125,7 @@ class Fields:
         return self.positive(key, self.raw[key], unit)
 
     def positive(self, key: str, text: object, unit: str) -> float:
-        """Return the SI value of ``text``, noting a wrong unit or a negative value."""
+        """Return the SI value of ``text``, noting a wrong unit, a negative or a huge value."""
         try:
             value = parse_as(text, unit, self.path(key))  # type: ignore[arg-type]
         except UnitError as error:
@@ -120,6 +133,9 @@ class Fields:
             return 0.0
         if value < 0:
             self.note(key, text, "a value that is not negative")
+        if abs(value) > MAX_NUMBER:
+            self.note(key, text, f"at most {MAX_NUMBER:g} in SI units")
+            return 0.0
         return abs(value)
 
     def bits(self, key: str, default: int | None = None) -> int:
@@ -127,8 +143,12 @@ class Fields:
         if not self.has(key):
             if default is None:
                 self.note(key, None, "a number of bits", f"Add '{key}: 64 bit'.")
-            return default or 1
+            return default or 8
         return self.as_bits(key, self.raw[key])
+
+    def size(self, key: str) -> int:
+        """Return a size in whole bytes (see `as_bytes`)."""
+        return self.as_bytes(key, self.raw[key]) if self.has(key) else self.bits(key) // 8
 
     def as_bits(self, key: str, text: object) -> int:
         """Return ``text`` (``"64 bit"``, ``"8 KiB"``) as a positive whole number of bits."""
@@ -136,12 +156,19 @@ class Fields:
             quantity = to_bits(parse(text))  # type: ignore[arg-type]
         except UnitError as error:
             self.problems.append(f"{self.path(key)}: {error}")
-            return 1
-        whole = quantity.value == int(quantity.value) and 1 <= quantity.value <= MAX_INTEGER
+            return 8
+        whole = 1 <= quantity.value <= MAX_INTEGER and quantity.value.is_integer()
         if quantity.dimension.powers != (("bit", 1),) or not whole:
             self.note(key, text, "a positive whole number of bits or bytes", "Write '8 KiB'.")
-            return 1
+            return 8
         return int(quantity.value)
+
+    def as_bytes(self, key: str, text: object) -> int:
+        """Return ``text``, a size as `as_bits` reads it, in whole bytes: at least one."""
+        bits = self.as_bits(key, text)
+        if bits < 8:
+            self.note(key, text, "at least one byte")
+        return max(1, bits // 8)
 
     def texts(
         self, key: str, default: Sequence[str], choices: Sequence[str] = ()

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from bnnsim.errors import ProfileError, message, nearest
+from bnnsim.graph.io import read_limited
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 8
@@ -18,12 +19,15 @@ MERGED = ("node", "array", "datapath", "actions", "sources", "static")
 
 
 class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """A safe loader that refuses aliases, duplicate keys and keys that are not text."""
+    """A safe loader that refuses aliases, tags, duplicate keys and keys that are not text."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
             raise yaml.MarkedYAMLError(None, None, "an alias is not allowed", event.start_mark)
+        if event.tag is not None:
+            problem = f"a tag is not allowed ({event.tag})"
+            raise yaml.MarkedYAMLError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -48,13 +52,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     ProfileError
         If the file is missing, larger than 1 MB, malformed, or no mapping.
     """
-    try:
-        with path.open("rb") as stream:
-            text = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ProfileError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    if len(text) > MAX_BYTES:
-        raise ProfileError(message(str(path), "more", f"at most {MAX_BYTES} bytes"))
+    text = read_limited(path, MAX_BYTES, "profile", ProfileError)
     try:
         # _StrictLoader is a SafeLoader: only plain data can come out of it.
         raw = yaml.load(text, Loader=_StrictLoader)

@@ -19,6 +19,7 @@ import numpy as np
 
 from bnnsim.errors import SourceError, message
 from bnnsim.frontends.pynq_folding import Layer
+from bnnsim.graph.io import read_limited
 
 _NAME = re.compile(r"(0|[1-9][0-9]*)-(0|[1-9][0-9]*)-(weights|thres)\.bin\Z")
 _THRESHOLDS_PER_ROW = {1: 1, 2: 2}
@@ -78,15 +79,9 @@ class _Check:
 def read_classes(folder: Path) -> list[str] | None:
     """Return the lines of ``classes.txt``, or None if there is no such file."""
     path = folder / "classes.txt"
-    try:
-        data = path.read_bytes() if path.stat().st_size <= _MAX_CLASSES_BYTES else None
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except OSError as error:
-        raise SourceError(message(str(path), error.strerror, "text, a class a line")) from None
-    if data is None:
-        rule = f"at most {_MAX_CLASSES_BYTES} bytes"
-        raise SourceError(message(str(path), "a larger file", rule))
+    data = read_limited(path, _MAX_CLASSES_BYTES, "text, a class a line")
     lines = data.decode(errors="replace").split("\n")
     classes = [line.strip() for line in lines if line.strip()]
     if not classes:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnsim.errors import SourceError, message, nearest
+from bnnsim.graph.io import read_limited
 
 _CONV = ("K", "IFM_CH", "IFM_DIM", "OFM_CH", "OFM_DIM")
 _DENSE = ("MW", "MH")
@@ -32,6 +33,7 @@ _MAX_VALUE = 2**16
 _MAX_WEIGHTS = 2**28
 _MAX_JSON_BYTES = 2**20
 _MAX_LAYERS = 1000
+_MOST_PROBLEMS = 20
 WORD_BITS = 64
 
 
@@ -103,8 +105,7 @@ def read_folding(
         found = sorted(map(str, table))[:20]
         raise SourceError(message(where, found, "layers L0, L1, ... without a gap"))
     problems = [text for name in names for text in _key_problems(f"{where}: {name}", table[name])]
-    if problems:
-        raise SourceError("\n".join(problems))
+    _raise(problems)
     layers = [_layer(name, table[name]) for name in names]
     for layer in layers:
         problems += _split_problems(f"{where}: {layer.name}", layer, table[layer.name], layers[-1])
@@ -113,22 +114,25 @@ def read_folding(
         for layer, after in zip(layers, [*layers[1:], None], strict=True)
     ]
     problems += _link_problems(where, linked)
-    if problems:
-        raise SourceError("\n".join(problems))
+    _raise(problems)
     return tuple(linked)
+
+
+def _raise(problems: Sequence[str]) -> None:
+    """Raise one error that lists the problems, if there are any."""
+    if problems:
+        more = len(problems) - _MOST_PROBLEMS
+        rest = [f"and {more} more"] if more > 0 else []
+        raise SourceError("\n".join([*problems[:_MOST_PROBLEMS], *rest]))
 
 
 def _load(folding: str | Path | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     if isinstance(folding, Mapping):
         return "folding", folding
     path = Path(folding)
+    data = read_limited(path, _MAX_JSON_BYTES, "JSON file")
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            rule = f"at most {_MAX_JSON_BYTES} bytes of JSON"
-            raise SourceError(message(str(path), path.stat().st_size, rule))
-        plain = json.loads(path.read_bytes())
-    except OSError as error:
-        raise SourceError(message(str(path), error.strerror, "a readable JSON file")) from None
+        plain = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise SourceError(message(str(path), str(error), "a JSON file")) from None
     if not isinstance(plain, dict):

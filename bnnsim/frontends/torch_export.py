@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
+import pickle
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +21,9 @@ from bnnsim.frontends.builder import GraphBuilder
 from bnnsim.frontends.importer import Importer
 from bnnsim.frontends.torch_walk import walk
 from bnnsim.graph.dtypes import FLOAT32, UINT8
+from bnnsim.graph.io import open_regular
 from bnnsim.graph.ir import Graph
+from bnnsim.graph.shape_rules import MAX_ELEMENTS
 
 _SIGN_ZERO = ("plus", "error")
 _BATCH = 2
@@ -156,12 +160,16 @@ def _built(source: str, weights: str | Path | None, *, trust: bool) -> tuple[Any
     if not module_name or not attribute:
         raise SourceError(message("py", source, "module:callable"))
     try:
-        with _working_directory_importable():
+        with _working_directory_importable(), contextlib.redirect_stdout(sys.stderr):
             module = getattr(importlib.import_module(module_name), attribute)()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         rule = "an importable callable that returns a torch module when called without arguments"
-        raise SourceError(message(f"py:{source}", _first_line(error), rule)) from error
-    return module, [] if weights is None else _load_weights(module, Path(weights))
+        what = _first_line(error) if isinstance(error, Exception) else f"SystemExit: {error}"
+        raise SourceError(message(f"py:{source}", what, rule)) from error
+    if weights is None:
+        return module, []
+    open_regular(weights, "state dict").close()
+    return module, _load_weights(module, Path(weights))
 
 
 def _require_trust(source: str, trust: bool) -> None:
@@ -192,6 +200,9 @@ def _load_weights(module: Any, path: Path) -> list[str]:
             state = torch.load(path, map_location="cpu", weights_only=True)
         state, notes = _unwrapped(state, path.name)
         module.load_state_dict(state)
+    except pickle.UnpicklingError:
+        rule = "a state dict that torch.save wrote, of tensors only"
+        raise SourceError(message(str(path), "other content", rule)) from None
     except Exception as error:
         rule = "a state dict of this module"
         raise SourceError(message(str(path), _first_line(error), rule)) from error
@@ -234,6 +245,9 @@ def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name
         examples = [torch.as_tensor(example)]
     else:
         shape = (_BATCH, *map(int, input_shape or ()))
+        if math.prod(shape) > _BATCH * MAX_ELEMENTS:
+            rule = f"at most {MAX_ELEMENTS} elements"
+            raise SourceError(message(f"{name}: input_shape", tuple(shape[1:]), rule))
         examples = [torch.zeros(shape, dtype=dtype) for dtype in (torch.uint8, torch.float32)]
     programs, failures = [], []
     was_training = module.training

@@ -12,11 +12,12 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import struct
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -53,6 +54,43 @@ def atomic_write(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def open_regular(path: str | Path, what: str, failure: type[BnnsimError] = SourceError) -> BinaryIO:
+    """Open ``path`` for reading; what is no regular file is refused, as a pipe may never end.
+
+    Parameters
+    ----------
+    path : path
+    what : str
+        What is expected there, as in ``".bnn file"``, for the message.
+    failure : type
+        Class of the exception.
+
+    Raises
+    ------
+    BnnsimError
+        Of class ``failure``.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise failure(message(str(path), "a pipe or device", f"a regular file: a {what}"))
+        return Path(path).open("rb")
+    except (OSError, ValueError) as error:
+        got = getattr(error, "strerror", None) or str(error)
+        raise failure(message(str(path), got, f"a readable {what}")) from None
+
+
+def read_limited(
+    path: str | Path, limit: int, what: str, failure: type[BnnsimError] = SourceError
+) -> bytes:
+    """Return the content of a regular file of at most ``limit`` bytes (see `open_regular`)."""
+    with open_regular(path, what, failure) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise failure(message(str(path), "a larger file", f"at most {limit} bytes"))
+    return data
+
+
 def save(graph: Graph, path: str | Path) -> None:
     """Write ``graph`` to ``path``; an existing file is replaced only once all is written.
 
@@ -77,7 +115,17 @@ def save(graph: Graph, path: str | Path) -> None:
     arrays = {t.name: _stored(t) for t in graph.constants()}
     metadata = {"schema": SCHEMA, "graph": text, "sha256": _digest(text, arrays)}
     with atomic_write(path) as part:
-        part.write_bytes(to_bytes(arrays, metadata=metadata))
+        part.write_bytes(_reproducible(to_bytes(arrays, metadata=metadata)))
+
+
+def _reproducible(file: bytes) -> bytes:
+    """Return a safetensors file with its header sorted: the library writes it in any order."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.dumps(
+        json.loads(file[8:end]), separators=(",", ":"), sort_keys=True, ensure_ascii=False
+    ).encode()
+    header += b" " * (-len(header) % 8)
+    return b"".join([struct.pack("<Q", len(header)), header, memoryview(file)[end:]])
 
 
 def load(path: str | Path) -> Graph:
@@ -136,21 +184,18 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """Return header metadata and arrays; the library checks offsets against the file's size."""
     from safetensors import SafetensorError, safe_open
 
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise SourceError(message(str(path), error.strerror, "a readable .bnn file")) from None
+    with open_regular(path, ".bnn file") as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(8)
     length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
     if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
         rule = f"a header of 2 to {MAX_HEADER_BYTES} bytes inside a file of {size} bytes"
         remedy = f"The file is truncated or no .bnn file. {_WRITE_AGAIN}"
         raise SourceError(message(f"{path}: header length", length, rule, remedy))
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with safe_open(path, framework="numpy") as tensors:
+            metadata = dict(tensors.metadata() or {})
+            arrays = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         remedy = f"The file is truncated or no .bnn file. {_WRITE_AGAIN}"
         raise SourceError(message(str(path), str(error), "a safetensors file", remedy)) from None

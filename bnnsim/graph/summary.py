@@ -100,7 +100,10 @@ def macs_of(graph: Graph, node: Node) -> int:
 def _layer(graph: Graph, node: Node) -> Layer:
     x, out = graph.activation(node), graph.result(node)
     weight = graph.tensor(node.inputs[1]) if node.op in LINEAR else None
-    kind, why = _linear_kind(x, weight) if weight is not None else _other_kind(graph, node)
+    if weight is None:
+        kind, why = _other_kind(graph, node)
+    else:
+        kind, why = _linear_kind(x, weight, is_input=_is_input(graph, x.name))
     return Layer(
         name=node.name,
         id=node.id,
@@ -116,11 +119,19 @@ def _layer(graph: Graph, node: Node) -> Layer:
     )
 
 
-def _linear_kind(x: Tensor, weight: Tensor) -> tuple[str, str]:
+def _is_input(graph: Graph, name: str) -> bool:
+    """Return whether a tensor is the network's input, encoded or not."""
+    node = graph.producer(name)
+    while node is not None and node.op in ("Encode", "Flatten"):
+        node = graph.producer(node.inputs[0])
+    return node is None
+
+
+def _linear_kind(x: Tensor, weight: Tensor, *, is_input: bool) -> tuple[str, str]:
     fan_in = math.prod(weight.shape[1:])
     if x.dtype == weight.dtype == BIT:
         return "binary", f"weights and activations are -1/+1: XNOR-popcount over {fan_in} bits"
-    if weight.dtype == BIT and x.dtype.is_integer:
+    if weight.dtype == BIT and x.dtype.is_integer and is_input:
         return "binary", f"weights are -1/+1, the input holds {x.dtype} integers: exact sums"
     if weight.dtype == BIT:
         return "weight-only", f"weights are -1/+1, activations {x.dtype}: additions, no products"

@@ -6,10 +6,16 @@ from collections.abc import Callable
 
 from bnnsim.graph.ir import Graph
 from bnnsim.graph.verify import verify
+from bnnsim.passes.flattens import flatten_last
 from bnnsim.passes.pools import pool_on_bits
 from bnnsim.passes.thresholds import fold_thresholds
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (pool_on_bits, fold_thresholds, pool_on_bits)
+PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    flatten_last,
+    pool_on_bits,
+    fold_thresholds,
+    pool_on_bits,
+)
 
 
 def lower(

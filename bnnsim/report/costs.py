@@ -37,9 +37,9 @@ _SHOWN_ASSUMPTIONS = 8
 def marks(columns: Sequence[Result]) -> list[Mark]:
     """Return what has to be said before any figure: twins without accuracy, ops without a price."""
     said: dict[str, list[str]] = {}
-    for column in columns:
+    for column, name in zip(columns, column_names(columns), strict=True):
         for text in _caveats(column):
-            said.setdefault(text, []).append(column_name(column, columns))
+            said.setdefault(text, []).append(name)
     return [Mark(f"{', '.join(dict.fromkeys(names))}: {text}") for text, names in said.items()]
 
 
@@ -98,7 +98,8 @@ def summary_table(columns: Sequence[Result]) -> Table:
     """Return one row per column of a comparison: energy, latency, power, memory."""
     heads = ["column", "energy per inference (uJ)", "latency (ms)", "power (mW)", "memory (KiB)",
              "off-chip (KiB)", "MACs"]  # fmt: skip
-    rows = [_summary(column_name(column, columns), column["totals"]) for column in columns]
+    totals = (column["totals"] for column in columns)
+    rows = list(map(_summary, column_names(columns), totals))
     return table("Totals [90 % interval]", heads, rows)
 
 
@@ -135,7 +136,7 @@ def _totals(result: Result) -> Table:
 
 def components_table(columns: Sequence[Result]) -> Table:
     """Return energy per inference by component with its share, one column per estimate."""
-    names = [column_name(column, columns) for column in columns]
+    names = column_names(columns)
     if len(columns) == 1:
         heads = ["component", "energy (uJ)", "share (%)"]
     else:
@@ -154,10 +155,10 @@ def _energy_and_share(column: Result, key: str) -> tuple[str, str]:
     return digits(part / column["batch"] / MICRO), share(part, whole)
 
 
-def column_name(column: Result, columns: Sequence[Result]) -> str:
-    """Return the shortest name that tells ``column`` from the others."""
+def column_names(columns: Sequence[Result]) -> list[str]:
+    """Return for each column the shortest name that tells it from the others."""
     keys = [k for k in ("model", "mode", "profile") if len({c[k] for c in columns}) > 1]
-    return " ".join(str(column[key]) for key in keys or ("mode",))
+    return [" ".join(str(column[key]) for key in keys or ("mode",)) for column in columns]
 
 
 def layers_table(result: Result) -> Table:

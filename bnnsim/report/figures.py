@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bnnsim.report.costs import COMPONENT_NAMES, MEMORY_NAMES, column_name, memory_bytes
+from bnnsim.report.costs import COMPONENT_NAMES, MEMORY_NAMES, column_names, memory_bytes
 from bnnsim.report.numbers import KIBI, MICRO, interval, share
 from bnnsim.report.svg import Bar, bar_chart, linear_axis, log_axis, point_chart
 from bnnsim.report.waterfalls import name as waterfall_name
@@ -50,12 +50,12 @@ def totals_figure(columns: Sequence[Result]) -> Figure:
     scale = 1.0 if wide else size
     bars = [
         Bar(
-            column_name(column, columns),
+            name,
             _with_bounds(energy, _JOULES),
             (("point", energy["value"] / scale),),
             (energy["low"] / scale, energy["high"] / scale),
         )
-        for column, energy in zip(columns, found, strict=True)
+        for name, energy in zip(column_names(columns), found, strict=True)
     ]
     kind = "logarithmic" if wide else "linear"
     caption = f"Energy per inference ({kind} axis); whiskers are 90 % intervals."
@@ -66,14 +66,14 @@ def totals_figure(columns: Sequence[Result]) -> Figure:
 def shares_figure(columns: Sequence[Result]) -> Figure:
     """Each column's energy split into components, its own total being 100 %."""
     bars, reach = [], 100.0
-    for column in columns:
+    for column, name in zip(columns, column_names(columns), strict=True):
         energy = column["totals"]["energy_j"]
         total = energy["value"] or 1.0
         ends = (100 * energy["low"] / total, 100 * energy["high"] / total)
         reach = max(reach, ends[1])
         bars.append(
             Bar(
-                column_name(column, columns),
+                name,
                 format_si(column["totals"]["energy_per_inference_j"]["value"], "J"),
                 _parts(column["energy_by"], 100 / total),
                 ends,
@@ -150,12 +150,12 @@ def memory_figure(columns: Sequence[Result]) -> Figure:
     """Memory by use, one bar per column."""
     size, unit = _unit(max(memory_bytes(column) for column in columns), _BYTES)
     bars = []
-    for column in columns:
+    for column, name in zip(columns, column_names(columns), strict=True):
         ledger = column["totals"]["memory"]
         parts = tuple((f"m-{key.split('_')[0]}", ledger[key] / size) for key in MEMORY_NAMES)
         text = ", ".join(f"{n} {format_bytes(ledger[k])}" for k, n in MEMORY_NAMES.items())
         whole = format_bytes(memory_bytes(column))
-        bars.append(Bar(column_name(column, columns), whole, parts, None, text))
+        bars.append(Bar(name, whole, parts, None, text))
     axis = linear_axis(max(_length(bar) for bar in bars), unit)
     text = "; ".join(f"{bar.label}: {bar.detail}" for bar in bars)
     legend = tuple((f"m-{key.split('_')[0]}", name) for key, name in MEMORY_NAMES.items())

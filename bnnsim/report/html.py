@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bnnsim.report import costs, figures
@@ -51,10 +51,13 @@ def _shown_safely(value: Any) -> Any:
 def _page(columns: Sequence[Result], result: Result) -> dict[str, Any]:
     every = result.get("ratios", [])
     ratios = _shown(every)
+    names = costs.column_names(columns)
+    against = _against(columns, names[0], every)
+    styles = figures.limits(columns)
     return {
         "title": costs.heading(columns),
         "marks": [mark.text for mark in costs.marks(columns)],
-        "cards": [_card(column, columns, every) for column in columns],
+        "cards": list(map(_card, columns, names, against)),
         "totals_figure": figures.totals_figure(columns),
         "summary": costs.summary_table(columns),
         "ratios": costs.ratios_table(ratios) if ratios else None,
@@ -65,7 +68,10 @@ def _page(columns: Sequence[Result], result: Result) -> dict[str, Any]:
         ],
         "shares_figure": figures.shares_figure(columns),
         "components": costs.components_table(columns),
-        "layers": [_layers(i, column, columns) for i, column in enumerate(columns)],
+        "layers": [
+            _layers(i, column, name, styles)
+            for i, (column, name) in enumerate(zip(columns, names, strict=True))
+        ],
         "memory_figure": figures.memory_figure(columns),
         "memory": memory_table(columns),
         "macs": macs_table(columns),
@@ -80,41 +86,43 @@ def _shown(ratios: Sequence[Result]) -> Sequence[Result]:
     return ratios if few else [ratio for ratio in ratios if ratio["of"] == ratios[0]["of"]]
 
 
-def _card(column: Result, columns: Sequence[Result], ratios: Sequence[Result]) -> dict[str, str]:
+def _card(column: Result, name: str, against: str) -> dict[str, str]:
     totals = column["totals"]
     energy, latency = totals["energy_per_inference_j"], totals["latency_s"]
     batch = " for the batch" if column["batch"] > 1 else ""
     return {
-        "name": costs.column_name(column, columns),
+        "name": name,
         "energy": format_si(energy["value"], "J"),
         "bounds": f"{bounds(energy, MICRO)} uJ",
         "latency": f"{format_si(latency['value'], 's')}{batch}",
         "throughput": f"{digits(totals['throughput_per_s']['value'])}/s",
         "memory": f"{digits(costs.memory_bytes(column) / KIBI)} KiB",
-        "against": _against(column, columns, ratios),
+        "against": against,
     }
 
 
-def _against(column: Result, columns: Sequence[Result], ratios: Sequence[Result]) -> str:
-    """Say how many times less or more energy than the first column this one takes."""
-    first = columns[0]
-    if column is first or column["model"] != first["model"]:
-        return ""
-    ends = [{"source": c["model"], "profile": c["profile"], "mode": c["mode"]}
-            for c in (first, column)]  # fmt: skip
-    found = next((r for r in ratios if [r["of"], r["over"]] == ends), None)
-    if found is None:
-        return ""
-    return f"{costs.column_name(first, columns)} takes {interval(found['energy'])} x its energy"
+def _against(columns: Sequence[Result], first_name: str, ratios: Sequence[Result]) -> Iterator[str]:
+    """Say for each column how many times its energy the first column of that model takes."""
+    first, *others = (_side(c["model"], c) for c in columns)
+    found = {_side(r["over"]["source"], r["over"]): r["energy"]
+             for r in reversed(ratios) if _side(r["of"]["source"], r["of"]) == first}  # fmt: skip
+    yield ""
+    for side in others:
+        known = side in found and side[0] == first[0]
+        yield f"{first_name} takes {interval(found[side])} x its energy" if known else ""
 
 
-def _layers(index: int, column: Result, columns: Sequence[Result]) -> dict[str, Any]:
+def _side(model: str, of: Result) -> tuple[str, str, str]:
+    return model, of["profile"], of["mode"]
+
+
+def _layers(index: int, column: Result, name: str, styles: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "name": costs.column_name(column, columns),
+        "name": name,
         "open": index == 0,
         "figures": [
             figures.layer_energy_figure(column, f"e{index}"),
-            figures.layer_latency_figure(column, f"t{index}", figures.limits(columns)),
+            figures.layer_latency_figure(column, f"t{index}", styles),
         ],
         "table": costs.layers_table(column),
     }
@@ -122,7 +130,7 @@ def _layers(index: int, column: Result, columns: Sequence[Result]) -> dict[str, 
 
 def memory_table(columns: Sequence[Result]) -> Table:
     """Return the memory ledger: one row per use, one column per estimate."""
-    heads = ["memory", *(f"{costs.column_name(c, columns)} (KiB)" for c in columns)]
+    heads = ["memory", *(f"{name} (KiB)" for name in costs.column_names(columns))]
     ledgers = [column["totals"]["memory"] for column in columns]
     rows = [
         (name, *(digits(ledger[key] / KIBI) for ledger in ledgers))
@@ -137,8 +145,8 @@ def memory_table(columns: Sequence[Result]) -> Table:
 def macs_table(columns: Sequence[Result]) -> Table:
     """Return multiply-accumulates by operand types; those inside the image where they differ."""
     heads, ledgers = ["operands"], []
-    for column in columns:
-        totals, name = column["totals"], costs.column_name(column, columns)
+    for column, name in zip(columns, costs.column_names(columns), strict=True):
+        totals = column["totals"]
         heads.append(name)
         ledgers.append(totals["macs"])
         if totals["macs_valid"] != totals["macs"]:
@@ -151,22 +159,24 @@ def macs_table(columns: Sequence[Result]) -> Table:
 
 def assumptions_table(columns: Sequence[Result]) -> Table:
     """Return every constant once, the one with the largest share of any column's energy first."""
-    known: dict[tuple[str, str], tuple[Result, list[float]]] = {}
+    known: dict[tuple[str, str], tuple[Result, dict[int, float]]] = {}
     for i, column in enumerate(columns):
         for item in column["assumptions"]:
             key = (column["profile"], item["constant"])
-            shares = known.setdefault(key, (item, [0.0] * len(columns)))[1]
+            shares = known.setdefault(key, (item, {}))[1]
             shares[i] = item["share_of_energy"]
-    ordered = sorted(known.items(), key=lambda entry: -max(entry[1][1]))
+    ordered = sorted(known.items(), key=lambda entry: -max(entry[1][1].values()))
     several = len({profile for profile, _ in known}) > 1
     many = len(columns) > _MOST_SHARE_COLUMNS
-    names = ["largest"] if many else [costs.column_name(c, columns) for c in columns]
+    names = ["largest"] if many else costs.column_names(columns)
     heads = ["constant", "value", "status", "band (x)", *(f"share, {name} (%)" for name in names),
              "source"]  # fmt: skip
     rows = [
         (f"{item['constant']} of {profile}" if several else item["constant"],
          amount(item["value"], item["unit"]), item["status"], digits(item["band"]),
-         *(share(s, 1.0) for s in ([max(shares)] if many else shares)), item["source"])
+         *(share(s, 1.0) for s in ([max(shares.values())] if many else
+                                   [shares.get(i, 0.0) for i in range(len(columns))])),
+         item["source"])
         for (profile, _), (item, shares) in ordered
     ]  # fmt: skip
     return table("Constants by share of energy", heads, rows)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from bnnsim import api, cli
@@ -74,3 +76,65 @@ def test_estimate_starts_cold_in_half_a_second_of_cpu_time(net):
         used = after.children_user - before.children_user
         seconds.append(used + after.children_system - before.children_system)
     assert min(seconds) < LIMIT_S
+
+
+def test_a_defect_is_one_line_with_a_status_of_its_own(bnnsim, monkeypatch):
+    def fail(*args, **options):
+        raise LookupError("no \x1b[31m\nsuch thing")
+
+    monkeypatch.setattr(api, "load", fail)
+    said = bnnsim("inspect", "zoo:tfc")
+    expected = "internal error: LookupError: no \\x1b[31m such thing (please report it)\n"
+    assert said == (entry.INTERNAL, "", expected)
+    monkeypatch.setenv("BNNSIM_TRACEBACK", "1")
+    said = bnnsim("inspect", "zoo:tfc")
+    assert said.err.startswith("Traceback")
+    assert said.err.endswith(expected)
+
+
+def test_messages_do_not_act_on_a_terminal(bnnsim):
+    assert "SourceError: \\x1b[31m.bnn: got" in bnnsim.refused("inspect", "\x1b[31m.bnn")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status", "text"),
+    [
+        ("inspect zoo:tfc >&-", 2, b"standard output: got 'closed', expected an open stream"),
+        ("inspect nope.bnn >&- 2>&-", 2, b""),
+        ("inspect nope.bnn 2>&-", 2, b""),
+        ("inspect nope.bnn 2>/dev/full", 2, b""),
+        ("inspect zoo:tfc >/dev/full", 2, b"No space left on device"),
+    ],
+)
+def test_closed_and_full_streams(redirection, status, text):
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m bnnsim {redirection}', sys.executable],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == status
+    assert text in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_termination_removes_half_written_files(tmp_path):
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from bnnsim.cli import files, main, networks\n"
+        "from bnnsim.graph.io import atomic_write\n"
+        "def slow(path, array):\n"
+        "    with atomic_write(Path(path)):\n"
+        "        print('writing', flush=True, file=sys.stderr)\n"
+        "        time.sleep(60)\n"
+        "networks.write_array = slow\n"
+        "sys.exit(main(['run', 'zoo:tfc:random', '--input', 'x.npy', '-o', 'y.npy']))\n"
+    )
+    np.save(tmp_path / "x.npy", np.zeros((1, 784), np.uint8))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr.readline() == b"writing\n"
+        assert any(path.suffix == ".part" for path in tmp_path.iterdir())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == entry.TERMINATED
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]

@@ -119,8 +119,8 @@ def test_missing_files_and_folders_are_refused(tmp_path, name):
 
 
 def test_outputs_are_checked_before_the_work(tmp_path):
-    check_output(None)
-    check_output("-")
+    with pytest.raises(InputError, match=r"got 'standard output'.*Only --json takes -\."):
+        check_output("-")
     check_output(str(tmp_path / "new.json"))
     with pytest.raises(InputError, match=r"got 'a folder', expected a file name"):
         check_output(str(tmp_path))
@@ -187,3 +187,32 @@ def test_json_is_ascii_without_nan():
     assert to_json({"a": "ö"}) == '{\n "a": "\\u00f6"\n}\n'
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json(float("nan"))
+
+
+def test_headers_of_python_2_are_refused(tmp_path):
+    (tmp_path / "x.npy").write_bytes(
+        header("{'descr': '|u1', 'fortran_order': False, 'shape': (2L, 4L), }") + bytes(8)
+    )
+    with pytest.raises(InputError, match=r"created on Python 2.*Write it with `numpy.save"):
+        read_npy(str(tmp_path / "x.npy"), dtypes="uint8")
+
+
+def test_pipes_are_never_read(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=r"got 'a pipe or device', expected a regular file"):
+        read_npy(str(path), dtypes="uint8")
+    with pytest.raises(InputError, match="expected a regular file"):
+        read_json(str(path))
+    with pytest.raises(InputError, match=r"got 'a pipe or disk', expected a regular file, or a d"):
+        check_output(str(path))
+    check_output("/dev/null")
+    check_output("/dev/stdout")
+
+
+def test_folders_and_loops_are_no_outputs(tmp_path):
+    with pytest.raises(InputError, match=r"new/: got 'a folder', expected a file name"):
+        check_output(f"{tmp_path}/new/")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match="a loop of links"):
+        check_output(str(tmp_path / "loop"))

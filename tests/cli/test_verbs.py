@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -215,7 +218,7 @@ def test_profiles_new_refuses_and_writes_nothing(bnnsim, tmp_path, monkeypatch):
         (*new, "../mine", "--from", "cmos45"): "profile name: got '../mine'",
         (*new, "cmos45", "--from", "cmos45"): "a name that no packaged profile has",
         (*new, "mine", "--from", "cmos54"): "Did you mean 'cmos45",
-        (*new, "mine", "--from", "gone.yaml"): "gone.yaml: cannot be read",
+        (*new, "mine", "--from", "gone.yaml"): "gone.yaml: got 'No such file or directory'",
         (*new, "mine", "--from", "cmos45", "-o", "no/mine.yaml"): "no such folder",
         (*new, "mine", "--from", "cmos45", "-o", "mine.txt"): "a file that ends in .yaml",
         (*new, "mine", "--from", "cmos45", "-o", "cmos45.yaml"): "another file name",
@@ -257,3 +260,146 @@ def test_json_file_and_text_together(bnnsim, tmp_path):
     said = bnnsim("zoo", "list", "--json", tmp_path / "z.json")
     assert "Networks that zoo:NAME builds" in said.out
     assert json.loads((tmp_path / "z.json").read_text())["schema"] == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        ("run a.bnn --input x.npy -o x.npy", "x.npy: got 'the command reads it', expected a file"),
+        ("run a.bnn --input x.npy -o ./link.npy", "./link.npy: got 'the command reads it'"),
+        ("run a.bnn --input x.npy --labels l.npy -o l.npy", "got 'the command reads it'"),
+        ("inspect a.bnn --json a.bnn", "a.bnn: got 'the command reads it'"),
+        ("lower a.bnn -o a.bnn", "a.bnn: got 'the command reads it'"),
+        ("lower a.bnn -o q.bnn --json q.bnn", "q.bnn: got 'another output goes there'"),
+        ("run a.bnn --input x.npy -o s.npy --dump dense1=./s.npy", "got 'another output goes"),
+        ("verify a.bnn --input x.npy --against y.npy --json y.npy", "got 'the command reads it'"),
+        ("estimate a.bnn --profile p.yaml --json p.yaml", "p.yaml: got 'the command reads it'"),
+        ("report r.json -o r.json", "r.json: got 'the command reads it'"),
+        ("run a.bnn --input x.npy -o -", "-: got 'standard output'"),
+        ("run a.bnn --input x.npy --dump dense1=-", "Only --json takes -."),
+        ("run a.bnn --input x.npy -o new/", "new/: got 'a folder'"),
+    ],
+)
+def test_each_output_is_a_file_of_its_own(bnnsim, tmp_path, monkeypatch, argv, text):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.bnn", "x.npy", "l.npy", "y.npy", "p.yaml", "r.json"):
+        (tmp_path / name).write_text("kept")
+    (tmp_path / "link.npy").symlink_to("x.npy")
+    assert text in bnnsim.refused(*argv.split())
+    assert all(path.read_text() == "kept" for path in tmp_path.iterdir())
+
+
+def test_devices_take_several_outputs(bnnsim, net):
+    argv = ("run", net / "tfc.bnn", "--input", net / "x.npy", "-o", "/dev/null")
+    assert bnnsim(*argv, "--dump", "dense1=/dev/null", "--json", "/dev/null").status == 0
+
+
+def test_one_layer_is_dumped_to_two_files(bnnsim, net, tmp_path):
+    one, two = tmp_path / "one.npy", tmp_path / "two.npy"
+    dumps = ("--dump", f"threshold1={one}", "--dump", f"threshold1={two}")
+    assert bnnsim("run", net / "tfc.bnn", "--input", net / "x.npy", *dumps).status == 0
+    assert (np.load(one) == np.load(two)).all()
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (
+            "zoo:tfc --folding f.json",
+            "--folding: got 'zoo:tfc', expected a source of the form pynq",
+        ),
+        ("a.bnn --network lfc", "--network: got 'a.bnn', expected a source of the form pynq:"),
+        ("a.bnn --weights w.pth", "--weights: got 'a.bnn', expected a source of the form py:"),
+        (
+            "zoo:tfc --input-shape 4",
+            "--input-shape: got 'zoo:tfc', expected a source of the form p",
+        ),
+        ("pynq:f --sign-zero plus", "expected a source of the form py: or .pt2 with --sign-zero."),
+        ("no.pt2", "no.pt2: got 'no such file', expected a .pt2 archive."),
+        ("zoo:tfc:", "zoo:tfc:: got '', expected nothing, 'random'"),
+        ("zoo:tfc:random,", "got 'random,', expected nothing, 'random' or 'random,SEED'"),
+        ("zoo:tfc:random,18446744073709551616", "with a seed below 2^64."),
+        ("zoo:tfc:random," + "9" * 5000, "with a seed below 2^64."),
+    ],
+)
+def test_options_and_sources_that_do_not_fit(bnnsim, argv, text):
+    assert text in bnnsim.refused("inspect", *argv.split())
+
+
+def test_an_option_may_fit_one_source_of_several(bnnsim, tmp_path):
+    argv = ("compare", "zoo:tfc", f"pynq:{tmp_path}", "--profile", "cmos45", "--network", "lfc")
+    assert "expected a folding" in bnnsim.refused(*argv)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_verify_refuses_outputs_that_never_compare(bnnsim, net, tmp_path, odd):
+    outputs = np.load(net / "y.npy").astype(np.float32)
+    outputs[2, 3] = odd
+    np.save(tmp_path / "y.npy", outputs)
+    argv = ("verify", net / "tfc.bnn", "--input", net / "x.npy", "--against", tmp_path / "y.npy")
+    assert "values: got 'nan or infinities', expected finite numbers" in bnnsim.refused(*argv)
+
+
+MODULES = """
+import sys
+import torch
+
+def unseeded():
+    print("made", file=sys.stdout)
+    layer = torch.nn.Linear(5, 4, bias=False)
+    layer.weight.data = torch.randint(-9, 9, (4, 5)).float()
+    return layer
+
+def leaves():
+    raise SystemExit(0)
+"""
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    (tmp_path / "cli_modules.py").write_text(MODULES)
+    np.save(tmp_path / "x.npy", np.arange(15, dtype=np.float32).reshape(3, 5))
+    monkeypatch.chdir(tmp_path)
+    yield
+    sys.modules.pop("cli_modules", None)
+
+
+def test_a_random_module_is_compared_with_itself(bnnsim, modules):
+    argv = ("--trust", "--input-shape", 5, "--input", "x.npy", "--against", "torch", "--json", "-")
+    said = bnnsim("verify", "py:cli_modules:unseeded", *argv)
+    assert (said.status, said.err) == (0, "made\n")
+    assert json.loads(said.out)["equal"] is True
+
+
+def test_what_a_module_prints_is_not_the_result(bnnsim, modules):
+    argv = ("--trust", "--input-shape", 5, "--json", "-")
+    said = bnnsim("inspect", "py:cli_modules:unseeded", *argv)
+    assert (said.status, said.err) == (0, "made\n")
+    assert json.loads(said.out)["totals"]["macs"] == 20
+
+
+def test_a_module_that_exits_is_a_bad_source(bnnsim, modules):
+    said = bnnsim.refused("inspect", "py:cli_modules:leaves", "--trust", "--input-shape", 5)
+    assert "SourceError: py:cli_modules:leaves: got 'SystemExit: 0', expected an importable" in said
+
+
+@pytest.mark.parametrize("kind", ["missing", "pipe"])
+def test_weights_are_a_regular_file(bnnsim, modules, tmp_path, kind):
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "w.pth")
+    said = bnnsim.refused("inspect", "py:cli_modules:unseeded", "--trust", "--weights", "w.pth")
+    assert "w.pth: got" in said
+    assert "state dict" in said
+
+
+def test_lower_writes_the_same_bytes_in_every_process(net, tmp_path):
+    for seed in "12":
+        subprocess.run(
+            [sys.executable, "-m", "bnnsim", "lower", net / "tfc.bnn", "-o", f"{seed}.bnn"],
+            cwd=tmp_path, env={**os.environ, "PYTHONHASHSEED": seed}, check=True,
+            capture_output=True,
+        )  # fmt: skip
+    first = (tmp_path / "1.bnn").read_bytes()
+    assert first == (tmp_path / "2.bnn").read_bytes()
+    assert first == (net / "tfc.bnn").read_bytes()

@@ -116,7 +116,7 @@ def test_a_file_beside_the_new_one_may_be_the_base(tmp_path):
         ("", "cmos45", "profile name: got ''"),
         ("cmos45", "cmos45", "a name that no packaged profile has. Write 'cmos45-2'."),
         ("mine", "cmos54", "Did you mean 'cmos45"),
-        ("mine", "nowhere.yaml", "nowhere.yaml: cannot be read"),
+        ("mine", "nowhere.yaml", "nowhere.yaml: got 'No such file or directory'"),
     ],
 )
 def test_what_cannot_be_made_is_refused(name, base, said, tmp_path):

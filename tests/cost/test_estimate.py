@@ -291,3 +291,15 @@ def test_a_larger_batch_never_costs_less_and_groups_need_not_divide_it(mode: str
     }
     assert list(totals.values()) == sorted(totals.values())
     assert totals[37] / 37 < 1.05 * totals[36] / 36
+
+
+@pytest.mark.parametrize("constant", ["energy", "clock"])
+def test_totals_that_are_not_finite_name_the_profile(chip, constant):
+    if constant == "clock":
+        odd = replace(chip, clock_hz=1e-306)
+    else:
+        odd = replace(
+            chip, actions={k: replace(c, value_si=1e307) for k, c in chip.actions.items()}
+        )
+    with pytest.raises(ProfileError, match=r"profile cmos45: totals: got .*, expected finite ener"):
+        estimate(convnet("binary", 16), odd)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -335,7 +336,7 @@ def test_layers_must_follow_one_another(tmp_path: Path, layers: list, expected: 
         ('{"L1": {}}', r"expected layers L0, L1, \.\.\. without a gap"),
         ('{"folding": 1}', r"folding: got 1, expected an object"),
         ('{"net": 1}', r"net: got 1, expected an object of layers"),
-        (" " * (2**20 + 1), r"expected at most 1048576 bytes of JSON"),
+        (" " * (2**20 + 1), r"got 'a larger file', expected at most 1048576 bytes"),
     ],
 )
 def test_bad_folding_files(tmp_path: Path, text: str, expected: str) -> None:
@@ -396,3 +397,22 @@ def test_mnist_accuracy_that_the_fpga_printed(
     assert len(x) == 10_000
     assert right / 100 == golden["accuracy_printed_by_fpga_percent"][name]
     assert graph.meta["decision"] == "last-set-bit"
+
+
+def test_twenty_problems_of_a_folding_are_enough(tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        from_pynq(tmp_path, {f"L{i}": 3 for i in range(25)})
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "and 5 more"
+
+
+def test_pipes_are_never_read(tmp_path: Path) -> None:
+    net, folder = a_net(tmp_path)
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(SourceError, match=r"pipe.json: got 'a pipe or device', expected a regular"):
+        from_pynq(folder, tmp_path / "pipe.json")
+    (folder / "classes.txt").unlink(missing_ok=True)
+    os.mkfifo(folder / "classes.txt")
+    with pytest.raises(SourceError, match=r"classes.txt: got 'a pipe or device', expected a regul"):
+        from_pynq(folder, net.folding)

@@ -38,6 +38,23 @@ def test_any_order_gives_the_same_bits_and_pools_bits(order: str, seed: int) -> 
     assert all(lowered.activation(pool).dtype == BIT for pool in pools)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("order", ["bf", "pbf", "bpf", "bfr", "f"])
+def test_a_sign_behind_a_flatten_is_folded_all_the_same(order: str, seed: int) -> None:
+    net = pooled_net(order.replace("f", ""), seed)
+    net.add("Flatten")
+    if order.endswith("r"):
+        net.add("Relu")
+    graph = net.sign().dense(6).batch_norm(20).graph()
+    x = net.batch(5)
+    lowered = lower(graph)
+    assert (execute(lowered, x)[lowered.outputs[0]] == execute(graph, x)[graph.outputs[0]]).all()
+    inner = [node.op for node in lowered.nodes[2:-2]]
+    assert inner[0] == "Threshold"
+    assert inner[-1] == "Flatten"
+    assert "BatchNorm" not in inner
+
+
 def test_negative_gammas_take_the_minimum() -> None:
     graph = pooled_net("pbs", 1).graph()
     gamma = graph.tensor("batchnorm3.gamma").data

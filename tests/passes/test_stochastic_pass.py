@@ -48,7 +48,7 @@ def test_every_pass_keeps_the_outputs_of_a_stochastic_graph():
         assert (outputs[0] == outputs[1]).all()
 
     lower(source, check=same)
-    assert compared == 3
+    assert compared == 4
 
 
 def test_a_stochastic_source_is_deterministic_unless_asked():

@@ -130,7 +130,7 @@ def test_every_pass_keeps_the_outputs(make, seed: int) -> None:
         assert (execute(after, x)[after.outputs[0]] == expected).all()
 
     lower(graph, check=unchanged)
-    assert len(passes) == 3
+    assert len(passes) == 4
     assert not any(node.op == "Quantize" for node in passes[-1].nodes)
 
 

@@ -212,3 +212,27 @@ def test_hundred_layers_in_under_a_second_and_two_megabytes():
     text = render(result)
     assert time.perf_counter() - start < 1.0
     assert len(text.encode()) < 2_000_000
+
+
+def test_many_columns_take_time_and_space_in_proportion(result):
+    def seconds(columns: int) -> float:
+        first, *_ = result["columns"]
+        many = [{**first, "mode": f"m{i}", "profile": f"p{i}"} for i in range(columns)]
+        side = {"source": first["model"], "profile": "p0", "mode": "m0"}
+        ratios = [
+            {
+                **result["ratios"][0],
+                "of": side,
+                "over": {**side, "profile": f"p{i}", "mode": f"m{i}"},
+            }
+            for i in range(1, columns)
+        ]
+        begin = time.process_time()
+        page = render({**result, "columns": many, "ratios": ratios})
+        used = time.process_time() - begin
+        assert page.count("m0 p0 takes") == columns - 1
+        return used
+
+    seconds(10)  # imports, templates
+    few = min(seconds(60) for _ in range(2))
+    assert seconds(480) < 2.5 * 8 * few
