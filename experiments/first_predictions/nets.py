@@ -56,6 +56,14 @@ class Shapes:
         channels = self.shape[-1]
         self.add("Threshold", ((channels, 1), INT16), ((channels,), BIT), dtype="bit")
 
+    def narrow(self, dtype: DType) -> None:
+        """Append a Cast to a type that need not hold all values, which no graph to run may have."""
+        i, last = len(self.nodes), self.tensors[self.last]
+        node = Node(i, f"cast{i}", "Cast", (last.name,), (f"t{i}",), {"dtype": str(dtype)})
+        self.tensors[node.output] = Tensor(node.output, last.shape, dtype)
+        self.nodes.append(node)
+        self.last = node.output
+
     def graph(self, name: str) -> Graph:
         """Return the graph; it is priced, never run, so sums wider than int32 are left alone."""
         return Graph(name, tuple(self.nodes), self.tensors, ("input",), (self.last,), {})
@@ -91,5 +99,5 @@ def alexnet_layer(layer: tuple[str, tuple[int, ...], int, int, int, int, int]) -
     net = Shapes(shape, INT16)
     net.conv(out, kernel, INT16, stride=stride, pad=pad, groups=groups)
     net.add("Relu")
-    net.add("Cast", dtype="int16")
+    net.narrow(INT16)
     return net.graph(f"alexnet-{name}")
