@@ -164,7 +164,7 @@ def test_checkpoints_of_wrapped_modules_load_with_notes(tmp_path) -> None:
 def test_code_in_a_checkpoint_is_refused(tmp_path) -> None:
     path = tmp_path / "net.th"
     torch.save({"state_dict": {"a": Do(abs)}}, path)
-    with pytest.raises(SourceError, match=r"got 'other content', expected a state dict that torch.save wrote"):
+    with pytest.raises(SourceError, match=r"expected a state dict that torch\.save wrote"):
         from_python("bnnsim.train.models:resnet20", path, (3, 32, 32), trust=True)
 
 
