@@ -89,15 +89,25 @@ def _check(
     if not accepted:
         rule = dtypes.replace(" ", " or ")
         remedy = "" if kinds else f"Convert it: numpy.save(path, x.astype('{dtypes.split()[-1]}'))."
+        if dtypes == "uint8" and dtype.kind == "f":
+            remedy = "The network reads bytes: multiply values of 0..1 by 255, round, then convert."
         raise InputError(message(f"{path}: dtype", str(dtype), rule, remedy))
     if not shape or shape[0] == 0:
         raise InputError(message(f"{path}: shape", shape, "at least one row on the first axis"))
     if sample is not None and shape[1:] != sample:
         rule = f"(N, {', '.join(map(str, sample))})" if sample else "(N,)"
-        remedy = "Images are NHWC." if len(sample) == 3 else ""
-        raise InputError(message(f"{path}: shape", shape, rule, remedy))
+        raise InputError(message(f"{path}: shape", shape, rule, _reshaping(shape, sample)))
     if rows is not None and shape[0] != rows:
         raise InputError(message(f"{path}: rows", shape[0], f"{rows}, one per image of --input"))
+
+
+def _reshaping(shape: tuple[int, ...], sample: tuple[int, ...]) -> str:
+    """Return what turns an array of ``shape`` into samples, if something plain does."""
+    if len(shape) == 4 and (*shape[2:], shape[1]) == sample:
+        return "Images are NHWC: use x.transpose(0, 2, 3, 1)."
+    if len(sample) == 1 and math.prod(shape[1:]) == sample[0]:
+        return "Use x.reshape(len(x), -1)."
+    return "Images are NHWC." if len(sample) == 3 else ""
 
 
 def check_output(path: str) -> None:

@@ -66,6 +66,11 @@ def _check_options(args: Namespace) -> None:
             raise InputError(message(name, ", ".join(sources), rule))
 
 
+def sample_dtype(graph: Any) -> str:
+    """Return the numpy dtype of the inputs of ``graph``."""
+    return str(graph.tensors[graph.inputs[0]].dtype.numpy)
+
+
 def sample_shape(graph: Any) -> tuple[int, ...]:
     """Return the shape of one input of ``graph``."""
     shape: tuple[int, ...] = graph.tensors[graph.inputs[0]].shape
@@ -146,7 +151,7 @@ def run(args: Namespace) -> int:
     dumps = args.dump or []
     check_outputs(args, args.output, *(file for _, file in dumps))
     graph = load_source(args, args.source)
-    inputs = read_npy(args.input, dtypes="uint8 float32", sample=sample_shape(graph))
+    inputs = read_npy(args.input, dtypes=sample_dtype(graph), sample=sample_shape(graph))
     labels = read_labels(args.labels, graph, len(inputs)) if args.labels else None
     result = api.run(
         graph,
@@ -183,12 +188,13 @@ def verify(args: Namespace) -> int:
             # A module may be random: what it is compared with must be made from the same one.
             source = against if source.startswith("py:") else source
         graph = load_source(args, source)
-        inputs = read_npy(args.input, dtypes="uint8 float32", sample=sample_shape(graph))
+        inputs = read_npy(args.input, dtypes=sample_dtype(graph), sample=sample_shape(graph))
         if isinstance(against, str) and against.endswith(".npy"):
             against = _stored_outputs(against, len(inputs))
         result = api.verify(graph, inputs, against=against, isa=args.isa, threads=args.threads)
     plain = result.to_dict()
-    emit(args, plain, blocks.verify_blocks(plain))
+    notes = [] if result.ok else [f"note: {note}" for note in graph.meta.get("notes", ())]
+    emit(args, plain, [*blocks.verify_blocks(plain), *notes])
     return HELD if result.ok else DIFFERS
 
 

@@ -9,6 +9,7 @@ from bnnsim.report.numbers import visible
 from bnnsim.report.tables import Block, Mark, Table
 
 _WIDEST_WORD = 18
+_GAP = 1
 
 
 def write_blocks(blocks: Iterable[Block], stream: TextIO) -> None:
@@ -58,6 +59,12 @@ def _cells(table: Table) -> Iterable[tuple[str, ...]]:
     return zip([column.head for column in table.columns], *table.rows, strict=True)
 
 
+def _least_widths(table: Table) -> list[int]:
+    """Return the columns' least widths on a terminal, gaps included: no shorter word is split."""
+    longest = (max(len(w) for c in cells for w in c.split(" ")) for cells in _cells(table))
+    return [min(_WIDEST_WORD, width) + _GAP for width in longest]
+
+
 def _write_rich(blocks: list[Block], stream: TextIO) -> None:
     from rich import box
     from rich.console import Console
@@ -66,7 +73,10 @@ def _write_rich(blocks: list[Block], stream: TextIO) -> None:
 
     console = Console(file=stream, highlight=False)
     for index, block in enumerate(blocks):
-        if isinstance(block, Table):
+        if isinstance(block, Table) and sum(_least_widths(block)) > console.width:
+            # Too narrow for columns: the terminal wraps whole lines, and nothing is cut.
+            console.print(Text(_plain_table(block)), soft_wrap=True)
+        elif isinstance(block, Table):
             shown = RichTable(
                 title=Text(block.title) if block.title else None,
                 title_justify="left",
@@ -74,12 +84,12 @@ def _write_rich(blocks: list[Block], stream: TextIO) -> None:
                 padding=(0, 1, 0, 0),
                 pad_edge=False,
             )
-            for column, cells in zip(block.columns, _cells(block), strict=True):
+            for column, width in zip(block.columns, _least_widths(block), strict=True):
                 shown.add_column(
                     Text(column.head),
                     justify="left" if column.left else "right",
                     overflow="fold",
-                    min_width=min(_WIDEST_WORD, max(len(w) for c in cells for w in c.split(" "))),
+                    min_width=width - _GAP,
                 )
             for row in block.rows:
                 shown.add_row(*map(Text, row))

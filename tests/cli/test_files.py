@@ -55,7 +55,9 @@ def test_unfit_arrays_are_refused(tmp_path, array, wanted, text):
 
 def test_images_are_said_to_be_nhwc(tmp_path):
     path = saved(tmp_path / "x.npy", np.zeros((2, 3, 8, 8), np.uint8))
-    with pytest.raises(InputError, match=r"expected \(N, 8, 8, 3\)\. Images are NHWC\."):
+    with pytest.raises(
+        InputError, match=r"expected \(N, 8, 8, 3\)\. Images are NHWC: use x\.transpose"
+    ):
         read_npy(path, dtypes="uint8", sample=(8, 8, 3))
 
 

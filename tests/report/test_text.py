@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 
+import pytest
 from report.results import compare, estimate
 
 from bnnsim.report.costs import compare_blocks, estimate_blocks, marks
@@ -102,3 +104,13 @@ def test_synthetic_result_is_marked_once():
     ]
     said = marks([estimate(synthetic=True, notes=["cost-only twin: no accuracy"])])
     assert [mark.text for mark in said] == ["binary: cost-only twin: no accuracy"]
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 200])
+def test_no_terminal_is_too_narrow_for_a_cell(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = Terminal()
+    cells = ("alpha", "0.0332", "[0.00712, 0.0161]", "138 (3.2 %)", "omega")
+    write_blocks([table("t", ("a", "b", "c", "d", "e"), [cells])], stream)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).split()
+    assert set(" ".join(cells).split()) <= set(shown)
