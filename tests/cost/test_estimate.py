@@ -15,8 +15,10 @@ from jsonschema import Draft202012Validator
 from bnnsim.cost.compare import compare
 from bnnsim.cost.estimate import estimate
 from bnnsim.cost.hardware import Constant
+from bnnsim.cost.mapping import tile
 from bnnsim.cost.profile import list_profiles, load_profile
 from bnnsim.cost.schedule import CATEGORIES
+from bnnsim.cost.traffic import cheapest
 from bnnsim.errors import InputError, ProfileError
 from bnnsim.graph.dtypes import BIT, INT8, INT32
 from bnnsim.graph.ir import Node
@@ -248,22 +250,15 @@ def test_comparisons_fit_their_schema_and_a_wrong_one_does_not(chip):
     assert not validator("estimate").is_valid({"schema": 1})
 
 
-def test_a_resnet_18_in_four_modes_is_quick(chip):
-    code = (
-        "import time, sys; sys.path.insert(0, 'tests/cost');"
-        "from cost_nets import plain_resnet18;"
-        "from bnnsim.cost.estimate import estimate; from bnnsim.cost.profile import load_profile;"
-        "graphs = [plain_resnet18(m) for m in ('float32', 'int8', 'weight-only:fp32', 'binary')];"
-        "start = time.process_time(); chip = load_profile('cmos45');"
-        "[estimate(g, chip) for g in graphs]; print(time.process_time() - start)"
-    )
-    root = Path(__file__).resolve().parents[2]
-    seconds = [
-        float(subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True,
-                             check=True).stdout)
-        for _ in range(2)
-    ]  # fmt: skip
-    assert min(seconds) < 0.3  # the target, in a fresh process
+def test_layers_of_the_same_shape_are_mapped_once(chip):
+    graph = plain_resnet18("int8")
+    for cached in (tile, cheapest):
+        cached.cache_clear()
+    estimate(graph, chip)
+    searched = [cached.cache_info().misses for cached in (tile, cheapest)]
+    estimate(graph, chip)
+    assert [cached.cache_info().misses for cached in (tile, cheapest)] == searched
+    assert 0 < searched[0] < sum(node.op in ("Conv2d", "Dense") for node in graph.nodes)
 
 
 def test_cost_is_light_to_import():
