@@ -1,15 +1,16 @@
 """Mapping one Dense or Conv2d onto the memories: tiles from off chip, loop order at the array.
 
 Two boundaries. From off chip, tiles of whole columns of output channels by rows (or images) of
-outputs are brought on chip, double-buffered, in the cheaper of two loop orders. At the array, for
-each tile of output channels, either the weights are held while all outputs pass (partial sums go
-to memory between slices of the dot product), or a few sums are held while the weights pass. The
-search is exhaustive over divisor and ceil tiles; its counts are those of a loop-nest replayer.
+outputs are brought on chip, double-buffered, in the cheaper of two loop orders; innermost go tiles
+of input channels, between which the sums of the output tile stay on chip. At the array, for each
+tile, either the weights are held while all outputs pass (partial sums go to memory between slices
+of the dot product), or a few sums are held while the weights pass. The search is exhaustive over
+divisor and ceil tiles; its counts are those of a loop-nest replayer.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -71,20 +72,21 @@ class Room:
     Parameters
     ----------
     bits : tuple of int
-        Bits of a stored input element, weight and output element.
+        Bits of a stored input element, weight, output element, and partial sum.
     streamed : tuple of bool
         Whether input, weights and output are off chip.
     free_bits, free_weight_bits : int
         On-chip bits for tiles; the second is the pool of weights, or -1 if there is one pool.
     cost : tuple of float
-        Joules per bit brought in and per bit sent out.
+        Joules per bit brought in, per bit sent out, and per bit of a partial sum put aside on
+        chip and taken up again.
     """
 
-    bits: tuple[int, int, int]
+    bits: tuple[int, int, int, int]
     streamed: tuple[bool, bool, bool]
     free_bits: int
     free_weight_bits: int
-    cost: tuple[float, float]
+    cost: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Tiling:
         Output channels of each tile.
     row_tiles : tuple of (int, int, int)
         (first output row, output rows, images) of each tile.
+    depth_tiles : tuple of int
+        Input channels of each tile; more than one only if the weights of all of them do not fit.
     order : str
         Which loop is outer, one of ``OFF_CHIP_ORDERS``; empty where nothing is off chip.
     staged : bool
@@ -105,6 +109,7 @@ class Tiling:
 
     channel_tiles: tuple[int, ...]
     row_tiles: tuple[tuple[int, int, int], ...]
+    depth_tiles: tuple[int, ...]
     order: str
     staged: bool
 
@@ -116,7 +121,8 @@ class Tiling:
         rows = (
             self.row_tiles[0][1] if self.row_tiles[0][2] == 1 else f"{self.row_tiles[0][2]} x all"
         )
-        return f"{self.order}, tiles of {self.channel_tiles[0]} channels x {rows} rows"
+        depth = f" x {self.depth_tiles[0]} deep" if len(self.depth_tiles) > 1 else ""
+        return f"{self.order}, tiles of {self.channel_tiles[0]} channels x {rows} rows{depth}"
 
 
 def tile_sizes(size: int) -> tuple[int, ...]:
@@ -131,39 +137,90 @@ def split(size: int, tile: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=8192)
-def tile(loops: Loops, columns: int, room: Room) -> Tiling:
-    """Return the tiling with the least off-chip energy that fits twice (double-buffered).
+def tile(loops: Loops, columns: int, room: Room, granules: tuple[int, ...]) -> Tiling:
+    """Return the tiling with the least energy off chip and in partial sums that fits twice.
 
-    Among equals the larger tiles win. Weights read once and inputs read once cost the same in
-    either order where only one of them is off chip.
+    Twice, because tiles are double-buffered. Among equals the larger tiles win. Weights read once
+    and inputs read once cost the same in either order where only one of them is off chip.
+
+    Parameters
+    ----------
+    granules : tuple of int
+        Tiles of input channels are multiples of the first of these with which anything fits.
     """
-    whole = (loops.channels_out,)
-    all_rows = ((0, loops.out_rows, loops.images),)
+    whole = Tiling(
+        (loops.channels_out,), ((0, loops.out_rows, loops.images),), (loops.channels_in,), "", True
+    )
     if not any(room.streamed):
-        return Tiling(whole, all_rows, "", True)
-    channel_options = [min(loops.channels_out, t * columns)
-                       for t in tile_sizes(-(-loops.channels_out // columns))]  # fmt: skip
+        return whole
+    channels = _multiples(loops.channels_out, columns)
     row_options = _row_options(loops)
-    n = np.array(channel_options, dtype=float)
-    tiles_n = np.array([-(-loops.channels_out // c) for c in channel_options], dtype=float)
     rows = np.array([_row_figures(loops, option) for option in row_options], dtype=float)
-    tiles_m, in_peak, in_total, out_peak = rows.T
-    joules = _traffic_joules(loops, room, (tiles_n, tiles_m), in_total)
-    fits = _fits(loops, room, n, in_peak, out_peak)
-    if not fits.any():
-        return Tiling(whole, all_rows, "", False)
-    joules = np.where(fits[None], joules, np.inf)
-    size = (out_peak[:, None] * n[None, :])[None]
+    for granule in granules:
+        depths = _multiples(loops.channels_in, granule)
+        axes = _Axes.of(loops, rows, channels, depths)
+        fits = _fits(loops, room, axes)
+        if fits.any():
+            order, m, n, d = _least(np.where(fits, _joules(loops, room, axes), np.inf), axes)
+            return Tiling(
+                split(loops.channels_out, channels[n]),
+                _row_tiles(loops, row_options[m]),
+                split(loops.channels_in, depths[d]),
+                OFF_CHIP_ORDERS[order],
+                True,
+            )
+    return replace(whole, staged=False)
+
+
+def _multiples(size: int, granule: int) -> list[int]:
+    """Return the tiles of ``size`` that are whole granules, or all of it."""
+    return [min(size, t * granule) for t in tile_sizes(-(-size // granule))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Axes:
+    """The options of a search, each along its own axis: (rows, output channels, input channels).
+
+    Parameters
+    ----------
+    tiles_m, pixels_in, all_pixels_in, pixels : array of shape (M, 1, 1)
+        Tiles, input pixels of the largest and of all tiles, output pixels of the largest tile.
+    tiles_n, channels : array of shape (1, N, 1)
+    tiles_d, depth : array of shape (1, 1, D)
+    """
+
+    tiles_m: np.ndarray
+    pixels_in: np.ndarray
+    all_pixels_in: np.ndarray
+    pixels: np.ndarray
+    tiles_n: np.ndarray
+    channels: np.ndarray
+    tiles_d: np.ndarray
+    depth: np.ndarray
+
+    @classmethod
+    def of(cls, loops: Loops, rows: np.ndarray, channels: list[int], depths: list[int]) -> _Axes:
+        """Return the axes of all row figures and tile sizes."""
+        n, d = np.array(channels, dtype=float), np.array(depths, dtype=float)
+        tiles_m, pixels_in, all_pixels_in, pixels = (column[:, None, None] for column in rows.T)
+        return cls(
+            tiles_m,
+            pixels_in,
+            all_pixels_in,
+            pixels,
+            np.ceil(loops.channels_out / n)[None, :, None],
+            n[None, :, None],
+            np.ceil(loops.channels_in / d)[None, None, :],
+            d[None, None, :],
+        )
+
+
+def _least(joules: np.ndarray, axes: _Axes) -> tuple[int, ...]:
+    """Return (order, row, channel, depth option) of the least energy, the largest of equals."""
+    size = np.broadcast_to((axes.pixels * axes.channels * axes.depth)[None], joules.shape)
     best = np.flatnonzero(joules == joules.min())
-    order, m_at, n_at = np.unravel_index(
-        best[np.argmax(np.broadcast_to(size, joules.shape).ravel()[best])], joules.shape
-    )
-    return Tiling(
-        split(loops.channels_out, channel_options[int(n_at)]),
-        _row_tiles(loops, row_options[int(m_at)]),
-        OFF_CHIP_ORDERS[int(order)],
-        True,
-    )
+    at = np.unravel_index(best[np.argmax(size.ravel()[best])], joules.shape)
+    return tuple(int(i) for i in at)
 
 
 def _row_options(loops: Loops) -> list[tuple[int, int]]:
@@ -183,11 +240,10 @@ def _row_tiles(loops: Loops, option: tuple[int, int]) -> tuple[tuple[int, int, i
 
 
 def _row_figures(loops: Loops, option: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return tiles, elements of the largest input tile, of all input tiles, largest pixels."""
+    """Return tiles, input pixels of the largest tile and of all, output pixels of the largest."""
     rows, images = option
     parts = split(loops.out_rows, rows)
-    line = loops.columns_in * loops.channels_in
-    reads = [loops.input_rows(i * rows, count) * line for i, count in enumerate(parts)]
+    reads = [loops.input_rows(i * rows, n) * loops.columns_in for i, n in enumerate(parts)]
     repeats = loops.images if len(parts) > 1 else -(-loops.images // images)
     largest = max(reads) * images
     return (
@@ -198,30 +254,34 @@ def _row_figures(loops: Loops, option: tuple[int, int]) -> tuple[int, int, int, 
     )
 
 
-def _traffic_joules(
-    loops: Loops, room: Room, tiles: tuple[np.ndarray, np.ndarray], in_total: np.ndarray
-) -> np.ndarray:
-    """Return energy by (order, row option, channel option) of what crosses the chip's edge."""
-    tiles_n, tiles_m = tiles
-    (bits_in, bits_w, bits_out), (cost_in, cost_out) = room.bits, room.cost
-    read_in = room.streamed[0] * in_total[:, None] * bits_in
+def _joules(loops: Loops, room: Room, axes: _Axes) -> np.ndarray:
+    """Return energy by (order, row, channel, depth option) off chip and in partial sums."""
+    bits_in, bits_w, bits_out, bits_sum = room.bits
+    cost_in, cost_out, cost_sum = room.cost
+    tiles_m, tiles_n, tiles_d = axes.tiles_m, axes.tiles_n, axes.tiles_d
+    read_in = room.streamed[0] * axes.all_pixels_in * loops.channels_in * bits_in
     read_w = room.streamed[1] * loops.channels_out * loops.fan_in * bits_w
-    written = room.streamed[2] * loops.pixels * loops.channels_out * bits_out * cost_out
-    # Consecutive tiles of the outer loop keep the inner operand where the inner loop has one tile.
-    again_in = np.where(tiles_m[:, None] > 1, tiles_n[None, :], 1.0)
-    again_w = np.where(tiles_n[None, :] > 1, tiles_m[:, None], 1.0)
-    channels_outer = read_in * again_in + read_w
-    rows_outer = read_in + read_w * again_w
-    return np.stack([channels_outer, rows_outer]) * cost_in + written
+    results = float(loops.pixels * loops.channels_out)
+    written = room.streamed[2] * results * bits_out * cost_out
+    sums = results * bits_sum * cost_sum * (tiles_d - 1)
+    # The operand of the outer loop stays while the inner loop runs, if it is one tile deep; that
+    # of the inner loop stays where it has one tile in all.
+    deep = tiles_d > 1
+    in_again, w_again = np.where(deep, tiles_n, 1.0), np.where(deep, tiles_m, 1.0)
+    channels_outer = read_in * np.where(tiles_m > 1, tiles_n, in_again) + read_w * w_again
+    rows_outer = read_in * in_again + read_w * np.where(tiles_n > 1, tiles_m, w_again)
+    return np.stack([channels_outer, rows_outer]) * cost_in + written + sums
 
 
-def _fits(
-    loops: Loops, room: Room, n: np.ndarray, in_peak: np.ndarray, out_peak: np.ndarray
-) -> np.ndarray:
-    bits_in, bits_w, bits_out = room.bits
-    acts = room.streamed[0] * in_peak[:, None] * bits_in * BUFFERS
-    acts = acts + room.streamed[2] * out_peak[:, None] * n[None, :] * bits_out * BUFFERS
-    weights = room.streamed[1] * n[None, :] * loops.fan_in * bits_w * BUFFERS
+def _fits(loops: Loops, room: Room, axes: _Axes) -> np.ndarray:
+    """Return whether double-buffered tiles, and the sums of a split depth, find room on chip."""
+    bits_in, bits_w, bits_out, bits_sum = room.bits
+    taps = loops.kernel[0] * loops.kernel[1]
+    results = axes.pixels * axes.channels
+    acts = room.streamed[0] * axes.pixels_in * axes.depth * bits_in * BUFFERS
+    acts = acts + room.streamed[2] * results * bits_out * BUFFERS
+    acts = acts + (axes.tiles_d > 1) * results * bits_sum
+    weights = room.streamed[1] * axes.channels * taps * axes.depth * bits_w * BUFFERS
     if room.free_weight_bits < 0:
         return np.asarray(acts + weights <= room.free_bits)
     return np.asarray((acts <= room.free_bits) & (weights <= room.free_weight_bits))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bnnsim.cost.context import Context
-from bnnsim.cost.datapath import Execution
-from bnnsim.cost.hardware import HardwareProfile, Memory
+from bnnsim.cost.datapath import Execution, k_steps
+from bnnsim.cost.hardware import Array, HardwareProfile, Memory
 from bnnsim.cost.mapping import BUFFERS, Loops, Room, tile
 from bnnsim.cost.memory import home, off_chip
 from bnnsim.cost.pricing import access_joules
@@ -39,10 +39,9 @@ def loops_of(context: Context, node: Node) -> Loops:
 
 
 def nest_of(
-    context: Context, stage: Stage, position: int, run: tuple[Loops, tuple[int, ...], Execution]
+    context: Context, stage: Stage, position: int, loops: Loops, execution: Execution
 ) -> tuple[Nest, Levels, Room]:
-    """Return nest, memories and room of a stage, given its loops, steps and execution."""
-    loops, steps, execution_ = run
+    """Return nest, memories and room of a stage, given its loops and how its pair runs."""
     profile, where = context.profile, context.where
     source, weights = stage.reads[0], stage.weights
     acts_home, weights_home = home(profile, "activations"), home(profile, "weights")
@@ -57,25 +56,36 @@ def nest_of(
         position not in where.pinned and weights_home is not None,
         stage.writes.name in where.spilled and acts_home is not None,
     )
-    bits = (source.dtype.bits, weights.dtype.bits, stage.writes.dtype.bits)
+    sums = execution.operands.accumulator_bits or max(source.dtype.bits, 16)
+    bits = (source.dtype.bits, weights.dtype.bits, stage.writes.dtype.bits, sums)
     cost = (_price(profile, outer, "read") + _price(profile, acts, "write"),
-            _price(profile, outer, "write"))  # fmt: skip
+            _price(profile, outer, "write"),
+            _price(profile, acts, "write") + _price(profile, acts, "read"))  # fmt: skip
     room = Room(bits, streamed, max(0, 8 * where.free_activations[position]),
                 -1 if where.shared else max(0, 8 * where.free_weights[position]), cost)  # fmt: skip
-    sums = execution_.operands.accumulator_bits or max(bits[0], 16)
+    tiling = tile(
+        loops, profile.array.columns, room, _granules(profile.array, execution.lanes, loops)
+    )
+    taps = loops.kernel[0] * loops.kernel[1]
     nest = Nest(
         loops=loops,
-        tiling=tile(loops, profile.array.columns, room),
-        steps=steps,
+        tiling=tiling,
+        steps=tuple(k_steps(profile.array, execution, taps, d) for d in tiling.depth_tiles),
         columns=profile.array.columns,
         accumulators=profile.array.accumulators,
-        bits=(*bits, sums),
+        bits=bits,
         streamed=streamed,
         out_pixels=stage.writes.size // stage.writes.shape[-1] * context.images,
         source=IO if source.name in context.graph.inputs else ACTIVATIONS,
         sink=IO if stage.writes.name in context.graph.outputs else ACTIVATIONS,
     )
     return nest, Levels(_window(profile, loops, bits[0]), acts, held, outer), room
+
+
+def _granules(array: Array, lanes: int, loops: Loops) -> tuple[int, ...]:
+    """Return the input channels that fill the rows of the array, and those that fill a PE."""
+    taps = loops.kernel[0] * loops.kernel[1] if array.unroll_rows == "K" else 1
+    return lanes * -(-array.rows // taps), lanes
 
 
 def _window(profile: HardwareProfile, loops: Loops, bits: int) -> Memory | None:
@@ -92,10 +102,13 @@ def tile_bytes(nest: Nest, room: Room) -> int:
         return 0
     channels = nest.tiling.channel_tiles[0]
     pixels = max(p for p, _ in nest.row_figures())
-    lines = max(r for _, r in nest.row_figures()) * nest.loops.columns_in * nest.loops.channels_in
-    sizes = (lines, channels * nest.loops.fan_in, pixels * channels)
-    bits = sum(s * b for s, b, off in zip(sizes, room.bits, room.streamed, strict=True) if off)
-    return -(-BUFFERS * bits // 8)
+    lines = max(r for _, r in nest.row_figures()) * nest.loops.columns_in
+    depth = nest.tiling.depth_tiles[0]
+    taps = nest.loops.kernel[0] * nest.loops.kernel[1]
+    sizes = (lines * depth, channels * taps * depth, pixels * channels)
+    bits = sum(s * b for s, b, off in zip(sizes, room.bits, room.streamed, strict=False) if off)
+    sums = pixels * channels * room.bits[3] if len(nest.tiling.depth_tiles) > 1 else 0
+    return -(-(BUFFERS * bits + sums) // 8)
 
 
 def _price(profile: HardwareProfile, memory: Memory | None, verb: str) -> float:

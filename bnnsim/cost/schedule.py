@@ -280,13 +280,14 @@ def _mac_stage(
     outputs = context.graph.result(node).size * context.images * context.repeats
     for name, number in mac_prices(profile, run, outputs, taps, channels).items():
         priced[name, "compute"] += number
-    steps = k_steps(profile.array, run, taps, channels)
     passes = -(-loops.channels_out // profile.array.columns)
-    cycles = loops.groups * passes * len(steps) * loops.pixels * run.cycles
+    cycles = loops.groups * passes * loops.pixels * run.cycles
     note = "" if run.pair == operands.pair else f" (run as {run.pair})"
     if context.where is None:
+        cycles *= len(k_steps(profile.array, run, taps, channels))
         return Counter(), {"compute": cycles}, f"compute only{note}", 0
-    nest, levels, room = nest_of(context, stage, position, (loops, steps, run))
+    nest, levels, room = nest_of(context, stage, position, loops, run)
+    cycles *= sum(map(len, nest.steps))
     order, accesses = cheapest(nest, levels)
     text = f"{nest.tiling}; {order} at the array{note}"
     return accesses, {"compute": cycles}, text, tile_bytes(nest, room)

@@ -47,8 +47,8 @@ class Nest:
 
     Parameters
     ----------
-    steps : tuple of int
-        Slices of the dot product, as the rows take them.
+    steps : tuple of tuple of int
+        By tile of input channels: slices of the dot product, as the rows take them.
     columns, accumulators : int
     bits : tuple of int
         Bits of a stored input element, weight, output element, and partial sum.
@@ -62,7 +62,7 @@ class Nest:
 
     loops: Loops
     tiling: Tiling
-    steps: tuple[int, ...]
+    steps: tuple[tuple[int, ...], ...]
     columns: int
     accumulators: int
     bits: tuple[int, int, int, int]
@@ -116,35 +116,38 @@ def array_accesses(nest: Nest, levels: Levels, *, hold_weights: bool) -> Accesse
 
     Weights held: for each column pass and slice of the dot product, the weights are read once per
     row tile and all its pixels pass; sums held: for each column pass, ``accumulators`` pixels keep
-    their sums while all slices of the weights pass. The weights of one pass and slice lie together
-    (their layout is free), the inputs of one pixel and slice too.
+    their sums while the slices of one tile of input channels pass. The weights of one pass and
+    slice lie together (their layout is free), the inputs of one pixel and slice too.
     """
     found: Accesses = Counter()
     bits_in, bits_w, _, bits_sum = nest.bits
     acts, weights = _sources(nest, levels)
-    channel_steps, steps = nest.channel_steps(), Counter(nest.steps)
-    slices, passes = len(nest.steps), channel_steps.total()
-    tiles = nest.row_figures()
-    held = hold_weights or slices == 1
-    chunks = sum(1 if held else -(-pixels // nest.accumulators) for pixels, _ in tiles)
-    blocks = sum(
-        words(n * step * bits_w, weights) * times * again
-        for n, times in channel_steps.items() for step, again in steps.items()
-    )  # fmt: skip
-    found[weights.name, "read", WEIGHTS] += chunks * blocks
     near = levels.window if levels.window is not None and acts is levels.acts else acts
-    per_pixel = sum(words(step * bits_in, near) * again for step, again in steps.items())
-    category = nest.source if near.off_chip else ACTIVATIONS
-    found[near.name, "read", category] += nest.loops.pixels * passes * per_pixel
-    if near is not acts:
-        refills = passes * (slices if held else 1)
-        line = nest.loops.columns_in * nest.loops.channels_in * bits_in
-        rows = sum(count for _, count in tiles) * refills
-        found[acts.name, "read", ACTIVATIONS] += rows * words(line, acts)
-        found[near.name, "write", ACTIVATIONS] += rows * words(line, near)
-    if held and slices > 1:
+    channel_steps, tiles = nest.channel_steps(), nest.row_figures()
+    passes = channel_steps.total()
+    lines = sum(count for _, count in tiles) * passes
+    partial_sums = -1  # times that a pixel's sums are put aside
+    for depth, steps in zip(nest.tiling.depth_tiles, nest.steps, strict=True):
+        held = hold_weights or len(steps) == 1
+        partial_sums += len(steps) if held else 1
+        chunks = sum(1 if held else -(-pixels // nest.accumulators) for pixels, _ in tiles)
+        sizes = Counter(steps)
+        blocks = sum(
+            words(n * step * bits_w, weights) * times * again
+            for n, times in channel_steps.items() for step, again in sizes.items()
+        )  # fmt: skip
+        found[weights.name, "read", WEIGHTS] += chunks * blocks
+        per_pixel = sum(words(step * bits_in, near) * again for step, again in sizes.items())
+        category = nest.source if near.off_chip else ACTIVATIONS
+        found[near.name, "read", category] += nest.loops.pixels * passes * per_pixel
+        if near is not acts:
+            line = nest.loops.columns_in * depth * bits_in
+            rows = lines * (len(steps) if held else 1)
+            found[acts.name, "read", ACTIVATIONS] += rows * words(line, acts)
+            found[near.name, "write", ACTIVATIONS] += rows * words(line, near)
+    if partial_sums:
         partial = sum(words(n * bits_sum, levels.acts) * t for n, t in channel_steps.items())
-        spills = nest.loops.pixels * partial * (slices - 1)
+        spills = nest.loops.pixels * partial * partial_sums
         found[levels.acts.name, "write", ACTIVATIONS] += spills
         found[levels.acts.name, "read", ACTIVATIONS] += spills
     return found
@@ -175,15 +178,19 @@ def off_chip_accesses(nest: Nest, levels: Levels) -> Accesses:
     if outer is None or not nest.tiling.staged or not nest.tiling.order:
         return found
     tiles_n, tiles_m = nest.tiling.channel_tiles, nest.row_figures()
+    depths = nest.tiling.depth_tiles
+    taps = nest.loops.kernel[0] * nest.loops.kernel[1]
     channels_outer = nest.tiling.order == "channels outer"
     if nest.streamed[0]:
-        line = nest.loops.columns_in * nest.loops.channels_in * nest.bits[0]
-        again = len(tiles_n) if channels_outer and len(tiles_m) > 1 else 1
-        loads = [rows * line for _, rows in tiles_m]
+        line = nest.loops.columns_in * nest.bits[0]
+        stays = len(depths) == 1 and (not channels_outer or len(tiles_m) == 1)
+        loads = [rows * line * depth for _, rows in tiles_m for depth in depths]
+        again = 1 if stays else len(tiles_n)
         _bring_in(found, loads, again, outer, levels.acts, (nest.source, ACTIVATIONS))
     if nest.streamed[1]:
-        again = len(tiles_m) if not channels_outer and len(tiles_n) > 1 else 1
-        loads = [n * nest.loops.fan_in * nest.bits[1] for n in tiles_n]
+        stays = len(depths) == 1 and (channels_outer or len(tiles_n) == 1)
+        loads = [n * taps * depth * nest.bits[1] for n in tiles_n for depth in depths]
+        again = 1 if stays else len(tiles_m)
         _bring_in(found, loads, again, outer, levels.weights, (WEIGHTS, WEIGHTS))
     if nest.streamed[2]:
         sizes = [n * nest.out_pixels * nest.bits[2] for n in tiles_n]

@@ -45,9 +45,8 @@ class Replayer:
         inside = range(max(0, min(touched)), min(loops.rows_in, max(touched) + 1))
         return len(inside)
 
-    def line_bits(self):
-        loops = self.nest.loops
-        return loops.columns_in * loops.channels_in * self.nest.bits[0]
+    def line_bits(self, depth):
+        return self.nest.loops.columns_in * depth * self.nest.bits[0]
 
     def run(self, *, hold_weights):
         tiling = self.nest.tiling
@@ -58,11 +57,14 @@ class Replayer:
         else:
             pairs = [(n, m) for n in n_tiles for m in m_tiles]
         for (n_id, channels), (m_id, rows) in pairs:
-            if tiling.order and tiling.staged:
-                self.bring_tiles(n_id, channels, m_id, rows)
-            for part in pieces(channels, self.nest.columns):
-                self.column_pass(part, rows, hold_weights)
-                self.sent[n_id] += part * self.pixels(rows) * self.nest.bits[2]
+            self.begun = set()
+            for d_id, depth in enumerate(tiling.depth_tiles):
+                if tiling.order and tiling.staged:
+                    self.bring_tiles((n_id, d_id), channels, (m_id, d_id), rows, depth)
+                for first in range(0, channels, self.nest.columns):
+                    part = min(self.nest.columns, channels - first)
+                    self.column_pass(first, part, rows, d_id, hold_weights)
+            self.sent[n_id] += channels * self.pixels(rows) * self.nest.bits[2]
         if tiling.order and tiling.staged and self.nest.streamed[2]:
             for bits in self.sent.values():
                 self.count(self.levels.acts, "read", "activations_memory",
@@ -74,49 +76,59 @@ class Replayer:
     def pixels(self, rows):
         return rows[1] * self.nest.loops.out_columns * rows[2]
 
-    def bring_tiles(self, n_id, channels, m_id, rows):
+    def bring_tiles(self, weights_id, channels, input_id, rows, depth):
         nest, levels = self.nest, self.levels
-        if nest.streamed[0] and self.held_input != m_id:
-            self.held_input = m_id
-            bits = self.rows_read(rows[0], rows[1]) * rows[2] * self.line_bits()
+        if nest.streamed[0] and self.held_input != input_id:
+            self.held_input = input_id
+            bits = self.rows_read(rows[0], rows[1]) * rows[2] * self.line_bits(depth)
             self.count(levels.outer, "read", nest.source, words(bits, levels.outer))
             self.count(levels.acts, "write", "activations_memory", words(bits, levels.acts))
-        if nest.streamed[1] and self.held_weights != n_id:
-            self.held_weights = n_id
-            bits = channels * nest.loops.fan_in * nest.bits[1]
+        if nest.streamed[1] and self.held_weights != weights_id:
+            self.held_weights = weights_id
+            bits = channels * depth * nest.loops.kernel[0] * nest.loops.kernel[1] * nest.bits[1]
             self.count(levels.outer, "read", "weights_memory", words(bits, levels.outer))
             self.count(levels.weights, "write", "weights_memory", words(bits, levels.weights))
 
-    def column_pass(self, channels, rows, hold_weights):
+    def column_pass(self, first, channels, rows, d_id, hold_weights):
         nest = self.nest
-        pixels = list(range(self.pixels(rows)))
-        last = len(nest.steps) - 1
-        if hold_weights or last == 0:
-            for k, step in enumerate(nest.steps):
+        pixels, steps = list(range(self.pixels(rows))), nest.steps[d_id]
+        depth = nest.tiling.depth_tiles[d_id]
+        last = d_id == len(nest.steps) - 1
+        if hold_weights or len(steps) == 1:
+            for k, step in enumerate(steps):
                 self.fetch_weights(channels, step)
-                self.fill_window(rows)
-                for _ in pixels:
+                self.fill_window(rows, depth)
+                for pixel in pixels:
+                    self.take_up_sums(first, channels, pixel)
                     self.read_input(step)
-                    self.partial_sums(channels, k, last)
+                    self.put_aside_sums(first, channels, pixel, last and k == len(steps) - 1)
         else:
-            self.fill_window(rows)
+            self.fill_window(rows, depth)
             for start in range(0, len(pixels), nest.accumulators):
-                for step in nest.steps:
+                held = pixels[start : start + nest.accumulators]
+                for pixel in held:
+                    self.take_up_sums(first, channels, pixel)
+                for step in steps:
                     self.fetch_weights(channels, step)
-                    for _ in pixels[start : start + nest.accumulators]:
+                    for _ in held:
                         self.read_input(step)
-        for _ in pixels:
-            memory = self.output_memory()
-            category = nest.sink if memory.off_chip else "activations_memory"
-            self.count(memory, "write", category, words(channels * nest.bits[2], memory))
+                for pixel in held:
+                    self.put_aside_sums(first, channels, pixel, last)
 
-    def partial_sums(self, channels, k, last):
-        acts = self.levels.acts
-        number = words(channels * self.nest.bits[3], acts)
-        if k > 0:
-            self.count(acts, "read", "activations_memory", number)
-        if k < last:
-            self.count(acts, "write", "activations_memory", number)
+    def take_up_sums(self, first, channels, pixel):
+        if (first, pixel) in self.begun:
+            self.count(self.levels.acts, "read", "activations_memory",
+                       words(channels * self.nest.bits[3], self.levels.acts))  # fmt: skip
+        self.begun.add((first, pixel))
+
+    def put_aside_sums(self, first, channels, pixel, finished):
+        if finished:
+            memory = self.output_memory()
+            category = self.nest.sink if memory.off_chip else "activations_memory"
+            self.count(memory, "write", category, words(channels * self.nest.bits[2], memory))
+        else:
+            self.count(self.levels.acts, "write", "activations_memory",
+                       words(channels * self.nest.bits[3], self.levels.acts))  # fmt: skip
 
     def source(self, operand, on_chip):
         direct = not self.nest.tiling.staged and self.nest.streamed[operand]
@@ -134,13 +146,13 @@ class Replayer:
         on_chip = self.source(0, self.levels.acts) is self.levels.acts
         return self.levels.window if on_chip else None
 
-    def fill_window(self, rows):
+    def fill_window(self, rows, depth):
         window, acts = self.window(), self.levels.acts
         if window is None:
             return
         for _ in range(self.rows_read(rows[0], rows[1]) * rows[2]):
-            self.count(acts, "read", "activations_memory", words(self.line_bits(), acts))
-            self.count(window, "write", "activations_memory", words(self.line_bits(), window))
+            self.count(acts, "read", "activations_memory", words(self.line_bits(depth), acts))
+            self.count(window, "write", "activations_memory", words(self.line_bits(depth), window))
 
     def read_input(self, step):
         memory = self.window() or self.source(0, self.levels.acts)

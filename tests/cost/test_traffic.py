@@ -52,7 +52,9 @@ def conv(images, out, channels, kernel, *, stride=(1, 1), dilation=(1, 1), pad=(
 
 def nest_for(loops, tiling, streamed, *, steps=None, columns=4, accumulators=3,
              bits=(1, 1, 1, 7)):  # fmt: skip
-    return Nest(loops, tiling, steps or split(loops.fan_in, 10), columns, accumulators, bits,
+    taps = loops.kernel[0] * loops.kernel[1]
+    steps = steps or tuple(split(taps * depth, 10) for depth in tiling.depth_tiles)
+    return Nest(loops, tiling, steps, columns, accumulators, bits,
                 streamed, loops.pixels, "io", "activations_memory")  # fmt: skip
 
 
@@ -79,17 +81,25 @@ LOOPS = [
 ]
 
 
-def tilings(loops, columns=4):
-    yield Tiling((loops.channels_out,), ((0, loops.out_rows, loops.images),), "", True)
-    for order in OFF_CHIP_ORDERS:
-        for channels in tile_sizes(loops.channels_out):
-            yield Tiling(split(loops.channels_out, channels),
-                         ((0, loops.out_rows, loops.images),), order, True)  # fmt: skip
-            for rows in tile_sizes(loops.out_rows)[:-1]:
-                starts = split(loops.out_rows, rows)
-                parts = tuple((i * rows, n, 1) for i, n in enumerate(starts)) * loops.images
-                yield Tiling(split(loops.channels_out, channels), parts, order, True)
-    yield Tiling((loops.channels_out,), ((0, loops.out_rows, loops.images),), "", False)
+def row_cuts(loops):
+    """All cuts of the output: into images, or into rows of single images."""
+    for images in tile_sizes(loops.images):
+        yield tuple((0, loops.out_rows, n) for n in split(loops.images, images))
+    for rows in tile_sizes(loops.out_rows)[:-1]:
+        starts = split(loops.out_rows, rows)
+        yield tuple((i * rows, n, 1) for i, n in enumerate(starts)) * loops.images
+
+
+def tilings(loops):
+    whole = ((loops.channels_out,), ((0, loops.out_rows, loops.images),), (loops.channels_in,))
+    yield Tiling(*whole, "", True)
+    depths = {-(-loops.channels_in // parts) for parts in (1, 2, 3)}
+    for order, channels, rows, depth in product(
+        OFF_CHIP_ORDERS, tile_sizes(loops.channels_out), row_cuts(loops), sorted(depths)
+    ):
+        tiles = (split(loops.channels_out, channels), rows, split(loops.channels_in, depth))
+        yield Tiling(*tiles, order, True)
+    yield Tiling(*whole, "", False)
 
 
 @pytest.mark.parametrize("loops", LOOPS)
@@ -105,8 +115,8 @@ def test_accesses_equal_those_of_the_replayer(loops, window):
 def test_accesses_with_wide_operands_and_slices_by_tap_equal_the_replayer():
     loops = conv(2, (3, 3), (6, 5), (3, 2), pad=(1, 0))
     levels = Levels(WINDOW, GB, replace(GB, name="wgt", word_bits=64), DRAM)
-    steps = (2, 2, 1) * 6
-    tiling = Tiling((4, 2), ((0, 2, 1), (2, 1, 1)) * 2, "rows outer", True)
+    steps = ((2, 1) * 6, (2,) * 6)
+    tiling = Tiling((4, 2), ((0, 2, 1), (2, 1, 1)) * 2, (3, 2), "rows outer", True)
     nest = nest_for(loops, tiling, (True, True, False), steps=steps, bits=(8, 16, 4, 20))
     assert_replayed(nest, levels)
 
@@ -121,66 +131,84 @@ def test_groups_multiply_every_access():
     assert five == Counter({key: 5 * number for key, number in one.items()})
 
 
-def exhaustive(loops, room, columns):
-    """Return the least off-chip energy over all tilings that fit, by replaying each one."""
-    unit = {name: replace(m, word_bits=1) for name, m in (("gb", GB), ("dram", DRAM))}
-    levels = Levels(None, unit["gb"], unit["gb"], unit["dram"])
+def exhaustive(loops, room, columns, granule):
+    """Return the least energy over all tilings that fit, by replaying each one."""
     best = None
-    for channels, order in product(range(1, loops.channels_out + 1), OFF_CHIP_ORDERS):
+    for channels, depth, order in product(
+        range(1, loops.channels_out + 1), range(1, loops.channels_in + 1), OFF_CHIP_ORDERS
+    ):
         if channels % columns and channels != loops.channels_out:
             continue
-        row_tiles = [((0, loops.out_rows, b),) for b in range(1, loops.images + 1)]
-        parts = [tuple((0, loops.out_rows, b) for b in split(loops.images, n[0][2]))
-                 for n in row_tiles]  # fmt: skip
-        for rows in range(1, loops.out_rows):
-            cut = split(loops.out_rows, rows)
-            parts.append(tuple((i * rows, n, 1) for i, n in enumerate(cut)) * loops.images)
-        for rows in parts:
-            tiling = Tiling(split(loops.channels_out, channels), rows, order, True)
-            nest = nest_for(loops, tiling, room.streamed, columns=columns, bits=(*room.bits, 9))
-            if footprint(nest) > room.free_bits:
-                continue
-            counts = Replayer(nest, levels).run(hold_weights=True)
-            read = sum(n for (m, v, _), n in counts.items() if m == "dram" and v == "read")
-            sent = sum(n for (m, v, _), n in counts.items() if m == "dram" and v == "write")
-            joules = read * room.cost[0] + sent * room.cost[1]
-            best = joules if best is None else min(best, joules)
+        if depth % granule and depth != loops.channels_in:
+            continue
+        for rows in row_cuts(loops):
+            tiles = (split(loops.channels_out, channels), rows, split(loops.channels_in, depth))
+            nest = nest_for(loops, Tiling(*tiles, order, True), room.streamed, columns=columns,
+                            bits=room.bits)  # fmt: skip
+            if footprint(nest) <= room.free_bits:
+                joules = replayed_joules(nest, room)
+                best = joules if best is None else min(best, joules)
     return best
 
 
+def replayed_joules(nest, room):
+    """Energy across the chip's edge, bit by bit, and of partial sums of finished depth tiles."""
+    levels = Levels(None, replace(GB, word_bits=1), replace(GB, name="wgt", word_bits=1),
+                    replace(DRAM, word_bits=1))  # fmt: skip
+    whole = tuple((depth,) for depth in nest.tiling.depth_tiles)  # one slice: spills by depth only
+    counts = Replayer(replace(nest, steps=whole), levels).run(hold_weights=True)
+    results = nest.loops.pixels * nest.loops.channels_out
+    passed_on = results * room.bits[2] if room.streamed[2] else 0
+    inside = counts["gb", "read", "activations_memory"] - passed_on
+    read_array = nest.loops.pixels * nest.loops.channels_in * nest.channel_steps().total()
+    sums = inside - read_array * room.bits[0]
+    read = sum(n for (m, v, _), n in counts.items() if m == "dram" and v == "read")
+    sent = sum(n for (m, v, _), n in counts.items() if m == "dram" and v == "write")
+    return read * room.cost[0] + sent * room.cost[1] + sums * room.cost[2]
+
+
 def footprint(nest):
-    """Bits of the largest double-buffered tiles of what is off chip."""
-    loops, replayer = nest.loops, Replayer(nest, None)
-    lines = max(replayer.rows_read(r[0], r[1]) * r[2] for r in nest.tiling.row_tiles)
-    pixels = max(r[1] * loops.out_columns * r[2] for r in nest.tiling.row_tiles)
-    channels = nest.tiling.channel_tiles[0]
-    sizes = (lines * replayer.line_bits(), channels * loops.fan_in * nest.bits[1],
-             pixels * channels * nest.bits[2])  # fmt: skip
-    return BUFFERS * sum(s for s, off in zip(sizes, nest.streamed, strict=True) if off)
+    """Bits of the largest double-buffered tiles of what is off chip, and of sums put aside."""
+    loops, replayer, tiling = nest.loops, Replayer(nest, None), nest.tiling
+    depth, channels = tiling.depth_tiles[0], tiling.channel_tiles[0]
+    lines = max(replayer.rows_read(r[0], r[1]) * r[2] for r in tiling.row_tiles)
+    results = max(r[1] * loops.out_columns * r[2] for r in tiling.row_tiles) * channels
+    sizes = (lines * replayer.line_bits(depth),
+             channels * loops.kernel[0] * loops.kernel[1] * depth * nest.bits[1],
+             results * nest.bits[2])  # fmt: skip
+    sums = results * nest.bits[3] if len(tiling.depth_tiles) > 1 else 0
+    return BUFFERS * sum(s for s, off in zip(sizes, nest.streamed, strict=True) if off) + sums
 
 
 @pytest.mark.parametrize("loops", [LOOPS[0], LOOPS[1], LOOPS[3]])
 @pytest.mark.parametrize("free", [300, 700, 2000, 100_000])
 @pytest.mark.parametrize(
-    "streamed", [(True, True, True), (True, True, False), (False, True, False)]
+    ("streamed", "granule"),
+    [((True, True, True), 2), ((True, True, False), 3), ((False, True, False), 1)],
 )
-def test_search_finds_the_exhaustive_optimum_and_stays_within_the_memory(loops, free, streamed):
-    room = Room((2, 3, 1), streamed, free, -1, (1.0, 1.5))
-    found = tile(loops, 2, room)
-    best = exhaustive(loops, room, 2)
+def test_search_finds_the_exhaustive_optimum_and_stays_within_the_memory(
+    loops, free, streamed, granule
+):
+    room = Room((2, 3, 1, 9), streamed, free, -1, (1.0, 1.5, 0.25))
+    found = tile(loops, 2, room, (granule,))
+    best = exhaustive(loops, room, 2, granule)
     if best is None:
         assert not found.staged
         return
-    nest = nest_for(loops, found, streamed, columns=2, bits=(2, 3, 1, 9))
+    nest = nest_for(loops, found, streamed, columns=2, bits=room.bits)
     assert found.staged
     assert footprint(nest) <= free
-    unit = replace(GB, word_bits=1)
-    counts = Replayer(nest, Levels(None, unit, unit, replace(DRAM, word_bits=1))).run(
-        hold_weights=True
-    )
-    joules = sum(n * (1.0 if verb == "read" else 1.5)
-                 for (m, verb, _), n in counts.items() if m == "dram")  # fmt: skip
-    assert joules == best
+    assert replayed_joules(nest, room) == best
+
+
+def test_a_finer_granule_is_taken_only_if_nothing_fits_with_the_coarser():
+    loops = conv(1, (1, 1), (8, 64), (1, 1))
+    room = Room((8, 8, 8, 24), (False, True, False), 2 * 8 * 16 * 8 + 8 * 24, -1,
+                (1.0, 1.5, 0.25))  # fmt: skip
+    assert tile(loops, 8, room, (16, 4)).depth_tiles == (16,) * 4
+    tight = replace(room, free_bits=room.free_bits - 1)
+    assert max(tile(loops, 8, tight, (16, 4)).depth_tiles) < 16
+    assert not tile(loops, 8, tight, (16,)).staged
 
 
 @given(st.integers(1, 400))
