@@ -6,7 +6,9 @@ asked for. The engine and the cost model do not know each other; they meet here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,7 +188,10 @@ def compare(
     allow_unpriced: bool = False,
     preact_scale: float | None = None,
 ) -> Comparison:
-    """Return one column per graph, profile and mode, and the ratios between them."""
+    """Return one column per graph, profile and mode, and the ratios between them.
+
+    A second network of one name is called ``NAME (2)``.
+    """
     from bnnsim.cost.compare import compare as join
 
     return join(
@@ -201,8 +206,16 @@ def compare(
                 allow_unpriced=allow_unpriced,
                 preact_scale=preact_scale,
             )
-            for graph in graphs
+            for graph in _named_apart(graphs)
             for profile in [load_profile(p) for p in profiles]
             for mode in modes
         ]
     )
+
+
+def _named_apart(graphs: Sequence[Graph]) -> Iterator[Graph]:
+    seen: Counter[str] = Counter()
+    for graph in graphs:
+        seen[graph.name] += 1
+        number = seen[graph.name]
+        yield graph if number == 1 else replace(graph, name=f"{graph.name} ({number})")

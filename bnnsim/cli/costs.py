@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def estimate(args: Namespace) -> int:
     check_outputs(args)
     graph = load_source(args, args.source)
     inputs = read_inputs(args.activity, graph) if args.activity else None
-    with progress_bar("activity", 0 if inputs is None else len(inputs)) as advance:
+    shown = contextlib.nullcontext() if inputs is None else progress_bar("activity", len(inputs))
+    with shown as advance:
         result = api.estimate(
             graph,
             args.profile,
@@ -239,7 +241,9 @@ def _add_tables(verbs: Any) -> None:
 
 def _add_report(verbs: Any) -> None:
     parser = add_verb(verbs, "report", report, "a self-contained HTML page of a result")
-    parser.add_argument("result", metavar="RESULT.json", help="from estimate, compare or simulate --json")
+    parser.add_argument(
+        "result", metavar="RESULT.json", help="from estimate, compare or simulate --json"
+    )
     parser.add_argument("-o", "--output", metavar="FILE.html", required=True)
 
 

@@ -1,4 +1,4 @@
-"""One self-contained page from an estimate, a comparison or a simulation: no scripts, nothing fetched."""
+"""One self-contained page from an estimate, comparison or simulation: no scripts, no fetching."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _shown_safely(value: Any) -> Any:
 
 def _page(columns: Sequence[Result], result: Result) -> dict[str, Any]:
     every = result.get("ratios", [])
-    ratios = _shown(every)
+    ratios = _shown(costs.comparable(every))
     names = costs.column_names(columns)
     against = _against(columns, names[0], every)
     styles = figures.limits(columns)

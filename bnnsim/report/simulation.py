@@ -17,9 +17,8 @@ _REFERENCE = "array.reference_activity"
 
 def simulate_blocks(result: Result) -> list[Block]:
     """Return the blocks of a `simulate` result: what was observed, then the estimate."""
-    marks, costs = [], []
-    for block in estimate_blocks(result):
-        (marks if isinstance(block, Mark) else costs).append(block)
+    costs = estimate_blocks(result)
+    marks = [block for block in costs if isinstance(block, Mark)]
     return [
         *marks,
         run_line(result),
@@ -28,7 +27,7 @@ def simulate_blocks(result: Result) -> list[Block]:
         counts_line(result),
         counts_table(result),
         *activity_blocks(result),
-        *costs,
+        *costs[len(marks) :],
     ]
 
 
@@ -37,9 +36,10 @@ def run_line(result: Result) -> str:
     runs = result["images"] * (result["samples"] or 1)
     rate = f", {digits(runs / result['seconds'])} images/s" if result["seconds"] > 0 else ""
     sampled = f" x {count(result['samples'])} samples" if result["samples"] else ""
+    took = f"{digits(result['seconds'] * 1e3)} ms{rate}"
     return (
         f"{result['model']} {result['mode']}: {count(result['images'])} images{sampled}, "
-        f"{result['engine']} engine, isa {result['isa']}, {digits(result['seconds'] * 1e3)} ms{rate}"
+        f"{result['engine']} engine, isa {result['isa']}, {took}"
     )
 
 
