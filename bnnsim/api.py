@@ -170,7 +170,7 @@ def simulate(
     if not twin.meta["what_if"]:
         right = None if checked is None else accuracy(twin, seen.run.outputs, checked)
     else:
-        own = run(graph, x, isa=isa, threads=threads).outputs
+        own = run(graph, x, isa=isa, threads=threads, progress=progress).outputs
         agree = decide(graph, own) == decide(graph, seen.run.outputs)
         same = share(int(agree.sum()), len(x))
     counts = counted(seen.work, cost.layers, seen.activity)

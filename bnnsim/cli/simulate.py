@@ -22,7 +22,9 @@ def simulate(args: Namespace) -> int:
     graph = load_source(args, args.source)
     inputs = read_inputs(args.input, graph)
     labels = read_labels(args.labels, graph, len(inputs)) if args.labels else None
-    with progress_bar("compiled engine", len(inputs) * (args.samples or 1)) as advance:
+    own = args.mode != "native"  # a what-if twin is held against the source's own precision
+    runs = len(inputs) * ((args.samples or 1) + own)
+    with progress_bar("compiled engine", runs) as advance:
         found = api.simulate(
             graph,
             args.profile,
