@@ -85,6 +85,9 @@ def estimate(
     if activity is not None:
         from bnnsim.simulation import observe
 
+        _price(
+            twin, chip, batch, allow_unpriced, None
+        )  # refuses ops without a price before they run
         seen = observe(twin, activity, progress=progress).activity
     return _price(twin, chip, batch, allow_unpriced, seen)
 
@@ -164,6 +167,7 @@ def simulate(
     checked = None if labels is None else check_classes(graph, labels, len(x))
     chip = load_profile(profile)
     twin = _twin(graph, chip, mode, keep_bn=keep_bn, layers=layers, preact_scale=preact_scale)
+    _price(twin, chip, batch, allow_unpriced, None)  # refuses ops without a price before they run
     seen = observe(twin, x, isa=isa, threads=threads, seed=seed, samples=samples, progress=progress)
     cost = _price(twin, chip, batch, allow_unpriced, seen.activity)
     right = same = None

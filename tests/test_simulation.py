@@ -202,8 +202,8 @@ def test_activity_scales_where_a_profile_states_its_reference(found):
     for layer in result.cost.layers:
         expected = plain[layer.id] * toggles.get(layer.id, 0.2) / 0.2
         assert layer.energy_by.get("compute", 0.0) == pytest.approx(expected, rel=1e-12)
-    assert bnnsim.estimate(net, chip, activity=x).to_dict()["totals"] == (
-        result.to_dict()["totals"]
+    assert (
+        bnnsim.estimate(net, chip, activity=x).to_dict()["totals"] == (result.to_dict()["totals"])
     )
 
 
@@ -223,14 +223,23 @@ def test_activity_of_known_bits():
     graph = net.conv(3, (1, 1)).batch_norm().graph()
     x = np.zeros((4, 9, 4, 6), np.uint8)
     x[1::2] = 255
-    shown = {t["name"]: t for t in bnnsim.simulate(graph, "cmos45", x).to_dict()["activity"]["tensors"]}
-    for tensor in shown.values():
+    activity = bnnsim.simulate(graph, "cmos45", x).activity
+    for tensor in activity.to_dict()["tensors"]:
         assert (tensor["p_one"]["mean"], tensor["constant_channels"]) == (0.5, 0)
         assert tensor["successive"]["fraction"] == 1
         assert tensor["adjacent"]["fraction"] == 0
-    (product,) = bnnsim.simulate(graph, "cmos45", x).activity.products
+    (product,) = activity.products
     # Of 4 x 36 - 1 successive pixels only the three between two images toggle.
     assert (product.changes.changed, product.changes.compared) == (3 * 6 * 3, 143 * 6 * 3)
+
+
+def test_what_has_no_price_is_refused_before_it_runs(monkeypatch):
+    monkeypatch.setattr("bnnsim.simulation.run", lambda *_, **__: pytest.fail("it ran"))
+    x = mlp_batch(2)
+    with pytest.raises(bnnsim.ProfileError, match=r"got 'uint8 x bit', expected a pair among"):
+        bnnsim.simulate(mlp(0), "yodann", x)
+    with pytest.raises(bnnsim.ProfileError, match=r"got 'uint8 x bit', expected a pair among"):
+        bnnsim.estimate(mlp(0), "yodann", activity=x)
 
 
 # --- what is refused ---------------------------------------------------------------------------
