@@ -146,7 +146,7 @@ def products_table(activity: Result) -> Table:
         for p in activity["products"]
     ]
     heads = ("layer", "toggles", "of products", "share")
-    return table("Product bits that toggle from pixel to pixel, weights held", heads, rows)
+    return table("Product bits that toggle from one output pixel or vector to the next, weights held", heads, rows)
 
 
 def _runs(activity: Result) -> str:
