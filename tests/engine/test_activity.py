@@ -114,11 +114,12 @@ def test_mlp_equals_plain_loops(seed):
 
 
 def small_convnet(seed):
-    """Return bits under every pad value, groups, strides and a pool, then a Dense of bits."""
+    """Return bits under every pad value, groups, strides, dilation, a pool, and a Dense of bits."""
     net = Builder((6, 5, 3), seed=seed).encode()
     net.conv(5, pads=(1, 1, 1, 1)).batch_norm(200).sign()
     net.conv(4, pads=(1, 0, 2, 1), pad_value=-1).batch_norm().sign()
-    net.conv(6, (2, 3), pads=(1, 1, 0, 1), pad_value=1, groups=2).pool().batch_norm().sign()
+    net.conv(6, (2, 3), pads=(1, 1, 0, 1), pad_value=1, groups=2, dilation=(2, 1))
+    net.pool().batch_norm().sign()
     net.conv(4, (2, 1), stride=(2, 1), pads=(1, 0, 1, 0), groups=2).batch_norm().sign()
     return lower(net.add("Flatten").dense(7).batch_norm().sign().dense(3).graph())
 
@@ -176,6 +177,8 @@ def test_samples_add_up_and_never_meet():
         changed = sum(int((p[1:] != p[:-1]).sum()) for run in planes for p in run)
         assert tensor.successive.changed == changed
         assert tensor.observed == 14
+    for streams in (both._images._edges, both._products._edges):
+        assert {place for *_, place in streams} == {0, 7}  # no edge between two tiles is kept
     drawn = [t for t in both.tensors() if t.name != "input"]
     assert drawn
     assert both.products()

@@ -43,6 +43,14 @@ def test_a_convolution_by_hand():
     assert found["Encode"].done == {}
 
 
+def test_a_dilated_convolution_by_hand():
+    net = Builder((5, 4, 2)).encode_bits().conv(3, (2, 2), pads=(1, 1, 1, 0), dilation=(3, 2))
+    # Output 4 x 3. Rows read i - 1 and i + 2 for i = 0 to 3: all but -1 and 5 are inside, 6.
+    # Columns read j - 1 and j + 1 for j = 0 to 2: all but -1, 5.
+    conv = work(lower(net.graph()), net.batch(2))["Conv2d"]
+    assert conv.done == {"mac": 2 * 4 * 3 * 3 * 2 * 2 * 2, "mac_valid": 2 * 6 * 5 * 3 * 2}
+
+
 @pytest.mark.parametrize(("threads", "tile"), [(1, 1), (2, 4), (3, 100)])
 def test_tiles_and_threads_change_only_the_calls(threads, tile):
     graph, x = lower(mlp(0)), np.zeros((9, 63), np.uint8)
