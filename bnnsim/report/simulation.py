@@ -146,7 +146,8 @@ def products_table(activity: Result) -> Table:
         for p in activity["products"]
     ]
     heads = ("layer", "toggles", "of products", "share")
-    return table("Product bits that toggle from one output pixel or vector to the next, weights held", heads, rows)
+    title = "Product bits that toggle from one output pixel or vector to the next, weights held"
+    return table(title, heads, rows)
 
 
 def _runs(activity: Result) -> str:
