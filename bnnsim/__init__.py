@@ -12,6 +12,7 @@ from bnnsim.api import (
     lower,
     run,
     save,
+    simulate,
     verify,
 )
 from bnnsim.errors import (
@@ -30,5 +31,5 @@ __version__ = installed_version("bnnsim")
 __all__ = [
     "BnnsimError", "Engine", "Graph", "GraphError", "InputError", "KernelError", "Layers",
     "ProfileError", "SourceError", "__version__", "compare", "decide", "estimate", "inspect",
-    "load", "load_profile", "lower", "run", "save", "verify",
+    "load", "load_profile", "lower", "run", "save", "simulate", "verify",
 ]  # fmt: skip

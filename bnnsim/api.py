@@ -1,4 +1,4 @@
-"""The library in one page: load, inspect, lower, run, verify, estimate, compare.
+"""The library in one page: load, inspect, lower, run, verify, estimate, compare, simulate.
 
 Every function takes a model graph as :func:`load` returns it and rewrites it for the mode that is
 asked for. The engine and the cost model do not know each other; they meet here.
@@ -6,11 +6,15 @@ asked for. The engine and the cost model do not know each other; they meet here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnnsim.execution import Engine, RunResult, decide, run
+import numpy as np
+
+from bnnsim.execution import Engine, Progress, RunResult, decide, run
 from bnnsim.graph.io import save
 from bnnsim.graph.ir import Graph
 from bnnsim.graph.summary import Inspection, summarize
@@ -24,10 +28,11 @@ if TYPE_CHECKING:
     from bnnsim.cost.compare import Comparison
     from bnnsim.cost.estimate import CostReport
     from bnnsim.cost.hardware import HardwareProfile
+    from bnnsim.simulation import Activity, SimulateResult
 
 __all__ = [
     "Engine", "Layers", "RunResult", "Verification", "compare", "decide", "estimate", "inspect",
-    "load", "load_module", "load_profile", "lower", "run", "save", "verify",
+    "load", "load_module", "load_profile", "lower", "run", "save", "simulate", "verify",
 ]  # fmt: skip
 
 
@@ -58,34 +63,122 @@ def estimate(
     layers: Layers = DEFAULT,
     allow_unpriced: bool = False,
     preact_scale: float | None = None,
+    activity: np.ndarray | None = None,
+    progress: Progress | None = None,
 ) -> CostReport:
     """Return energy, latency and memory of one batch on a profile, in a mode.
 
     ``binary-stochastic`` draws as many bits as the profile's generator gives for one draw, 8 where
     it has none; ``preact_scale`` is for its sources with integer thresholds.
     ``layers`` says which operands single layers of a float network get in a what-if twin.
+    ``activity`` are inputs to run the twin on: the report then holds how often its bits toggle, and
+    a profile that states its ``reference_activity`` prices the logic by it.
 
     Raises
     ------
     InputError, ProfileError, GraphError
         Unknown mode, malformed profile, or an op that the profile has no price for.
     """
-    from bnnsim.cost.estimate import estimate as price
-
     chip = load_profile(profile)
+    twin = _twin(graph, chip, mode, keep_bn=keep_bn, layers=layers, preact_scale=preact_scale)
+    seen = None
+    if activity is not None:
+        from bnnsim.simulation import observe
+
+        _price(
+            twin, chip, batch, allow_unpriced, None
+        )  # refuses ops without a price before they run
+        seen = observe(twin, activity, progress=progress).activity
+    return _price(twin, chip, batch, allow_unpriced, seen)
+
+
+def _twin(
+    graph: Graph, chip: HardwareProfile, mode: str, *, keep_bn: bool, layers: Layers,
+    preact_scale: float | None,
+) -> Graph:  # fmt: skip
     bits = 8 if chip.rng is None else chip.rng.bits
-    twin = to_mode(
+    return to_mode(
         graph, mode, keep_bn=keep_bn, layers=layers, rng_bits=bits, preact_scale=preact_scale
     )
+
+
+def _price(
+    twin: Graph, chip: HardwareProfile, batch: int, allow_unpriced: bool, activity: Activity | None
+) -> CostReport:
+    from bnnsim.cost.estimate import estimate as price
+
     return price(
         twin,
         chip,
         batch=batch,
-        mode=twin.meta["mode"],
-        synthetic=twin.meta["synthetic"],
         allow_unpriced=allow_unpriced,
+        toggles=None if activity is None else activity.toggles,
+        activity={} if activity is None else activity.to_dict(),
         record=record().to_dict(),
     )
+
+
+def simulate(
+    graph: Graph,
+    profile: str | Path | HardwareProfile,
+    x: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    mode: str = "native",
+    batch: int = 1,
+    threads: int = 1,
+    isa: str = "auto",
+    seed: int | None = None,
+    samples: int | None = None,
+    keep_bn: bool = False,
+    layers: Layers = DEFAULT,
+    allow_unpriced: bool = False,
+    preact_scale: float | None = None,
+    progress: Progress | None = None,
+) -> SimulateResult:
+    """Run a network on data and estimate what it costs: one twin, executed and priced.
+
+    Parameters
+    ----------
+    graph : Graph
+        A model graph, as :func:`load` returns it.
+    profile : str, Path or HardwareProfile
+    x : ndarray, shape (N, features) or (N, H, W, C)
+        At least one image, as for :func:`run`.
+    labels : ndarray of integers, shape (N,), optional
+        Give an accuracy, where the weights were trained for the mode. The twin of another
+        precision has none: its agreement with the source's own decisions is returned instead.
+    mode : str
+        One whose twin can be executed.
+    batch : int
+        Images per call in the estimate; the run takes all of ``x``.
+    threads, isa, seed, samples, progress
+        Of the run: see :func:`run`. Seed and samples are for ``binary-stochastic``.
+    keep_bn, layers, allow_unpriced, preact_scale
+        See :func:`estimate`.
+
+    Raises
+    ------
+    InputError, ProfileError, GraphError, KernelError
+    """
+    from bnnsim.accuracy import accuracy, check_classes, share
+    from bnnsim.simulation import SimulateResult, counted, observe
+
+    checked = None if labels is None else check_classes(graph, labels, len(x))
+    chip = load_profile(profile)
+    twin = _twin(graph, chip, mode, keep_bn=keep_bn, layers=layers, preact_scale=preact_scale)
+    _price(twin, chip, batch, allow_unpriced, None)  # refuses ops without a price before they run
+    seen = observe(twin, x, isa=isa, threads=threads, seed=seed, samples=samples, progress=progress)
+    cost = _price(twin, chip, batch, allow_unpriced, seen.activity)
+    right = same = None
+    if not twin.meta["what_if"]:
+        right = None if checked is None else accuracy(twin, seen.run.outputs, checked)
+    else:
+        own = run(graph, x, isa=isa, threads=threads, progress=progress).outputs
+        agree = decide(graph, own) == decide(graph, seen.run.outputs)
+        same = share(int(agree.sum()), len(x))
+    counts = counted(seen.work, cost.layers, seen.activity)
+    return SimulateResult(cost, seen.run, counts, seen.activity, right, same)
 
 
 def compare(
@@ -99,7 +192,10 @@ def compare(
     allow_unpriced: bool = False,
     preact_scale: float | None = None,
 ) -> Comparison:
-    """Return one column per graph, profile and mode, and the ratios between them."""
+    """Return one column per graph, profile and mode, and the ratios between them.
+
+    A second network of one name is called ``NAME (2)``.
+    """
     from bnnsim.cost.compare import compare as join
 
     return join(
@@ -114,8 +210,16 @@ def compare(
                 allow_unpriced=allow_unpriced,
                 preact_scale=preact_scale,
             )
-            for graph in graphs
+            for graph in _named_apart(graphs)
             for profile in [load_profile(p) for p in profiles]
             for mode in modes
         ]
     )
+
+
+def _named_apart(graphs: Sequence[Graph]) -> Iterator[Graph]:
+    seen: Counter[str] = Counter()
+    for graph in graphs:
+        seen[graph.name] += 1
+        number = seen[graph.name]
+        yield graph if number == 1 else replace(graph, name=f"{graph.name} ({number})")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bnnsim.engine.dispatch import available_isas
-from bnnsim.engine.execute import Plan, Traced, tile_size
+from bnnsim.engine.execute import Plan, Traced, Watch, tile_size
 from bnnsim.engine.reference import check_input
 from bnnsim.engine.reference import execute as execute_reference
 from bnnsim.errors import InputError, message, nearest
@@ -195,6 +195,7 @@ def run(
     samples: int | None = None,
     bits: int | None = None,
     preact_scale: float | None = None,
+    watch: Watch | None = None,
 ) -> RunResult:
     """Execute a network on a batch.
 
@@ -225,6 +226,8 @@ def run(
     preact_scale : float, optional
         For sources with integer thresholds and no batch norms: see
         :func:`bnnsim.passes.stochastic.stochastic`.
+    watch : callable, optional
+        Sees every step of the compiled engine: see :class:`bnnsim.engine.execute.Plan`.
 
     Raises
     ------
@@ -244,7 +247,7 @@ def run(
     if engine == "compiled":
         plan = Plan(lowered, isa=isa, threads=threads)
         used, kernels = _isa_used(plan.trace), plan.trace
-        run_once = partial(plan.run, x, keep=names.values(), progress=progress)
+        run_once = partial(plan.run, x, keep=names.values(), progress=progress, watch=watch)
     start = time.perf_counter()
     values = run_once() if sampling is None else sampling.mean(lambda draws: run_once(draws=draws))
     seconds = time.perf_counter() - start

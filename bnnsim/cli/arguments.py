@@ -128,12 +128,17 @@ def add_draws(parser: Parser) -> None:
     group.add_argument(
         "--stochastic", action="store_true", help="draw every sign; outputs are float32 means"
     )
-    group.add_argument("--seed", type=integer, metavar="S", help="0 to 2^64 - 1, default 0")
-    group.add_argument("--samples", type=positive, metavar="T", help="runs per image, default 1")
+    add_samples(group)
     group.add_argument(
         "--rng-bits", type=integer, metavar="N", help="bits per draw: 1, 2, 4, 8 (default) or 16"
     )
     add_preact_scale(group)
+
+
+def add_samples(parser: Any) -> None:
+    """Add which draws a stochastic run takes, and how often."""
+    parser.add_argument("--seed", type=integer, metavar="S", help="0 to 2^64 - 1, default 0")
+    parser.add_argument("--samples", type=positive, metavar="T", help="runs per image, default 1")
 
 
 def add_engine(parser: Parser, *, choose: bool = True) -> None:

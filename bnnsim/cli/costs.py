@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from bnnsim.cli.arguments import add_preact_scale, add_source, add_verb, one_of, positive, words
 from bnnsim.cli.files import read_json, write_bytes
-from bnnsim.cli.networks import load_source
+from bnnsim.cli.networks import load_source, read_inputs
 from bnnsim.cli.output import check_outputs, emit
+from bnnsim.cli.progress import progress_bar
 from bnnsim.errors import InputError, message
 from bnnsim.report import costs as blocks
 from bnnsim.report import profiles as profile_blocks
+from bnnsim.report.simulation import activity_blocks
 
 DONE = 0
 
@@ -22,21 +25,35 @@ def estimate(args: Namespace) -> int:
     from bnnsim import api
 
     check_outputs(args)
-    result = api.estimate(
-        load_source(args, args.source),
-        args.profile,
-        batch=args.batch,
-        mode=args.mode,
-        keep_bn=args.keep_bn,
-        layers=_layers(args),
-        allow_unpriced=args.allow_unpriced,
-        preact_scale=args.preact_scale,
-    ).to_dict()
-    emit(args, result, blocks.estimate_blocks(result))
+    graph = load_source(args, args.source)
+    inputs = read_inputs(args.activity, graph) if args.activity else None
+    shown = contextlib.nullcontext() if inputs is None else progress_bar("activity", len(inputs))
+    with shown as advance:
+        result = api.estimate(
+            graph,
+            args.profile,
+            **estimate_options(args),
+            activity=inputs,
+            progress=advance,
+        ).to_dict()
+    emit(args, result, [*blocks.estimate_blocks(result), *activity_blocks(result)])
     return DONE
 
 
-def _layers(args: Namespace) -> Any:
+def estimate_options(args: Namespace) -> dict[str, Any]:
+    """Return what the options of `add_estimate_options` say."""
+    return {
+        "batch": args.batch,
+        "mode": args.mode,
+        "keep_bn": args.keep_bn,
+        "layers": chosen_layers(args),
+        "allow_unpriced": args.allow_unpriced,
+        "preact_scale": args.preact_scale,
+    }
+
+
+def chosen_layers(args: Namespace) -> Any:
+    """Return which operands the options of `add_layers` give to single layers."""
     from bnnsim import api
 
     return api.Layers(tuple(args.keep_float), tuple(args.binarize), args.first, args.last)
@@ -53,7 +70,7 @@ def compare(args: Namespace) -> int:
         args.profile,
         args.modes,
         batch=args.batch,
-        layers=_layers(args),
+        layers=chosen_layers(args),
         preact_scale=args.preact_scale,
     ).to_dict()
     emit(args, result, blocks.compare_blocks(result))
@@ -132,7 +149,7 @@ def tables(args: Namespace) -> int:
 
 
 def report(args: Namespace) -> int:
-    """Turn the JSON of estimate or compare into one self-contained page."""
+    """Turn the JSON of estimate, compare or simulate into one self-contained page."""
     from bnnsim.report.check import checked
     from bnnsim.report.html import render
 
@@ -151,18 +168,27 @@ def report(args: Namespace) -> int:
 def _add_estimate(verbs: Any) -> None:
     parser = add_verb(verbs, "estimate", estimate, "energy, latency and memory with intervals")
     add_source(parser)
+    add_estimate_options(parser)
+    parser.add_argument(
+        "--activity", metavar="X.npy", help="inputs to observe how often bits toggle; see docs"
+    )
+
+
+def add_estimate_options(parser: Any) -> None:
+    """Add what one estimate of one network needs."""
     parser.add_argument("--profile", metavar="P", required=True, help="a packaged name or a .yaml")
-    parser.add_argument("--batch", type=positive, default=1, metavar="N")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="of the estimate")
     parser.add_argument("--mode", default="native", metavar="M", help="default native; see docs")
     parser.add_argument("--keep-bn", action="store_true", help="price batch norms, do not fold")
     parser.add_argument(
         "--allow-unpriced", action="store_true", help="name ops without a cost instead of refusing"
     )
     add_preact_scale(parser)
-    _add_layers(parser)
+    add_layers(parser)
 
 
-def _add_layers(parser: Any) -> None:
+def add_layers(parser: Any) -> None:
+    """Add which operands single layers get in a what-if twin."""
     group = parser.add_argument_group("what-if twins of a source without bit weights")
     for option, what in (("--keep-float", "stay float"), ("--binarize", "get the mode's bits")):
         group.add_argument(
@@ -186,7 +212,7 @@ def _add_compare(verbs: Any) -> None:
     )
     parser.add_argument("--batch", type=positive, default=1, metavar="N")
     add_preact_scale(parser)
-    _add_layers(parser)
+    add_layers(parser)
 
 
 def _add_profiles(verbs: Any) -> None:
@@ -215,7 +241,9 @@ def _add_tables(verbs: Any) -> None:
 
 def _add_report(verbs: Any) -> None:
     parser = add_verb(verbs, "report", report, "a self-contained HTML page of a result")
-    parser.add_argument("result", metavar="RESULT.json", help="from estimate or compare --json")
+    parser.add_argument(
+        "result", metavar="RESULT.json", help="from estimate, compare or simulate --json"
+    )
     parser.add_argument("-o", "--output", metavar="FILE.html", required=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from argparse import Namespace
 from collections.abc import Mapping
 from importlib.resources import as_file, files
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bnnsim.accuracy import wilson
 from bnnsim.cli.arguments import add_verb, positive
 from bnnsim.cli.files import to_json, write_bytes
 from bnnsim.cli.networks import DIFFERS, HELD, sample_shape
@@ -115,19 +115,6 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         f"Energy and latency are estimates on {PROFILE}, a model of a chip, not a measurement. "
         f"Its constants: {'; '.join(result['constants'])}.",
     ]
-
-
-def wilson(share: float, images: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the Wilson score interval of a share of ``images``.
-
-    References
-    ----------
-    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
-    """
-    centre = (share + z * z / (2 * images)) / (1 + z * z / images)
-    spread = math.sqrt(share * (1 - share) / images + z * z / (4 * images * images))
-    half = z * spread / (1 + z * z / images)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def demo_blocks(result: Mapping[str, Any], found: list[str]) -> list[Block]:

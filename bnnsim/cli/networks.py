@@ -77,6 +77,11 @@ def sample_shape(graph: Any) -> tuple[int, ...]:
     return shape
 
 
+def read_inputs(path: str, graph: Any) -> np.ndarray:
+    """Return the inputs for ``graph`` that a file holds."""
+    return read_npy(path, dtypes=sample_dtype(graph), sample=sample_shape(graph))
+
+
 def lower(args: Namespace) -> int:
     """Lower a source, say what each layer became and why, and write the model graph."""
     from bnnsim import api
@@ -151,7 +156,7 @@ def run(args: Namespace) -> int:
     dumps = args.dump or []
     check_outputs(args, args.output, *(file for _, file in dumps))
     graph = load_source(args, args.source)
-    inputs = read_npy(args.input, dtypes=sample_dtype(graph), sample=sample_shape(graph))
+    inputs = read_inputs(args.input, graph)
     labels = read_labels(args.labels, graph, len(inputs)) if args.labels else None
     result = api.run(
         graph,
@@ -188,7 +193,7 @@ def verify(args: Namespace) -> int:
             # A module may be random: what it is compared with must be made from the same one.
             source = against if source.startswith("py:") else source
         graph = load_source(args, source)
-        inputs = read_npy(args.input, dtypes=sample_dtype(graph), sample=sample_shape(graph))
+        inputs = read_inputs(args.input, graph)
         if isinstance(against, str) and against.endswith(".npy"):
             against = _stored_outputs(against, len(inputs))
         result = api.verify(graph, inputs, against=against, isa=args.isa, threads=args.threads)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bnnsim.cost.hardware import Constant, HardwareProfile
+from bnnsim.cost.hardware import HardwareProfile
 from bnnsim.cost.intervals import DRAWS, Interval, constant_factor, factor, interval
 from bnnsim.cost.memory import off_chip
 from bnnsim.cost.pricing import Price, power_constants, prices
@@ -34,6 +35,8 @@ def estimate(
     synthetic: bool | None = None,
     record: Mapping[str, Any] | None = None,
     allow_unpriced: bool = False,
+    toggles: Mapping[int, float] | None = None,
+    activity: Mapping[str, Any] | None = None,
 ) -> CostReport:
     """Return what a batch through a lowered graph costs on a profile.
 
@@ -49,6 +52,11 @@ def estimate(
         What the report says of the graph (by default what its ``meta`` says) and of its making.
     allow_unpriced : bool
         Leave ops without a price out of the totals and list them, instead of raising.
+    toggles : mapping of int to float, optional
+        By node id: measured share of product bits that change from one pixel to the next. Scales
+        the energy of these products where the profile states its ``reference_activity``.
+    activity : mapping, optional
+        JSON values for the report: the statistics that ``toggles`` were taken from.
 
     Raises
     ------
@@ -60,12 +68,31 @@ def estimate(
     _check_batch(batch)
     chip = load_profile(profile) if isinstance(profile, str) else profile
     layout = lay_out(graph)
-    options = schedules(graph, layout, chip, batch, allow_unpriced=allow_unpriced)
+    options = [
+        _at_activity(option, chip, toggles or {})
+        for option in schedules(graph, layout, chip, batch, allow_unpriced=allow_unpriced)
+    ]
     schedule = options[0] if len(options) == 1 else min(options, key=lambda s: _total(chip, s))
     stated = dict(graph.meta)
     name = mode if mode is not None else str(stated.get("mode", "native"))
     made_up = synthetic if synthetic is not None else bool(stated.get("synthetic", False))
-    return _report(graph, layout, chip, schedule, (batch, name, made_up, record or {}))
+    report = _report(graph, layout, chip, schedule, (batch, name, made_up, record or {}))
+    return replace(report, activity=activity) if activity else report
+
+
+def _at_activity(
+    schedule: Schedule, profile: HardwareProfile, toggles: Mapping[int, float]
+) -> Schedule:
+    """Return the schedule with the products of nodes in ``toggles`` at their measured activity."""
+    reference = profile.array.reference_activity
+    if reference is None or not toggles:
+        return schedule
+    nodes = (
+        replace(plan, logic_scale=toggles[plan.counts.node.id] / reference.value_si)
+        if plan.counts.node.id in toggles else plan
+        for plan in schedule.nodes
+    )  # fmt: skip
+    return replace(schedule, nodes=tuple(nodes))
 
 
 def _check_batch(batch: object) -> None:
@@ -77,7 +104,7 @@ def _total(profile: HardwareProfile, schedule: Schedule) -> float:
     """Return the energy of a schedule in joules."""
     priced = prices(profile)
     dynamic = sum(
-        n * priced[name].joules for plan in schedule.nodes for (name, _), n in plan.priced.items()
+        n * priced[name].joules for plan in schedule.nodes for name, _, n in plan.weighted()
     )
     seconds = sum(_seconds(profile, plan)[0] for plan in schedule.nodes)
     return dynamic + seconds * sum(c.value_si for c in power_constants(profile))
@@ -184,9 +211,11 @@ def _layer(
     seconds, bound = _seconds(profile, plan)
     energy_by: dict[str, float] = {}
     physical: Counter[str] = Counter()
-    for (name, category), number in plan.priced.items():
+    for name, category, number in plan.weighted():
         if number:
             energy_by[category] = energy_by.get(category, 0.0) + number * priced[name].joules
+    for (name, _), number in plan.priced.items():
+        if number:
             physical[name] += number
     if watts * seconds:
         energy_by["static"] = watts * seconds
@@ -210,11 +239,13 @@ def _layer(
     )
 
 
-def _totals(schedule: Schedule) -> Counter[str]:
-    total: Counter[str] = Counter()
+def _totals(schedule: Schedule) -> dict[tuple[str, bool], float]:
+    """Return counts by constant, those that follow the measured activity apart."""
+    total: dict[tuple[str, bool], float] = {}
     for plan in schedule.nodes:
-        for (name, _), number in plan.priced.items():
-            total[name] += number
+        for name, category, number in plan.weighted():
+            key = name, plan.follows(category)
+            total[key] = total.get(key, 0) + number
     return total
 
 
@@ -226,9 +257,12 @@ def _samples(profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, 
     operators: Any = 0.0
     inside: Any = 0.0
     outside: Any = 0.0
-    for name, number in _totals(schedule).items():
+    reference = profile.array.reference_activity
+    for (name, follows), number in _totals(schedule).items():
         price = priced[name]
         joules = number * price.joules * constant_factor(price.constant)
+        if follows and reference is not None:
+            joules = joules * constant_factor(reference)
         if price.outside:
             outside = outside + joules
         elif price.overhead:
@@ -278,25 +312,31 @@ def _assumptions(
 ) -> tuple[Assumption, ...]:  # fmt: skip
     """Return every constant that the energy rests on, the largest share first, then the structure.
 
-    Shares of constants sum to 1; the share of the structural factor is all that it multiplies.
+    Shares of constants sum to 1; those of the reference activity and the structural factor are all
+    that they multiply.
     """
-    shares: list[tuple[Constant, float]] = []
-    added = outside = 0.0
-    for name, number in _totals(schedule).items():
+    parts: dict[str, float] = {}
+    added = outside = scaled = 0.0
+    for (name, follows), number in _totals(schedule).items():
         price = priced[name]
         bare = number * price.joules / (price.overhead or 1.0)
         added += number * price.joules - bare
         outside += bare if price.outside else 0.0
-        shares.append((price.constant, bare))
+        scaled += number * price.joules if follows else 0.0
+        parts[name] = parts.get(name, 0.0) + bare
+    shares = [(priced[name].constant, part) for name, part in parts.items()]
     shares += [(c, c.value_si * seconds) for c in power_constants(profile)]
     if profile.overhead is not None:
         shares.append((profile.overhead, added))
     outer = off_chip(profile)
     outside += sum(c.value_si for c in outer.power) * seconds if outer is not None else 0.0
+    shares.sort(key=lambda s: -s[1])
+    if scaled and (reference := profile.array.reference_activity):
+        shares.append((reference, scaled))
     rows = [
         Assumption(c.name, c.value_si, c.dimension, c.status, f"{c.source}, {c.at}", c.band,
                    part / joules)
-        for c, part in sorted(shares, key=lambda s: -s[1]) if part
+        for c, part in shares if part
     ]  # fmt: skip
     cover = 1 - outside / joules if joules else 0.0
     rows.append(Assumption("structure", 1.0, "1", "assumed", _STRUCTURE, profile.structural_band,

@@ -144,6 +144,9 @@ class Array:
         Whether k-bit operands run as bit planes on the bit datapath.
     ops_per_pe : mapping of str to float
         MACs per cycle and processing element, by ``"act x weight"``.
+    reference_activity : Constant or None
+        Share of product bits that toggle from one pixel to the next, at which the energies of
+        operators hold; 1/1.
     """
 
     rows: int
@@ -153,6 +156,7 @@ class Array:
     emulate: str
     planes: bool
     ops_per_pe: Mapping[str, float]
+    reference_activity: Constant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +254,8 @@ class HardwareProfile:
     def constants(self) -> tuple[Constant, ...]:
         """Return every constant of the profile."""
         found = [*self.actions.values(), *self.static]
-        found += [c for c in (self.overhead, self.io, self.rng.energy if self.rng else None) if c]
+        found += [c for c in (self.overhead, self.io, self.rng.energy if self.rng else None,
+                              self.array.reference_activity) if c]  # fmt: skip
         for memory in self.memories:
             found += [memory.read, memory.write, *memory.power]
             found += [memory.bandwidth] if memory.bandwidth else []

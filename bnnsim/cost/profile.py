@@ -139,9 +139,22 @@ def _array(fields: Fields) -> Array:
         emulate=fields.text("emulate", choices=("wider", "error"), default="wider"),
         planes=fields.text("first_layer", choices=("planes", "wider"), default="wider") == "planes",
         ops_per_pe=rates,
+        reference_activity=_reference_activity(fields),
     )
     fields.close()
     return array
+
+
+def _reference_activity(array: Fields) -> Constant | None:
+    if not array.has("reference_activity"):
+        return None
+    fields = array.child("reference_activity")
+    toggles = fields.number("toggles", high=1.0)
+    if toggles == 0:
+        fields.note("toggles", 0, "a share of product bits above 0")
+    constant = fields.provenance("array.reference_activity", toggles, "1")
+    fields.close()
+    return constant
 
 
 def _datapath(fields: Fields) -> Datapath:

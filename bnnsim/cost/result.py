@@ -100,6 +100,8 @@ class CostReport:
         Price of each physical action, overhead included; not part of the JSON.
     samples : Samples
         Draws of energy and latency, for ratios; not part of the JSON.
+    activity : mapping
+        JSON values: how the bits behaved on data that the estimate was given; empty without any.
     """
 
     model: str
@@ -124,6 +126,7 @@ class CostReport:
     record: Mapping[str, Any]
     action_joules: Mapping[str, float] = field(repr=False, compare=False)
     samples: Samples = field(repr=False, compare=False)
+    activity: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report in the form of schemas/estimate.schema.json."""
@@ -154,6 +157,7 @@ class CostReport:
             "unpriced": list(self.unpriced),
             "notes": list(self.notes),
             "record": dict(self.record),
+            **({"activity": dict(self.activity)} if self.activity else {}),
         }
 
     def to_json(self, *, indent: int | None = None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from bnnsim.cost.actions import LayerCounts, count_actions
@@ -63,6 +63,8 @@ class NodePlan:
     fill_cycles : int
         Cycles before the first result of a pass and after the last operand.
     mapping : str
+    logic_scale : float or None
+        Measured over reference activity, where the energy of the node's products follows it.
     """
 
     counts: LayerCounts
@@ -71,6 +73,17 @@ class NodePlan:
     off_chip_bytes: int
     fill_cycles: int
     mapping: str
+    logic_scale: float | None = None
+
+    def follows(self, category: str) -> bool:
+        """Return whether the energy of a category follows the measured activity."""
+        return category == "compute" and self.logic_scale is not None
+
+    def weighted(self) -> Iterator[tuple[str, str, float]]:
+        """Yield constant, category and count of all actions, products scaled by activity."""
+        for (name, category), number in self.priced.items():
+            scale = self.logic_scale if self.follows(category) else None
+            yield name, category, number if scale is None else number * scale
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
@@ -18,6 +20,9 @@ from bnnsim.graph.ops import activations_of
 
 TILE_BYTES = 32 * 2**20
 _MAX_TILE = 1024
+# Called with the number of a tile's first image, a step, what it read and what it made; by several
+# threads at the same time where there are any.
+Watch: TypeAlias = Callable[[int, Step, Sequence[Value], Value], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Plan:
         keep: Collection[str] = (),
         progress: Callable[[int], object] | None = None,
         draws: Draws | None = None,
+        watch: Watch | None = None,
     ) -> dict[str, Array]:
         """Run a batch.
 
@@ -78,6 +84,8 @@ class Plan:
             Called with the number of images done since the last call.
         draws : Draws, optional
             Which random numbers stochastic nodes use; only graphs that have such nodes need it.
+        watch : Watch, optional
+            Sees every value of every tile as the kernels leave it; changes nothing.
 
         Returns
         -------
@@ -95,36 +103,43 @@ class Plan:
         if len(x) == 0:
             return {name: self._empty(name) for name in wanted}
         tile = max(1, min(self._tile, -(-len(x) // self.threads)))
-        tiles = [
-            (x[start : start + tile], None if draws is None else draws.at(start))
-            for start in range(0, len(x), tile)
-        ]
+        starts = range(0, len(x), tile)
 
-        def run_tile(task: tuple[Array, Draws | None]) -> list[Array]:
-            part, part_draws = task
-            result = self._run_tile(part, wanted, part_draws)
+        def run_tile(start: int) -> list[Array]:
+            part = x[start : start + tile]
+            part_draws = None if draws is None else draws.at(start)
+            seen = None if watch is None else partial(watch, start)
+            result = self._run_tile(part, wanted, part_draws, seen)
             if progress is not None:
                 progress(len(part))
             return result
 
-        if self.threads == 1 or len(tiles) == 1:
-            parts = [run_tile(task) for task in tiles]
+        if self.threads == 1 or len(starts) == 1:
+            parts = [run_tile(start) for start in starts]
         else:
             with ThreadPoolExecutor(self.threads) as pool:
-                parts = list(pool.map(run_tile, tiles))
+                parts = list(pool.map(run_tile, starts))
         return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(wanted)}
 
     def _empty(self, name: str) -> Array:
         tensor = self.graph.tensor(name)
         return np.empty((0, *tensor.shape), tensor.dtype.numpy)
 
-    def _run_tile(self, x: Array, wanted: list[str], draws: Draws | None) -> list[Array]:
+    def _run_tile(
+        self,
+        x: Array,
+        wanted: list[str],
+        draws: Draws | None,
+        seen: Callable[[Step, Sequence[Value], Value], None] | None,
+    ) -> list[Array]:
         last_use = _last_uses(self.graph)
         values: dict[str, Value] = {self.graph.inputs[0]: np.ascontiguousarray(x)}
         for i, step in enumerate(self.steps):
             operands = [values[name] for name in step.reads]
             with np.errstate(over="ignore", invalid="ignore"):
-                values[step.node.output] = step.apply(*operands, draws=draws)
+                made = values[step.node.output] = step.apply(*operands, draws=draws)
+            if seen is not None:
+                seen(step, operands, made)
             for name in set(step.reads):
                 if last_use[name] == i and name not in wanted:
                     del values[name]

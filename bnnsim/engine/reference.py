@@ -152,12 +152,12 @@ def _conv2d(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
         ins = slice(g * channels, (g + 1) * channels)
         outs = slice(g * per_group, (g + 1) * per_group)
         for r, s in np.ndindex(height, width):
-            taps = _shifted(padded, (r, s), (rows, columns), attrs)[..., ins]
+            taps = shifted(padded, (r, s), (rows, columns), attrs)[..., ins]
             total[..., outs] += taps @ weight[outs, r, s].astype(np.float64).T
     return to_dtype(total, dtype)
 
 
-def _shifted(padded: Array, tap: tuple[int, int], size: tuple[int, int], attrs: Attrs) -> Array:
+def shifted(padded: Array, tap: tuple[int, ...], size: tuple[int, int], attrs: Attrs) -> Array:
     """Return, for every output pixel, the padded pixel that kernel position ``tap`` meets."""
     (stride_y, stride_x), (dilation_y, dilation_x) = attrs["stride"], attrs["dilation"]
     y, x = tap[0] * dilation_y, tap[1] * dilation_x
@@ -176,7 +176,7 @@ def _max_pool(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     padded = np.pad(signed, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=-np.inf)
     size = window_output(x.shape[1:3], attrs["kernel"], stride=attrs["stride"], pads=attrs["pads"])
     windows = {"stride": attrs["stride"], "dilation": (1, 1)}
-    taps = [_shifted(padded, tap, size, windows) for tap in np.ndindex(*attrs["kernel"])]
+    taps = [shifted(padded, tap, size, windows) for tap in np.ndindex(*attrs["kernel"])]
     best = np.max(taps, axis=0)
     pooled: Array = np.where(negate, -best, best).astype(x.dtype)
     return pooled
@@ -192,8 +192,8 @@ def _average_pool(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     inside = np.pad(np.ones((1, *x.shape[1:3], 1)), border)
     total, taps = np.zeros((len(x), *size, x.shape[-1])), np.zeros((1, *size, 1))
     for tap in np.ndindex(*attrs["kernel"]):
-        total += _shifted(padded, tap, size, windows)
-        taps += 1 if attrs["count_include_pad"] else _shifted(inside, tap, size, windows)
+        total += shifted(padded, tap, size, windows)
+        taps += 1 if attrs["count_include_pad"] else shifted(inside, tap, size, windows)
     return _mean(total, taps, dtype)
 
 

@@ -52,6 +52,25 @@ class Pixels:
 Value: TypeAlias = "Array | Bits | Planes | Pixels"
 
 
+def shape_of(value: Value) -> tuple[int, ...]:
+    """Return the shape of a value's elements, whatever form they lie in."""
+    if isinstance(value, Bits):
+        return (*value.words.shape[:-1], value.channels)
+    if isinstance(value, Planes):
+        return (*value.sign.shape[:-1], value.channels)
+    shape: tuple[int, ...] = (value.raw if isinstance(value, Pixels) else value).shape
+    return shape
+
+
+def bytes_of(value: Value) -> int:
+    """Return the bytes that a value takes in memory."""
+    if isinstance(value, Bits):
+        return value.words.nbytes
+    if isinstance(value, Planes):
+        return value.sign.nbytes + value.mask.nbytes
+    return (value.raw if isinstance(value, Pixels) else value).nbytes
+
+
 def to_value(dense: Array, dtype: DType, isa: str) -> Value:
     """Return dense values in the form that tensors of ``dtype`` have in the engine."""
     if dtype.kind not in ("bipolar", "ternary"):

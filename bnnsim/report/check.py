@@ -29,7 +29,7 @@ KEYWORDS = {
 
 
 def checked(result: Any, *, where: str) -> dict[str, Any]:
-    """Return ``result`` if it is what `estimate` or `compare` writes.
+    """Return ``result`` if it is what `estimate`, `compare` or `simulate` writes.
 
     Parameters
     ----------
@@ -42,7 +42,8 @@ def checked(result: Any, *, where: str) -> dict[str, Any]:
     InputError
         Naming the first problems: place, value and rule.
     """
-    name = "compare" if isinstance(result, dict) and "columns" in result else "estimate"
+    keys = result if isinstance(result, dict) else {}
+    name = "compare" if "columns" in keys else "simulate" if "counts" in keys else "estimate"
     problems = list(violations(result, load_schema(name), where))
     if not problems and name == "compare" and not result["columns"]:
         problems = [message(f"{where}: columns", [], "at least one column")]

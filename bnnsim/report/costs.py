@@ -36,11 +36,20 @@ _SHOWN_ASSUMPTIONS = 8
 
 def marks(columns: Sequence[Result]) -> list[Mark]:
     """Return what has to be said before any figure: twins without accuracy, ops without a price."""
-    said: dict[str, list[str]] = {}
-    for column, name in zip(columns, column_names(columns), strict=True):
+    said: dict[str, list[int]] = {}
+    for index, column in enumerate(columns):
         for text in _caveats(column):
-            said.setdefault(text, []).append(name)
-    return [Mark(f"{', '.join(dict.fromkeys(names))}: {text}") for text, names in said.items()]
+            said.setdefault(text, []).append(index)
+    return [Mark(f"{_which(columns, said[text])}: {text}") for text in said]
+
+
+def _which(columns: Sequence[Result], chosen: Sequence[int]) -> str:
+    """Return the names of some columns: only their modes where that says which they are."""
+    modes = dict.fromkeys(str(columns[i]["mode"]) for i in chosen)
+    if len(modes) < len(chosen) == sum(column["mode"] in modes for column in columns):
+        return ", ".join(modes)
+    names = column_names(columns)
+    return ", ".join(dict.fromkeys(names[i] for i in chosen))
 
 
 def _caveats(result: Result) -> Iterator[str]:
@@ -80,8 +89,7 @@ def compare_blocks(result: Result) -> list[Block]:
     columns = result["columns"]
     blocks: list[Block] = [*marks(columns), heading(columns), summary_table(columns)]
     blocks.append(components_table(columns))
-    if result["ratios"]:
-        blocks.append(ratios_table(result["ratios"]))
+    blocks += ratio_tables(result["ratios"])
     return [*blocks, *(waterfall_table(w) for w in result.get("waterfalls", ()))]
 
 
@@ -205,23 +213,60 @@ def assumption_row(assumption: Result) -> tuple[str, ...]:
     )
 
 
+def comparable(ratios: Sequence[Result]) -> list[Result]:
+    """Return the ratios of columns that differ in one thing only: source, profile or mode."""
+    return [ratio for ratio in ratios if len(_differing(ratio)) <= 1]
+
+
+def _differing(ratio: Result) -> list[str]:
+    return [key for key in _SIDE_KEYS if ratio["of"][key] != ratio["over"][key]]
+
+
+def ratio_tables(ratios: Sequence[Result]) -> list[Table]:
+    """Return how many times each column's cost is that of another, by the one thing that differs.
+
+    Ratios of columns that differ in more are left to the JSON.
+    """
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    vary = [k for k in _SIDE_KEYS if len({side[k] for side in _sides(ratios)}) > 1]
+    for key in reversed(_SIDE_KEYS):
+        # Columns of equal names are taken for different sources.
+        chosen = [r for r in comparable(ratios) if (_differing(r) or ["source"]) == [key]]
+        held = [k for k in vary if k != key]
+        rows = [
+            (*(r["of"][k] for k in held), r["of"][key], r["over"][key], *_ratio_cells(r))
+            for r in chosen
+        ]
+        if rows:
+            found[key] = rows
+    return [
+        table(
+            f"Ratios{f' between {key}s' if len(found) > 1 else ''} [90 % interval]",
+            (*(k for k in vary if k != key), "of", "over", *_RATIO_HEADS),
+            rows,
+        )
+        for key, rows in found.items()
+    ]
+
+
+_SIDE_KEYS = ("source", "profile", "mode")
+_RATIO_HEADS = ("energy (x)", "latency (x)", "memory (x)")
+
+
+def _sides(ratios: Sequence[Result]) -> list[Result]:
+    return [ratio[key] for ratio in ratios for key in ("of", "over")]
+
+
+def _ratio_cells(ratio: Result) -> tuple[str, ...]:
+    return interval(ratio["energy"]), interval(ratio["latency"]), digits(ratio["memory"])
+
+
 def ratios_table(ratios: Sequence[Result]) -> Table:
-    """Return how many times each column's cost is that of another."""
-    sides = [ratio[key] for ratio in ratios for key in ("of", "over")]
-    keys = [k for k in ("source", "mode", "profile") if len({side[k] for side in sides}) > 1]
+    """Return how many times each column's cost is that of another, in one table."""
+    keys = [k for k in ("source", "mode", "profile") if len({s[k] for s in _sides(ratios)}) > 1]
 
     def name(side: Result) -> str:
         return " ".join(str(side[key]) for key in keys or ("mode",))
 
-    rows = [
-        (
-            name(ratio["of"]),
-            name(ratio["over"]),
-            interval(ratio["energy"]),
-            interval(ratio["latency"]),
-            digits(ratio["memory"]),
-        )
-        for ratio in ratios
-    ]
-    heads = ("of", "over", "energy (x)", "latency (x)", "memory (x)")
-    return table("Ratios [90 % interval]", heads, rows)
+    rows = [(name(ratio["of"]), name(ratio["over"]), *_ratio_cells(ratio)) for ratio in ratios]
+    return table("Ratios [90 % interval]", ("of", "over", *_RATIO_HEADS), rows)

@@ -1,4 +1,4 @@
-"""One self-contained page from an estimate or a comparison: no scripts, nothing fetched."""
+"""One self-contained page from an estimate, comparison or simulation: no scripts, no fetching."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from bnnsim.report import costs, figures
 from bnnsim.report.numbers import KIBI, MICRO, bounds, count, digits, interval, share, visible
 from bnnsim.report.profiles import amount
+from bnnsim.report.simulation import observed
 from bnnsim.report.tables import Table, table
 from bnnsim.report.waterfalls import waterfall_table
 from bnnsim.units import format_si
@@ -22,7 +23,7 @@ def render(result: Result, *, findings: Sequence[str] = ()) -> str:
     Parameters
     ----------
     result : mapping
-        What `estimate` or `compare` gives as JSON values; `check.checked` accepts it.
+        What `estimate`, `compare` or `simulate` gives as JSON values; `check.checked` accepts it.
     findings : sequence of str
         Sentences to stand above the summary.
     """
@@ -50,7 +51,7 @@ def _shown_safely(value: Any) -> Any:
 
 def _page(columns: Sequence[Result], result: Result) -> dict[str, Any]:
     every = result.get("ratios", [])
-    ratios = _shown(every)
+    ratios = _shown(costs.comparable(every))
     names = costs.column_names(columns)
     against = _against(columns, names[0], every)
     styles = figures.limits(columns)
@@ -60,6 +61,7 @@ def _page(columns: Sequence[Result], result: Result) -> dict[str, Any]:
         "cards": list(map(_card, columns, names, against)),
         "totals_figure": figures.totals_figure(columns),
         "summary": costs.summary_table(columns),
+        "observed": observed(result),
         "ratios": costs.ratios_table(ratios) if ratios else None,
         "ratios_left_out": len(every) - len(ratios),
         "waterfalls": [

@@ -16,7 +16,7 @@ from report.results import compare, estimate
 from bnnsim.errors import InputError
 from bnnsim.report.check import KEYWORDS, checked, load_schema, violations
 
-READ = ("estimate", "compare")
+READ = ("estimate", "compare", "simulate")
 NAMES = sorted(p.name.split(".")[0] for p in files("bnnsim").joinpath("schemas").iterdir())
 
 

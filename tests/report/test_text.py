@@ -114,3 +114,19 @@ def test_no_terminal_is_too_narrow_for_a_cell(width, monkeypatch):
     write_blocks([table("t", ("a", "b", "c", "d", "e"), [cells])], stream)
     shown = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).split()
     assert set(" ".join(cells).split()) <= set(shown)
+
+
+@pytest.mark.parametrize("width", range(24, 150, 9))
+def test_wide_tables_go_in_parts_that_are_never_cut(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    heads = ["component", *(f"mode{i} (uJ)" for i in range(19))]
+    rows = [["weight memory", *(f"{i}.{i}55 ({i}.1 %)" for i in range(19))], ["io", *["-"] * 19]]
+    stream = Terminal()
+    write_blocks([table("parts", heads, rows)], stream)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).splitlines()
+    assert max(map(len, lines)) <= width
+    words = [word for line in lines for word in line.split()]
+    assert {word for row in rows for cell in row for word in cell.split()} <= set(words)
+    parts = words.count("io")
+    assert words.count("(continued)") == parts - 1 == words.count("parts") - 1
+    assert parts > 1
