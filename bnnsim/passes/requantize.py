@@ -14,7 +14,7 @@ import numpy as np
 
 from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import activations_of, normal_attrs
+from bnnsim.graph.ops import OPS, activations_of, normal_attrs
 from bnnsim.passes.affine import affine_of
 from bnnsim.passes.layers import BIT_WEIGHTS, FLOAT, binarized
 from bnnsim.passes.modes import Mode
@@ -37,6 +37,11 @@ class Real:
         if self.scale is None or self.bias is None:
             return True
         return self.scale.size == 1 and not self.bias.any()
+
+    @property
+    def keeps_magnitude(self) -> bool:
+        """Whether |value| is |q| times one positive factor; false where data are missing."""
+        return self.scale is not None and self.is_one_scale and bool(self.scale[0] > 0)
 
     def then(self, scale: np.ndarray | None, bias: np.ndarray | None) -> Real:
         """Return this pair followed by ``y = x * scale + bias``."""
@@ -61,6 +66,8 @@ def integer_twin(graph: Graph, row: Mode, operands: dict[int, str]) -> Graph:
             real[node.output] = _linear(out, node, real, (row, operands[node.id]))
         elif node.op == "Add":
             real[node.output] = _add(out, node, real)
+        elif node.op == "Mul":
+            real[node.output] = _mul(out, node, real)
         else:
             real[node.output] = _node(out, node, real[node.inputs[0]])
     _dequantize_output(out, graph, real[graph.outputs[0]])
@@ -73,10 +80,13 @@ def _node(out: Rewriter, node: Node, real: Real) -> Real:
     if node.op in ("BatchNorm", "IntegerAffine"):
         scale, bias = affine_of(out.source, node)
         return _absorb(out, node, real.then(_wide(scale.data), _wide(bias.data)))
-    if node.op in ("Affine", "Bias"):
-        constants = [out.source.tensor(name).data for name in node.inputs[1:]]
-        scale_data = np.ones(1) if node.op == "Bias" else _wide(constants[0])
-        return _absorb(out, node, real.then(scale_data, _wide(constants[-1])))
+    if node.op in ("Affine", "Bias", "Scale"):
+        constants = {
+            role: _wide(out.source.tensor(name).data)
+            for role, name in zip(OPS[node.op].inputs[1:], node.inputs[1:], strict=True)
+        }
+        absorbed = real.then(constants.get("scale", np.ones(1)), constants.get("bias", np.zeros(1)))
+        return _absorb(out, node, absorbed)
     if node.op == "Cast":
         return _absorb(out, node, real)
     if node.op == "Quantize":
@@ -85,6 +95,9 @@ def _node(out: Rewriter, node: Node, real: Real) -> Real:
         return _requantize(out, node, _UNKNOWN)
     if node.op == "MaxPool":
         return _pool(out, node, real)
+    if node.op == "InputScale":
+        out.emit(node)
+        return real if real.keeps_magnitude else _UNKNOWN
     out.emit(node)
     return _reshaped(out, node, real)
 
@@ -181,6 +194,16 @@ def _add(out: Rewriter, node: Node, reals: dict[str, Real]) -> Real:
             _round(out, node, reals, index)
     out.emit(node)
     return _UNKNOWN
+
+
+def _mul(out: Rewriter, node: Node, reals: dict[str, Real]) -> Real:
+    """Append the product of what stands for two tensors; of an offset it is not that of both."""
+    a, b = (reals[name] for name in activations_of(node))
+    if out.current(node, 1).dtype.is_integer:
+        out.insert(node, f"{node.name}.cast", "Cast", attrs={"dtype": "float32"}, index=1)
+    out.emit(node)
+    plain = a.bias is not None and not a.bias.any() and b.is_one_scale
+    return a.then(b.scale, np.zeros(1)) if plain else _UNKNOWN
 
 
 def _float_linear(out: Rewriter, node: Node, real: Real) -> Real:
