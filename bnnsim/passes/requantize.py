@@ -38,11 +38,6 @@ class Real:
             return True
         return self.scale.size == 1 and not self.bias.any()
 
-    @property
-    def keeps_magnitude(self) -> bool:
-        """Whether |value| is |q| times one positive factor; false where data are missing."""
-        return self.scale is not None and self.is_one_scale and bool(self.scale[0] > 0)
-
     def then(self, scale: np.ndarray | None, bias: np.ndarray | None) -> Real:
         """Return this pair followed by ``y = x * scale + bias``."""
         if self.scale is None or self.bias is None or scale is None or bias is None:
@@ -96,8 +91,7 @@ def _node(out: Rewriter, node: Node, real: Real) -> Real:
     if node.op == "MaxPool":
         return _pool(out, node, real)
     if node.op == "InputScale":
-        out.emit(node)
-        return real if real.keeps_magnitude else _UNKNOWN
+        return _of_numbers(out, node, real)
     out.emit(node)
     return _reshaped(out, node, real)
 
@@ -146,7 +140,7 @@ def to_int8(data: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | No
 def _linear(out: Rewriter, node: Node, reals: dict[str, Real], how: tuple[Mode, str]) -> Real:
     row, operands = how
     if operands == FLOAT:
-        return _float_linear(out, node, reals[node.inputs[0]])
+        return _of_numbers(out, node, reals[node.inputs[0]])
     if out.current(node).dtype != INT8 or not reals[node.inputs[0]].is_one_scale:
         _round(out, node, reals, 0)
     real, weight = reals[node.inputs[0]], out.source.tensor(node.inputs[1])
@@ -206,8 +200,8 @@ def _mul(out: Rewriter, node: Node, reals: dict[str, Real]) -> Real:
     return a.then(b.scale, np.zeros(1)) if plain else _UNKNOWN
 
 
-def _float_linear(out: Rewriter, node: Node, real: Real) -> Real:
-    """Append a layer that stays float32, after the real values that its input stands for."""
+def _of_numbers(out: Rewriter, node: Node, real: Real) -> Real:
+    """Append what stays float32, such as a kept layer, after the values its input stands for."""
     now = out.current(node)
     if real is not _PLAIN or now.dtype.is_integer:
         constants = _real_constants(f"{node.name}.input", real, now.shape[-1])
