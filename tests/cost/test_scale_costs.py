@@ -175,6 +175,15 @@ def test_energy_of_a_product_and_a_map_by_hand():
     )
 
 
+def test_accesses_of_a_map_by_hand():
+    rows = {row.name: row.physical_actions for row in estimate(xnor_block(), "cmos45").layers}
+    # Written: 8 bits of each of 30 pixels, a word each, and a map of 30 x 32 bits, 15 words.
+    assert rows["conv2d2"]["gb.write"] == 30 + 15
+    # Read: 576 bits of weights, 2 x 8 x 32 of the affine, 6 rows of 40 bits, the map for the Mul.
+    assert rows["conv2d2"]["gb.read"] == 9 + 8 + 6 + 15
+    assert {"gb.write", "gb.read"}.isdisjoint(rows["inputscale5"])
+
+
 @pytest.mark.parametrize("profile", ["cmos45", "cmos45-dram", "asic-example", "eyeriss"])
 def test_scales_are_priced_on_their_own_line(profile):
     loaded = load_profile(profile)
