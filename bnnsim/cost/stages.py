@@ -83,18 +83,16 @@ def build_stages(graph: Graph) -> tuple[Stage, ...]:
         if node.op in ON_READ:
             continue
         # A sum or product joins the last of the chains that compute its operands: the others are
-        # done. A product with a last operand that it broadcasts is a stage of its own.
-        sources = [roots[name] for name in activations_of(node)]
+        # done. One with a map of that chain, or that broadcasts its end, is a stage of its own.
+        sources = {roots[name] for name in activations_of(node)}
         at, source = max((made_by.get(name, -1), name) for name in sources)
-        open_end = at >= 0 and chains[at][-1].output == source
+        ready = all(made_by.get(name, -1) < at for name in sources - {source})
+        open_end = at >= 0 and chains[at][-1].output == source and ready
+        grows = node.op == "Mul" and graph.tensor(source).size < graph.result(node).size
         if open_end and node.op == "InputScale":
             scales[at].append(node)
             readers[source] -= 1
-            made_by[node.output] = at
-            continue
-        open_end = open_end and readers[source] == 1
-        grows = node.op == "Mul" and graph.tensor(source).size < graph.result(node).size
-        if open_end and not grows and _fuses(node, chains[at][0]):
+        elif open_end and readers[source] == 1 and not grows and _fuses(node, chains[at][0]):
             chains[at].append(node)
         else:
             at = len(chains)

@@ -98,9 +98,14 @@ def operands_by_layer(graph: Graph, row: Mode, layers: Layers) -> dict[int, str]
 
 
 def _as_trained(graph: Graph, node: Node) -> str:
-    """Return what XNOR-Net's scales take a layer of a binarized source for."""
+    """Return what XNOR-Net's scales take a layer of a binarized source for.
+
+    A layer that the source itself multiplies by a K stays as it is.
+    """
     x, weight = (graph.tensor(name).dtype for name in node.inputs[:2])
-    if weight != BIT:
+    factors = [n.inputs[1] for n in graph.consumers(node.output) if n.op == "Mul"]
+    makers = [graph.producer(name) for name in factors]
+    if weight != BIT or any(maker is not None and maker.op == "InputScale" for maker in makers):
         return SOURCE
     return BINARY if x == BIT else BIT_WEIGHTS
 

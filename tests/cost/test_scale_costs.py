@@ -152,6 +152,16 @@ def test_real_values_that_something_else_reads_are_stored():
     assert ops(graph) == [["Affine", "InputScale"], ["Quantize"], ["Conv2d", "Mul", "Add"]]
 
 
+def test_a_product_with_a_map_of_its_own_stage_waits_for_the_map():
+    net = Builder("self", (4, 4, 8), F32).add("Relu")
+    real = net.last
+    net.add("InputScale", kernel=(3, 3), pads=(1,) * 4)
+    scale, net.last = net.last, real
+    graph = net.add("Mul", also=(scale,)).graph()
+    assert ops(graph) == [["Relu", "InputScale"], ["Mul"]]
+    assert [t.name for t in build_stages(graph)[1].reads] == [real, scale]
+
+
 def test_a_product_that_broadcasts_its_last_operand_is_a_stage_of_its_own():
     net = Builder("gates", (4, 4, 8), F32).add("Relu")
     net.add("GlobalAvgPool").add("Relu")

@@ -19,7 +19,7 @@ from bnnsim.graph.io import load, save
 from bnnsim.graph.ir import Graph, Tensor
 
 EDGES = st.sampled_from([1, 2, 3, 5, 7, 63, 64, 65, 127, 128, 129])
-SMALL, STEP = st.integers(1, 3), st.integers(1, 3)
+SMALL, STEP, TWICE = st.integers(1, 3), st.integers(1, 3), st.integers(1, 2)
 PADS = st.tuples(*[st.integers(0, 4)] * 4)
 BFLOAT16 = DType("bfloat", 16)
 
@@ -53,11 +53,11 @@ def scale_in_fractions(image: np.ndarray, kernel, stride, pads, dilation, groups
 
 
 @given(
-    channels=st.sampled_from([1, 2, 3, 7, 12]),
+    channels=st.sampled_from([1, 2, 3, 7]),
     groups=st.sampled_from([1, 1, 2, 3]),
     kernel=st.tuples(SMALL, SMALL),
     stride=st.tuples(STEP, STEP),
-    dilation=st.tuples(SMALL, SMALL),
+    dilation=st.tuples(TWICE, TWICE),
     pads=PADS,
     seed=st.integers(0, 99),
 )
@@ -66,15 +66,15 @@ def test_input_scale_is_the_rounded_mean(
 ) -> None:
     window = {"kernel": kernel, "stride": stride, "dilation": dilation, "pads": pads}
     channels *= groups
-    graph = Builder((7, 8, channels), dtype=FLOAT32).add("InputScale", groups=groups, **window)
-    x = np.random.default_rng(seed).normal(size=(2, 7, 8, channels)).astype(np.float32)
+    graph = Builder((5, 6, channels), dtype=FLOAT32).add("InputScale", groups=groups, **window)
+    x = np.random.default_rng(seed).normal(size=(2, 5, 6, channels)).astype(np.float32)
     x[0, :3] = -0.0
     found = values(graph.graph(), x)
     assert found.dtype == np.float32
     for n in (0, 1):
         exact = scale_in_fractions(x[n], **window, groups=groups)
         assert found.shape[1:] == tuple(1 + max(key[a] for key in exact) for a in range(3))
-        for place, value in exact.items():  # one rounding, from a float64 sum of at most 324 terms
+        for place, value in exact.items():  # one rounding, from a float64 sum of at most 63 terms
             assert abs(Fraction(float(found[n][place])) - value) <= value * Fraction(2) ** -24 * (
                 1 + Fraction(1, 2**20)
             )

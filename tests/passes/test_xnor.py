@@ -263,7 +263,13 @@ def test_every_mode_of_a_source_with_scales() -> None:
     x = net.batch(4)
     expected = outputs(graph, x)
     assert (outputs(to_mode(graph, "binary"), x) == expected).all()
-    assert (outputs(to_mode(graph, "xnor-alpha"), x) == expected).all()
+    for keep_bn in (False, True):
+        assert (outputs(to_mode(graph, "xnor-alpha", keep_bn=keep_bn), x) == expected).all()
+        twin = to_mode(graph, "xnor-k", keep_bn=keep_bn)
+        assert [n.name for n in twin.nodes if n.op == "Mul"] == ["mul6", "dense11.scaled"]
+        assert np.isfinite(outputs(twin, x)).all()
+    drawn = to_mode(graph, "binary-stochastic")
+    assert [n.op for n in drawn.nodes].count("Mul") == 1
     kept = outputs(to_mode(graph, "float32", keep_bn=True), x)
     folded = outputs(to_mode(graph, "float32"), x)
     assert np.abs(folded - kept).max() < 1e-5 * np.abs(kept).max()
