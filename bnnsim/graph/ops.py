@@ -142,15 +142,6 @@ def _clip(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     return _rectify(attrs, tensors)
 
 
-def _encode(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
-    x, table = tensors
-    if x.dtype.kind != "unsigned" or x.dtype.bits > 8:
-        raise GraphError(f"the input is {x.dtype}, but a table needs at most 8 unsigned bits.")
-    if table.shape != (2**x.dtype.bits,):
-        raise GraphError(f"the table has shape {table.shape}, not ({2**x.dtype.bits},).")
-    return x.shape, table.dtype
-
-
 def _quantize(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     return tensors[0].shape, BIT
 
@@ -205,7 +196,7 @@ _WINDOW = {"kernel": (_PAIR, None), "stride": (_PAIR, None), "pads": (_PADS, (0,
 
 OPS: Mapping[str, Op] = MappingProxyType(
     {
-        "Encode": Op(("x", "table"), _encode, "y = table[x]"),
+        "Encode": Op(("x", "table"), shape_rules.encoded, "y = table[x]"),
         "Dense": Op(("x", "weight"), _dense, "y[n] = sum_k weight[n, k] * x[k]"),
         "Conv2d": Op(
             ("x", "weight"),

@@ -142,3 +142,13 @@ def integer_affine(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference
     if not tensors[0].dtype.is_integer:
         raise GraphError(f"the input is {tensors[0].dtype}, but an integer is needed.")
     return tensors[0].shape, INT32
+
+
+def encoded(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """Return the table's type in the shape of what it maps."""
+    x, table = tensors
+    if x.dtype.kind != "unsigned" or x.dtype.bits > 8:
+        raise GraphError(f"the input is {x.dtype}, but a table needs at most 8 unsigned bits.")
+    if table.shape != (2**x.dtype.bits,):
+        raise GraphError(f"the table has shape {table.shape}, not ({2**x.dtype.bits},).")
+    return x.shape, table.dtype
