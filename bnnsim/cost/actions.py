@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
+from bnnsim.cost.windows import outputs_inside, pixels_inside, taps_inside
 from bnnsim.graph.draws import is_stochastic, rng_bits
 from bnnsim.graph.dtypes import DType
 from bnnsim.graph.ir import Graph, Node, Tensor
@@ -33,7 +34,7 @@ class Action:
     ----------
     verb : str
         ``mac`` (bits only: one XNOR or AND and its share of the count), ``mul``, ``add``,
-        ``compare``, ``convert``, ``lookup``, ``gate``, ``pack`` or ``draw``.
+        ``compare``, ``abs``, ``convert``, ``lookup``, ``gate``, ``pack`` or ``draw``.
     dtype : str
         Operand type; integers carry the width that the values need, such as ``int12``.
     """
@@ -226,19 +227,6 @@ def count_macs(graph: Graph, node: Node) -> tuple[int, int]:
     return nominal, rows * columns * weight.shape[3] * out.shape[2]
 
 
-def taps_inside(size: int, out: int, kernel: int, stride: int, dilation: int, pad: int) -> int:
-    """Return along one axis how many (output, tap) pairs fall inside the image.
-
-    Tap r of output i reads element i * stride + r * dilation - pad.
-    """
-    total = 0
-    for r in range(kernel):
-        first = max(0, -((r * dilation - pad) // stride))
-        last = min(out - 1, (size - 1 + pad - r * dilation) // stride)
-        total += max(0, last - first + 1)
-    return total
-
-
 # --- nodes without MACs: (graph, node, widths) -> actions for one image ------------------------
 
 Rule = Callable[[Graph, Node, Mapping[str, int]], Mapping[Action, int]]
@@ -344,6 +332,31 @@ def _average(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Act
     }
 
 
+def _input_scale(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
+    """|x| summed over channels once a pixel, those sums over each window, one product by 1 / n."""
+    x, out, attrs = graph.activation(node), graph.result(node), normal_attrs(node)
+    image, result = (1, 1, *x.shape)[-3:], (1, 1, *out.shape)[-3:]  # a vector is one pixel
+    sides = [
+        (image[a], result[a], attrs["kernel"][a], attrs["stride"][a], attrs["dilation"][a],
+         attrs["pads"][a])
+        for a in (0, 1)
+    ]  # fmt: skip
+    pixels, taps, windows = (
+        inside(*sides[0]) * inside(*sides[1])
+        for inside in (pixels_inside, taps_inside, outputs_inside)
+    )
+    channels, groups = image[2], result[2]
+    fan_in = channels // groups * attrs["kernel"][0] * attrs["kernel"][1]
+    width = min(widths[x.name] + (fan_in - 1).bit_length(), _WIDEST)
+    numeric = str(x.dtype) if x.dtype.is_float else f"int{width}"
+    return {
+        Action("abs", _numeric(graph, x.name, widths)): pixels * channels,
+        Action("add", numeric): pixels * (channels - groups) + (taps - windows) * groups,
+        Action("mul", str(out.dtype)): out.size,
+        Action("convert", str(out.dtype)): 0 if x.dtype.is_float else out.size,
+    }
+
+
 def _integer_affine(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
     x, attrs = graph.activation(node), normal_attrs(node)
     numeric = _numeric(graph, x.name, widths)
@@ -362,6 +375,7 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "Encode": _encode,
         "Bias": _per_channel("add"),
+        "Scale": _per_channel("mul"),
         "Affine": _per_channel("mul", "add"),
         "BatchNorm": _per_channel("mul", "add"),
         "Relu": _compares(1),
@@ -371,6 +385,8 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
         "Requantize": _requantize,
         "MaxPool": _max_pool,
         "Add": _add,
+        "Mul": _per_channel("mul"),
+        "InputScale": _input_scale,
         "AvgPool": _average,
         "GlobalAvgPool": _average,
         "Slice": _nothing,

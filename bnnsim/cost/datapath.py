@@ -167,8 +167,8 @@ def _prices(
     verb, dtype = action.verb, action.dtype
     if verb == "mac":
         chosen = [("gate.bit", 1), ("add.bit", 1)]
-    elif verb == "gate":
-        chosen = [("gate.bit", 1)]
+    elif verb == "gate" or (verb == "abs" and dtype.startswith(("float", "bfloat"))):
+        chosen = [("gate.bit", 1)]  # the magnitude of a float: its sign bit is cleared
     elif verb == "pack":
         chosen = [("register.bit", 1)]
     elif verb == "mul":

@@ -41,7 +41,8 @@ _MAX_PARTS = 16
 NODE_CATEGORY = {
     "Encode": "packing", "Bias": "normalization", "Affine": "normalization",
     "BatchNorm": "normalization", "Threshold": "normalization", "Requantize": "scaling",
-    "IntegerAffine": "scaling", "Relu": "elementwise", "Clip": "elementwise",
+    "IntegerAffine": "scaling", "Scale": "scaling", "Mul": "scaling", "InputScale": "scaling",
+    "Relu": "elementwise", "Clip": "elementwise",
     "Quantize": "elementwise", "MaxPool": "elementwise", "Cast": "elementwise",
     "Add": "elementwise", "AvgPool": "elementwise", "GlobalAvgPool": "elementwise",
 }  # fmt: skip
@@ -238,7 +239,7 @@ def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[in
 
 def _elements(graph: Graph, node: Node) -> int:
     """Return how many elements pass the elementwise units: an average takes in every one."""
-    averages = node.op in ("AvgPool", "GlobalAvgPool")
+    averages = node.op in ("AvgPool", "GlobalAvgPool", "InputScale")
     return (graph.activation(node) if averages else graph.result(node)).size
 
 

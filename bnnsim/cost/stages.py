@@ -16,10 +16,10 @@ from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, normal_attrs
 
 ON_READ = frozenset({"Encode", "Flatten"})
-MOVES = frozenset({"Slice", "PadChannels"})
+EARLY = frozenset({"Slice", "PadChannels", "Flatten", "InputScale"})
 FUSED = frozenset(
     {"Bias", "Affine", "BatchNorm", "Relu", "Clip", "Quantize", "Threshold", "Requantize",
-     "IntegerAffine", "Cast", "Add"}
+     "IntegerAffine", "Cast", "Add", "Mul", "Scale"}
 )  # fmt: skip
 
 
@@ -30,12 +30,15 @@ class Stage:
     Parameters
     ----------
     nodes : tuple of Node
+        Those that make ``maps`` come last.
     reads : tuple of Tensor
         Stored activations that it reads; those of its head come first.
     operands : tuple of Tensor
         Those of them that nodes after the head read, once for each such node.
     writes : Tensor
         The stored result.
+    maps : tuple of Tensor
+        Input scales that are summed up on the way, while what they are taken of passes.
     weights : Tensor or None
         Of a Dense or Conv2d.
     parameters : tuple of Tensor
@@ -46,6 +49,7 @@ class Stage:
     reads: tuple[Tensor, ...]
     operands: tuple[Tensor, ...]
     writes: Tensor
+    maps: tuple[Tensor, ...]
     weights: Tensor | None
     parameters: tuple[Tensor, ...]
 
@@ -73,32 +77,41 @@ def build_stages(graph: Graph) -> tuple[Stage, ...]:
     )  # fmt: skip
     readers.update(roots[name] for name in graph.outputs)
     chains: list[list[Node]] = []
+    scales: list[list[Node]] = []
     made_by: dict[str, int] = {}
-    for node in _moves_first(graph):
+    for node in _early_first(graph):
         if node.op in ON_READ:
             continue
-        # An addition joins the last of the chains that compute its operands: the others are done.
-        sources = [roots[name] for name in activations_of(node)]
+        # A sum or product joins the last of the chains that compute its operands: the others are
+        # done. One with a map of that chain, or that broadcasts its end, is a stage of its own.
+        sources = {roots[name] for name in activations_of(node)}
         at, source = max((made_by.get(name, -1), name) for name in sources)
-        open_end = at >= 0 and chains[at][-1].output == source and readers[source] == 1
-        if open_end and _fuses(node, chains[at][0]):
+        ready = all(made_by.get(name, -1) < at for name in sources - {source})
+        open_end = at >= 0 and chains[at][-1].output == source and ready
+        grows = node.op == "Mul" and graph.tensor(source).size < graph.result(node).size
+        if open_end and node.op == "InputScale":
+            scales[at].append(node)
+            readers[source] -= 1
+        elif open_end and readers[source] == 1 and not grows and _fuses(node, chains[at][0]):
             chains[at].append(node)
         else:
             at = len(chains)
             chains.append([node])
+            scales.append([])
         made_by[node.output] = at
-    return tuple(_stage(graph, tuple(chain), roots) for chain in chains)
+    pairs = zip(chains, scales, strict=True)
+    return tuple(_stage(graph, tuple(chain), tuple(beside), roots) for chain, beside in pairs)
 
 
-def _moves_first(graph: Graph) -> list[Node]:
-    """Return the nodes with each Slice and PadChannels as soon as what it reads is there.
+def _early_first(graph: Graph) -> list[Node]:
+    """Return the nodes with each Slice, PadChannels and InputScale as soon as its input is there.
 
-    A shortcut is then ready before the layer whose output stage adds it, and what it was cut from
-    need not be kept as long.
+    A shortcut or scale is then ready before the layer whose output stage takes it in, and what it
+    was made from need not be kept as long.
     """
     waiting: dict[str, list[Node]] = {}
     for node in graph.nodes:
-        if node.op in MOVES:
+        if node.op in EARLY:
             waiting.setdefault(node.inputs[0], []).append(node)
     ordered: list[Node] = []
 
@@ -110,7 +123,7 @@ def _moves_first(graph: Graph) -> list[Node]:
     for name in graph.inputs:
         place(name)
     for node in graph.nodes:
-        if node.op not in MOVES:
+        if node.op not in EARLY:
             ordered.append(node)
             place(node.output)
     return ordered
@@ -126,7 +139,10 @@ def _fuses(node: Node, head: Node) -> bool:
     return node.op in FUSED
 
 
-def _stage(graph: Graph, nodes: tuple[Node, ...], roots: Mapping[str, str]) -> Stage:
+def _stage(
+    graph: Graph, chain: tuple[Node, ...], scales: tuple[Node, ...], roots: Mapping[str, str]
+) -> Stage:
+    nodes = (*chain, *scales)
     inside = {node.output for node in nodes}
     reads, parameters, operands = dict[str, Tensor](), list[Tensor](), list[Tensor]()
     weights = graph.tensor(nodes[0].inputs[1]) if nodes[0].op in MAC_OPS else None
@@ -138,8 +154,9 @@ def _stage(graph: Graph, nodes: tuple[Node, ...], roots: Mapping[str, str]) -> S
             elif tensor.name not in inside:
                 reads[tensor.name] = tensor
                 operands += [] if node is nodes[0] else [tensor]
-    return Stage(nodes, tuple(reads.values()), tuple(operands), graph.tensor(nodes[-1].output),
-                 weights, tuple(parameters))  # fmt: skip
+    writes, *maps = (graph.tensor(node.output) for node in (chain[-1], *scales))
+    return Stage(nodes, tuple(reads.values()), tuple(operands), writes, tuple(maps), weights,
+                 tuple(parameters))  # fmt: skip
 
 
 def stored_bytes(tensor: Tensor) -> int:
@@ -205,7 +222,7 @@ def live_sets(graph: Graph, stages: tuple[Stage, ...]) -> tuple[Mapping[str, int
     live = {name: stored_bytes(graph.tensor(name)) for name in graph.inputs}
     sets = []
     for i, stage in enumerate(stages):
-        live[stage.writes.name] = stored_bytes(stage.writes)
+        live |= {t.name: stored_bytes(t) for t in (stage.writes, *stage.maps)}
         sets.append(dict(live))
         live = {name: size for name, size in live.items() if last.get(name, -1) > i}
     return tuple(sets)

@@ -20,16 +20,19 @@ def plain_accesses(context: Context, stage: Stage) -> Accesses:
     for tensor in stage.reads:
         cut = runs if tensor is stage.reads[0] else None
         found.update(_whole(context, tensor, "read", context.graph.inputs, cut))
-    found.update(_whole(context, stage.writes, "write", context.graph.outputs))
+    for tensor in (stage.writes, *stage.maps):
+        found.update(_whole(context, tensor, "write", context.graph.outputs))
     return found
 
 
 def operand_accesses(context: Context, stage: Stage) -> Accesses:
-    """Return the reads of what an addition in the output stage of a layer takes from memory."""
+    """Return what the output stage of a layer reads to add or multiply, and its scale maps."""
     found: Accesses = Counter()
     if context.where is not None:
         for tensor in stage.operands:
             found.update(_whole(context, tensor, "read", context.graph.inputs))
+        for tensor in stage.maps:
+            found.update(_whole(context, tensor, "write", context.graph.outputs))
     return found
 
 

@@ -215,6 +215,23 @@ def _mean(total: Array, taps: Array, dtype: DType) -> Array:
     return (half_up - tie_to_odd).astype(dtype.numpy)
 
 
+def _input_scale(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
+    """Return A * k of XNOR-Net: A the mean of |x| over channels, k a box of equal weights."""
+    (x,) = operands
+    rows, columns, channels = (1, 1, *x.shape[1:])[-3:]  # a vector is one pixel
+    grouped = np.abs(x.astype(np.float64)).reshape(len(x), rows, columns, attrs["groups"], -1)
+    # Contiguous channels are summed in one order, whatever made them.
+    total = np.ascontiguousarray(grouped).sum(axis=-1)
+    window = {key: attrs[key] for key in ("stride", "pads", "dilation")}
+    size = window_output((rows, columns), attrs["kernel"], **window)
+    top, left, bottom, right = attrs["pads"]
+    padded = np.pad(total, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    box = sum(_shifted(padded, tap, size, attrs) for tap in np.ndindex(*attrs["kernel"]))
+    taps = channels // attrs["groups"] * np.prod(attrs["kernel"])
+    mean = to_dtype(box / taps, dtype)
+    return mean if x.ndim == 4 else mean.reshape(len(x), 1)
+
+
 def _slice(operands: list[Array], attrs: Attrs, _: DType) -> Array:
     places = zip(attrs["start"], attrs["stop"], attrs["step"], strict=True)
     return operands[0][:, *(slice(*place) for place in places)]
@@ -237,6 +254,7 @@ OPS: Mapping[str, Meaning] = MappingProxyType(
         "MaxPool": _max_pool,
         "AvgPool": _average_pool,
         "GlobalAvgPool": _global_average_pool,
+        "InputScale": _input_scale,
         "Slice": _slice,
         "PadChannels": _pad_channels,
         "Flatten": _flatten,

@@ -6,14 +6,22 @@ flattened image the features of everything that follows are reordered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from bnnsim.errors import SourceError
 from bnnsim.frontends.elementwise import ELEMENTWISE, Lookup, scalar_of
-from bnnsim.frontends.importer import Activation, Call, Clipped, Importer, Padded, is_symbolic
+from bnnsim.frontends.importer import (
+    Activation,
+    Call,
+    Clipped,
+    Importer,
+    Padded,
+    is_symbolic,
+    pair_of,
+)
 from bnnsim.frontends.weights import classify
 from bnnsim.graph.dtypes import FLOAT32
 
@@ -102,17 +110,12 @@ def _conv2d(im: Importer, call: Call) -> Activation:
         call.args["bias"],
         op="Conv2d",
         label="conv",
-        stride=_pair(call.args["stride"]),
+        stride=pair_of(call.args["stride"]),
         pads=tuple(pads),
-        dilation=_pair(call.args["dilation"]),
+        dilation=pair_of(call.args["dilation"]),
         groups=int(call.args["groups"]),
         pad_value=int(value),
     )
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    values = [int(v) for v in (value if isinstance(value, Sequence) else [value])]
-    return (values[0], values[-1])
 
 
 def _conv_pads(args: Mapping[str, Any], kernel: tuple[int, ...]) -> tuple[list[int], float]:
@@ -121,10 +124,10 @@ def _conv_pads(args: Mapping[str, Any], kernel: tuple[int, ...]) -> tuple[list[i
     if padding == "valid":
         return [0, 0, 0, 0], 0.0
     if padding == "same":
-        total = [d * (k - 1) for d, k in zip(_pair(args["dilation"]), kernel, strict=True)]
+        total = [d * (k - 1) for d, k in zip(pair_of(args["dilation"]), kernel, strict=True)]
         before = [t // 2 for t in total]
         return [*before, *(t - b for t, b in zip(total, before, strict=True))], 0.0
-    return [*_pair(padding), *_pair(padding)], 0.0
+    return [*pair_of(padding), *pair_of(padding)], 0.0
 
 
 def _parameter(im: Importer, call: Call, value: Any) -> np.ndarray:
@@ -180,9 +183,7 @@ def _scaled(
             "multiplied by a once, torch rounds every product: where the exact sum is 0, torch "
             "may be next to 0 on either side, and a sign after it may differ."
         )
-        return im.add(
-            "Affine", y, {"scale": (scale, FLOAT32), "bias": (shift, FLOAT32)}, label="scale"
-        )
+        y = _scale(im, y, scale)
     return im.add("Bias", y, {"bias": (shift, FLOAT32)}, label="bias") if shift.any() else y
 
 
@@ -285,15 +286,15 @@ def _arithmetic(im: Importer, call: Call) -> Activation:
             raise im.refused(call.place, call.op, "division by a power of two", remedy)
         c = np.float32(1) / c
     if kind in ("mul", "div", "neg"):
-        return _affine(im, x, -c if kind == "neg" else c, np.zeros_like(c))
+        return _scale(im, x, -c if kind == "neg" else c)
     if (kind == "sub" and not x_first) or (kind == "rsub" and x_first):
-        return _affine(im, x, np.full_like(c, -1), c)
+        constants = {"scale": (np.full_like(c, -1), FLOAT32), "bias": (c, FLOAT32)}
+        return im.add("Affine", x, constants, label="affine")
     return im.add("Bias", x, {"bias": (c if kind == "add" else -c, FLOAT32)}, label="bias")
 
 
-def _affine(im: Importer, x: Activation, scale: np.ndarray, bias: np.ndarray) -> Activation:
-    constants = {"scale": (scale, FLOAT32), "bias": (bias, FLOAT32)}
-    return im.add("Affine", x, constants, label="affine")
+def _scale(im: Importer, x: Activation, factor: np.ndarray) -> Activation:
+    return im.add("Scale", x, {"scale": (factor, FLOAT32)}, label="scale")
 
 
 # --- shapes and windows ------------------------------------------------------------------------
@@ -332,17 +333,17 @@ def _filled(im: Importer, call: Call) -> Any:
 @_lowers("aten.max_pool2d", "aten.max_pool2d_with_indices")
 def _max_pool(im: Importer, call: Call) -> Activation:
     args = call.args
-    if _pair(args["dilation"]) != (1, 1) or args["ceil_mode"]:
+    if pair_of(args["dilation"]) != (1, 1) or args["ceil_mode"]:
         raise unsupported(im, call.place, f"{call.op} with dilation or ceil_mode")
-    kernel = _pair(args["kernel_size"])
+    kernel = pair_of(args["kernel_size"])
     x = im.activation(call.first, call.place)
     tensor = im.builder.add(
         "MaxPool",
         x.tensor,
         label="pool",
         kernel=kernel,
-        stride=_pair(args["stride"]) if args["stride"] else kernel,
-        pads=(*_pair(args["padding"]), *_pair(args["padding"])),
+        stride=pair_of(args["stride"]) if args["stride"] else kernel,
+        pads=(*pair_of(args["padding"]), *pair_of(args["padding"])),
     )
     return Activation(tensor, call.shape)
 

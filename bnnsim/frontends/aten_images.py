@@ -5,12 +5,11 @@ They join the operators of ``aten.py``; images are (C, H, W) here and (H, W, C) 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from bnnsim.frontends.aten import HANDLERS, Handler, unsupported
-from bnnsim.frontends.importer import Activation, Call, Importer, Sliced, is_symbolic
+from bnnsim.frontends.importer import Activation, Call, Importer, Sliced, is_symbolic, pair_of
 
 __all__ = ["HANDLERS"]
 
@@ -29,13 +28,14 @@ def _sum(im: Importer, call: Call) -> Activation:
     if call.args.get("alpha", 1) != 1 or call.dtype != "torch.float32":
         raise unsupported(im, call.place, f"{call.op} that is not plain float32")
     a, b = (im.activation(value, call.place) for value in operands)
-    _require_alike(im, call, a, b)
+    require_alike(im, call, a, b)
     if not (im.dtype(a).is_integer and im.dtype(b).is_integer):
         a, b = im.floats(a, call.place), im.floats(b, call.place)
     return im.add("Add", a, label="add", also=(b.tensor,))
 
 
-def _require_alike(im: Importer, call: Call, a: Activation, b: Activation) -> None:
+def require_alike(im: Importer, call: Call, a: Activation, b: Activation) -> None:
+    """Raise SourceError unless two activations have one shape and one order of features."""
     if a.shape != b.shape:
         raise im.refused(call.place, f"{call.op} of {a.shape} and {b.shape}", "one shape")
     orders = [x.order for x in (a, b) if x.order is not None]
@@ -43,11 +43,6 @@ def _require_alike(im: Importer, call: Call, a: Activation, b: Activation) -> No
         got = f"{call.op} of features in two orders"
         remedy = "Add before flattening."
         raise im.refused(call.place, got, "two flattened images of one shape", remedy)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    values = [int(v) for v in (value if isinstance(value, Sequence) else [value])]
-    return (values[0], values[-1])
 
 
 def _average(im: Importer, call: Call, **attrs: Any) -> Activation:
@@ -66,12 +61,12 @@ def _avg_pool(im: Importer, call: Call) -> Activation:
     args = call.args
     if args["ceil_mode"] or args["divisor_override"] is not None:
         raise unsupported(im, call.place, f"{call.op} with ceil_mode or divisor_override")
-    kernel, padding = _pair(args["kernel_size"]), _pair(args["padding"])
+    kernel, padding = pair_of(args["kernel_size"]), pair_of(args["padding"])
     return _average(
         im,
         call,
         kernel=kernel,
-        stride=_pair(args["stride"]) if args["stride"] else kernel,
+        stride=pair_of(args["stride"]) if args["stride"] else kernel,
         pads=(*padding, *padding),
         count_include_pad=bool(args["count_include_pad"]),
     )
@@ -79,7 +74,7 @@ def _avg_pool(im: Importer, call: Call) -> Activation:
 
 def _adaptive_avg_pool(im: Importer, call: Call) -> Activation:
     size = tuple(im.activation(call.first, call.place).shape[1:])
-    wanted = _pair(call.args["output_size"])
+    wanted = pair_of(call.args["output_size"])
     if wanted == (1, 1):
         return _average(im, call)
     if any(s % w for s, w in zip(size, wanted, strict=True)):

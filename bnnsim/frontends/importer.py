@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,21 @@ class Sliced:
 
 
 @dataclass(frozen=True, slots=True)
+class Magnitude:
+    """The absolute values of an activation, of which the mean over channels has a meaning."""
+
+    inner: Activation
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleMap:
+    """The mean magnitude of an activation over its channels, which a box filter may follow."""
+
+    inner: Activation
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One operator call.
 
@@ -96,7 +111,13 @@ def is_symbolic(value: Any) -> bool:
     """Whether a value depends on the input."""
     if isinstance(value, (list, tuple)):
         return any(map(is_symbolic, value))
-    return isinstance(value, (Activation, Lookup, Padded, Clipped, Sliced))
+    return isinstance(value, (Activation, Lookup, Padded, Clipped, Sliced, Magnitude, ScaleMap))
+
+
+def pair_of(value: Any) -> tuple[int, int]:
+    """Return an argument of height and width, which may be one number for both."""
+    values = [int(v) for v in (value if isinstance(value, Sequence) else [value])]
+    return (values[0], values[-1])
 
 
 @dataclass(slots=True)
@@ -165,7 +186,18 @@ class Importer:
             return self._binarized(value, place) if value.compared else self._encoded(value)
         if isinstance(value, Sliced):
             return self._taken(value)
+        if isinstance(value, ScaleMap):
+            return self.input_scale(value.inner, value.shape)
+        if isinstance(value, Magnitude):
+            rule = "the mean over channels right after abs"
+            raise self.refused(place, "the magnitudes themselves", rule)
         raise self.refused(place, "padding", "a convolution right after padding")
+
+    def input_scale(self, x: Activation, shape: tuple[int, ...], **window: Any) -> Activation:
+        """Append the mean magnitude over channels and windows; ``shape`` is torch's."""
+        self.note_once("An input scale is summed in float64, rounded once; torch rounds each step.")
+        tensor = self.builder.add("InputScale", x.tensor, label="input_scale", **window)
+        return Activation(tensor, shape)
 
     def _taken(self, value: Sliced) -> Activation:
         places: dict[str, Any] = {"start": value.start, "stop": value.stop, "step": value.step}

@@ -46,6 +46,19 @@ def _add(operands: list[Array], _: Attrs, dtype: DType) -> Array:
     return to_dtype(_working(a) + _working(b), dtype)
 
 
+def _mul(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
+    a, b = operands
+    missing = (1,) * (a.ndim - b.ndim)
+    if attrs["groups"] > 1:
+        b = np.repeat(b, a.shape[-1] // attrs["groups"], axis=-1)
+    return to_dtype(_working(a) * _working(b).reshape(len(b), *missing, *b.shape[1:]), dtype)
+
+
+def _scale(operands: list[Array], _: Attrs, dtype: DType) -> Array:
+    x, scale = operands
+    return to_dtype(_working(x) * scale, dtype)
+
+
 def _affine(operands: list[Array], _: Attrs, dtype: DType) -> Array:
     x, scale, bias = operands
     return to_dtype(_working(x) * scale + bias, dtype)
@@ -110,6 +123,8 @@ ELEMENTWISE: Mapping[str, Meaning] = MappingProxyType(
         "Encode": _encode,
         "Bias": _bias,
         "Add": _add,
+        "Mul": _mul,
+        "Scale": _scale,
         "Affine": _affine,
         "BatchNorm": _batch_norm,
         "Relu": _relu,

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bnnsim.errors import GraphError, message, nearest
-from bnnsim.graph import shape_rules
+from bnnsim.graph import scale_rules, shape_rules
 from bnnsim.graph.attributes import dtype_name as _dtype_name
 from bnnsim.graph.attributes import integer as _integer
 from bnnsim.graph.attributes import natural as _natural
@@ -142,15 +142,6 @@ def _clip(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     return _rectify(attrs, tensors)
 
 
-def _encode(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
-    x, table = tensors
-    if x.dtype.kind != "unsigned" or x.dtype.bits > 8:
-        raise GraphError(f"the input is {x.dtype}, but a table needs at most 8 unsigned bits.")
-    if table.shape != (2**x.dtype.bits,):
-        raise GraphError(f"the table has shape {table.shape}, not ({2**x.dtype.bits},).")
-    return x.shape, table.dtype
-
-
 def _quantize(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     return tensors[0].shape, BIT
 
@@ -189,16 +180,6 @@ def _max_pool(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     return shape, x.dtype
 
 
-def _flatten(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
-    return (tensors[0].size,), tensors[0].dtype
-
-
-def _integer_affine(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
-    if not tensors[0].dtype.is_integer:
-        raise GraphError(f"the input is {tensors[0].dtype}, but an integer is needed.")
-    return tensors[0].shape, INT32
-
-
 def _cast(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     x, out = tensors[0], DType.parse(attrs["dtype"])
     holds = x.dtype.is_integer and out.low <= x.dtype.low and x.dtype.high <= out.high
@@ -208,13 +189,14 @@ def _cast(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
 
 
 _PAIR = _tuple_of(2, 1)
+_UNIT = (_PAIR, (1, 1))
 _PADS = _tuple_of(4, 0)
 _AXES, _STEPS = _tuple_of(3, 0), _tuple_of(3, 1)
 _WINDOW = {"kernel": (_PAIR, None), "stride": (_PAIR, None), "pads": (_PADS, (0, 0, 0, 0))}
 
 OPS: Mapping[str, Op] = MappingProxyType(
     {
-        "Encode": Op(("x", "table"), _encode, "y = table[x]"),
+        "Encode": Op(("x", "table"), shape_rules.encoded, "y = table[x]"),
         "Dense": Op(("x", "weight"), _dense, "y[n] = sum_k weight[n, k] * x[k]"),
         "Conv2d": Op(
             ("x", "weight"),
@@ -223,14 +205,15 @@ OPS: Mapping[str, Op] = MappingProxyType(
             "x[i * stride + r * dilation - top, j * stride + s * dilation - left, c]; "
             "a tap outside the image has the value pad_value",
             {
-                "stride": (_PAIR, (1, 1)),
+                "stride": _UNIT,
                 "pads": (_PADS, (0, 0, 0, 0)),
-                "dilation": (_PAIR, (1, 1)),
+                "dilation": _UNIT,
                 "groups": (_positive, 1),
                 "pad_value": (_integer, 0),
             },
         ),
         "Bias": Op(("x", "bias"), _per_channel_float, "y = x + bias[c]"),
+        "Scale": Op(("x", "scale"), _per_channel_float, "y = x * scale[c]"),
         "Affine": Op(("x", "scale", "bias"), _per_channel_float, "y = x * scale[c] + bias[c]"),
         "BatchNorm": Op(
             ("x", "gamma", "beta", "mean", "var"),
@@ -295,6 +278,28 @@ OPS: Mapping[str, Op] = MappingProxyType(
             "y = a + b; float16 and bfloat16 in float32, rounded once",
             activations=2,
         ),
+        "Mul": Op(
+            ("a", "b"),
+            scale_rules.mul,
+            "y = a * b, with b broadcast to the shape of a; in float32, rounded once; with groups, "
+            "each channel of b is for a group of neighbouring channels of a",
+            {"groups": (_positive, 1)},
+            activations=2,
+        ),
+        "InputScale": Op(
+            ("x",),
+            scale_rules.input_scale,
+            "y[i, j, g] = sum_{r, s, c} |x[...]| / (R * S * C) over the taps of Conv2d and the C "
+            "channels of a group; a tap outside the image counts 0; of a vector: sum_k |x[k]| / K; "
+            "in float64, rounded once",
+            {
+                "kernel": _UNIT,
+                "stride": _UNIT,
+                "dilation": _UNIT,
+                "pads": (_PADS, (0,) * 4),
+                "groups": (_positive, 1),
+            },
+        ),
         "Slice": Op(
             ("x",),
             shape_rules.sliced,
@@ -307,10 +312,10 @@ OPS: Mapping[str, Op] = MappingProxyType(
             "y[..., c] = x[..., c - before], and 0 where that channel is none of x",
             {"before": (_natural, 0), "after": (_natural, 0)},
         ),
-        "Flatten": Op(("x",), _flatten, "y = the elements of x in (H, W, C) order"),
+        "Flatten": Op(("x",), shape_rules.flattened, "y = the elements of x in (H, W, C) order"),
         "IntegerAffine": Op(
             ("x",),
-            _integer_affine,
+            shape_rules.integer_affine,
             "y = (x * mul + add) / div, a division that must leave no remainder",
             {"mul": (_integer, 1), "add": (_integer, 0), "div": (_positive, 1)},
         ),

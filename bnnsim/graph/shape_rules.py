@@ -1,4 +1,4 @@
-"""Shape and dtype rules of windows, residual sums and slices."""
+"""Shape and dtype rules of windows, residual sums, slices and what keeps every element."""
 
 from __future__ import annotations
 
@@ -130,3 +130,25 @@ def channel_padding(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Infe
     if channels > _MAX_SIDE:
         raise GraphError(f"{channels} channels are above the limit of {_MAX_SIDE}.")
     return (*x.shape[:-1], channels), x.dtype
+
+
+def flattened(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """One vector; the type stays."""
+    return (tensors[0].size,), tensors[0].dtype
+
+
+def integer_affine(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """Integers of the same shape."""
+    if not tensors[0].dtype.is_integer:
+        raise GraphError(f"the input is {tensors[0].dtype}, but an integer is needed.")
+    return tensors[0].shape, INT32
+
+
+def encoded(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """Return the table's type in the shape of what it maps."""
+    x, table = tensors
+    if x.dtype.kind != "unsigned" or x.dtype.bits > 8:
+        raise GraphError(f"the input is {x.dtype}, but a table needs at most 8 unsigned bits.")
+    if table.shape != (2**x.dtype.bits,):
+        raise GraphError(f"the table has shape {table.shape}, not ({2**x.dtype.bits},).")
+    return x.shape, table.dtype

@@ -34,14 +34,14 @@ def affine_of(graph: Graph, node: Node) -> tuple[Tensor, Tensor]:
 
 
 def fold_affine(graph: Graph) -> Graph:
-    """Turn ``Dense|Conv2d [-> MaxPool] -> Affine`` into scaled weights and a Bias.
+    """Turn ``Dense|Conv2d [-> MaxPool] -> Affine`` into scaled weights and a Bias, if any.
 
     Only float weights are scaled. A pool between them takes the minimum in channels whose scale is
     negative, so that the function stays the same up to the rounding of the weights. The Bias keeps
-    the Affine's id and name. Affines that follow anything else stay.
+    the Affine's id and name; a Scale goes altogether. What follows anything else stays.
     """
     for node in graph.nodes:
-        if node.op == "Affine":
+        if node.op in ("Affine", "Scale"):
             graph = _fold(graph, node)
     return graph
 
@@ -53,16 +53,21 @@ def _fold(graph: Graph, affine: Node) -> Graph:
     linear, *pools = path
     weight, scale = graph.tensor(linear.inputs[1]), graph.tensor(affine.inputs[1])
     scaled = replace(weight, name=f"{weight.name}.scaled", data=_scaled(weight, scale))
-    changed = {
-        linear.id: replace(linear, inputs=(linear.inputs[0], scaled.name)),
-        affine.id: replace(affine, op="Bias", inputs=(affine.inputs[0], affine.inputs[2])),
-    }
+    changed = {linear.id: replace(linear, inputs=(linear.inputs[0], scaled.name))}
     fresh = [scaled]
     if scale.data is not None and (scale.data < 0).any():
         for pool in pools:
             role, changed[pool.id] = _pool_minimum(graph, pool, scale.data < 0)
             fresh.append(role)
-    return graph.with_nodes([changed.get(n.id, n) for n in graph.nodes], fresh)
+    nodes = graph.nodes
+    if affine.op == "Scale":
+        last = path[-1]
+        changed[last.id] = replace(changed.get(last.id, last), outputs=affine.outputs)
+        nodes = tuple(node for node in nodes if node is not affine)
+    else:
+        inputs = (affine.inputs[0], affine.inputs[2])
+        changed[affine.id] = replace(affine, op="Bias", inputs=inputs)
+    return graph.with_nodes([changed.get(n.id, n) for n in nodes], fresh)
 
 
 def _scaled(weight: Tensor, scale: Tensor) -> np.ndarray | None:

@@ -11,13 +11,14 @@ from bnnsim.graph.elementwise import to_dtype
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, normal_attrs
 from bnnsim.passes.affine import affine_of
-from bnnsim.passes.layers import BINARY, BIT_WEIGHTS, INTEGER, LINEAR, binarized
-from bnnsim.passes.modes import Mode
+from bnnsim.passes.input_scales import InputScales
+from bnnsim.passes.layers import BINARY, BIT_WEIGHTS, INTEGER, LINEAR, SOURCE, binarized, has_bits
+from bnnsim.passes.modes import K_MODE, Mode
 from bnnsim.passes.requantize import to_int8
 from bnnsim.passes.rewriter import Rewriter
 
 _SIGN_KEEPING = ("MaxPool", "AvgPool", "GlobalAvgPool", "Slice", "PadChannels", "Flatten")
-_SCALED = ("BatchNorm", "Affine", "Bias")
+_SCALED = ("BatchNorm", "Affine", "Bias", "Scale", "IntegerAffine")
 
 
 def float_twin(graph: Graph, row: Mode, operands: dict[int, str], *, keep_bn: bool) -> Graph:
@@ -38,6 +39,10 @@ class _FloatTwin:
         self.dropped = _constant_signs(graph, operands)
         self.alphas: dict[str, Tensor] = {}
         self.signs: dict[str, Tensor] = {}
+        self.input_scales = InputScales(self.out) if row.name == K_MODE else None
+        self.has_bits = has_bits(graph)
+        # Of bits alpha is 1: unless K is in between, the source's own batch norms stay.
+        self.as_source = self.has_bits and row.batch_norm == "threshold"
 
     def rewrite(self, node: Node) -> None:
         """Append what the mode makes of ``node``."""
@@ -49,21 +54,28 @@ class _FloatTwin:
         elif node.op in ("AvgPool", "GlobalAvgPool") and not mixed:
             out.cast(node, self.dtype)  # integers would be rounded
             out.emit(node)
-        elif node.op in (*_SCALED, "IntegerAffine"):
+        elif node.op in _SCALED:
             self._affine(node)
         elif node.op == "Add":
             if not all(out.current(node, i).dtype.is_integer for i in (0, 1)) or not mixed:
                 out.cast(node, self.dtype)
             out.emit(node)
+        elif node.op == "Mul" and not mixed:
+            out.cast(node, self.dtype)
+            out.emit(node)
         elif node.op in ("Encode", "Quantize", "Threshold") and not mixed:
             self._quantizer(node)
+        elif node.op in ("Quantize", "Threshold") and self.input_scales is not None:
+            self.input_scales.sign(node)
         else:
             out.emit(node)
 
     def _needless(self, cast: Node) -> bool:
         """Whether a Cast can go: where all else becomes float, or only layers read its result."""
         readers = self.out.source.consumers(cast.output)
-        return self.row.activation is not None or all(node.op in LINEAR for node in readers)
+        if self.row.activation is not None:
+            return True
+        return not self.has_bits and all(node.op in LINEAR for node in readers)
 
     def _quantizer(self, node: Node) -> None:
         out, limits = self.out, {"low": -1.0, "high": 1.0}
@@ -82,9 +94,15 @@ class _FloatTwin:
         weight = out.source.tensor(node.inputs[1])
         if how == INTEGER:
             self._integer_layer(node, weight)
+        elif how == SOURCE and self.row.activation is None:
+            out.emit(node)
         elif how == BINARY:
             bits, alpha = binarized(weight)
-            out.emit(node, constants=[bits], reads=self._sign(node))
+            reads = self._sign(node)
+            scale = self.input_scales.of_layer(node) if self.input_scales else None
+            out.emit(node, constants=[bits], reads=reads)
+            if scale is not None:
+                self._follow(node, "scaled", "Mul", scale, groups=scale.shape[-1])
             self._scale_after(node, alpha)
         elif how == BIT_WEIGHTS:
             if self.row.activation is not None or out.current(node).dtype.is_float:
@@ -128,37 +146,63 @@ class _FloatTwin:
         self._scale_after(node, out.unknown(node, "scale"))
 
     def _scale_after(self, node: Node, alpha: Tensor) -> None:
-        """Multiply the layer's result by ``alpha``: in the affine that follows if only it reads."""
+        """Multiply the layer's result by ``alpha``: in what follows if only it reads."""
+        taker = self._taker(node)
+        if taker is not None and (not self.keep_bn or taker.op in ("Scale", "Threshold")):
+            if not self.as_source:
+                self.alphas[taker.inputs[0]] = alpha
+        else:
+            self._follow(node, "alpha", "Scale", alpha)
+
+    def _taker(self, node: Node) -> Node | None:
+        """Return the node that can take in a positive scale of ``node``'s result, or None.
+
+        A maximum of scaled numbers is the scaled maximum. Of thresholds, only those of bits can:
+        there the scale is 1.
+        """
         graph = self.out.source
-        readers = graph.consumers(node.output)
-        alone = len(readers) == 1 and node.output not in graph.outputs
-        if alone and readers[0].op in _SCALED and not self.keep_bn:
-            self.alphas[node.output] = alpha
-            return
-        zero = Tensor(f"{alpha.name}.bias", alpha.shape, FLOAT32, True, np.zeros(alpha.shape, "f4"))
+        while node.output not in graph.outputs:
+            readers = graph.consumers(node.output)
+            if len(readers) != 1:
+                break
+            node = readers[0]
+            if node.op in _SCALED or (node.op == "Threshold" and self.has_bits):
+                return node
+            if node.op != "MaxPool":
+                break
+        return None
+
+    def _follow(self, node: Node, label: str, op: str, factor: Tensor, **attrs: int) -> None:
+        """Append a product with ``factor`` that stands for the result of ``node`` from here on."""
         tensor = self.out.where[node.output]
-        result = self.out.derive(tensor, f"{node.name}.alpha", "Affine", [alpha, zero])
+        result = self.out.derive(tensor, f"{node.name}.{label}", op, [factor], attrs)
         self.out.where[node.output] = result.name
 
     def _affine(self, node: Node) -> None:
-        """Append a batch norm, affine or bias, with the scale that waits for it."""
+        """Append a batch norm, affine, scale or bias, with the scale that waits for it."""
         out, graph = self.out, self.out.source
         alpha = self.alphas.get(node.inputs[0])
-        if alpha is None and node.op in ("Affine", "Bias"):
+        if alpha is None and self._stays(node):
             out.emit(node)
             return
-        if node.op == "BatchNorm" and self.keep_bn:
-            out.emit(node)
+        constants = [graph.tensor(name) for name in node.inputs[1:]]
+        if node.op == "Scale":
+            out.emit(node, constants=[_product(constants[0], alpha)])
             return
         if node.op in ("BatchNorm", "IntegerAffine"):
-            scale, bias = affine_of(graph, node)
-        else:
-            *scales, bias = (graph.tensor(name) for name in node.inputs[1:])
-            ones = Tensor(
-                f"{node.name}.scale", bias.shape, FLOAT32, True, np.ones(bias.shape, "f4")
-            )
-            scale = scales[0] if scales else ones
+            constants = [*affine_of(graph, node)]
+        *scales, bias = constants
+        ones = Tensor(f"{node.name}.scale", bias.shape, FLOAT32, True, np.ones(bias.shape, "f4"))
+        scale = scales[0] if scales else ones
         out.emit(node, op="Affine", attrs={}, constants=[_product(scale, alpha), bias])
+
+    def _stays(self, node: Node) -> bool:
+        """Whether a node without a waiting scale stays what it is."""
+        if node.op == "BatchNorm":
+            return self.keep_bn or self.as_source
+        if node.op == "IntegerAffine":
+            return self.as_source and self.out.current(node).dtype.is_integer
+        return True
 
 
 def _product(scale: Tensor, alpha: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 from bnnsim.errors import InputError, message, nearest
 from bnnsim.graph.dtypes import BIT, FLOAT32
 from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.passes.modes import Mode
+from bnnsim.passes.modes import ALPHA_MODE, K_MODE, Mode
 
 LINEAR = ("Dense", "Conv2d")
 ENDS = ("float", "int8", "binary")
@@ -78,6 +78,8 @@ def operands_by_layer(graph: Graph, row: Mode, layers: Layers) -> dict[int, str]
     binarized = _matching(linear, layers.binarize, "--binarize")
     if both := sorted(kept & binarized):
         raise InputError(message("--binarize", both[0], "a layer that --keep-float does not name"))
+    if has_bits(graph) and row.name in (ALPHA_MODE, K_MODE):
+        return {node.id: _as_trained(graph, node) for node in linear}
     if has_bits(graph) or row.weight is None or row.weight.is_float:
         return {node.id: SOURCE for node in linear}
     low = BINARY if row.activation is None else BIT_WEIGHTS
@@ -93,6 +95,19 @@ def operands_by_layer(graph: Graph, row: Mode, layers: Layers) -> dict[int, str]
         rule = "a layer to binarize beside the first, the last and those kept"
         raise InputError(message(f"{graph.name}: mode", row.name, rule, remedy))
     return found
+
+
+def _as_trained(graph: Graph, node: Node) -> str:
+    """Return what XNOR-Net's scales take a layer of a binarized source for.
+
+    A layer that the source itself multiplies by a K stays as it is.
+    """
+    x, weight = (graph.tensor(name).dtype for name in node.inputs[:2])
+    factors = [n.inputs[1] for n in graph.consumers(node.output) if n.op == "Mul"]
+    makers = [graph.producer(name) for name in factors]
+    if weight != BIT or any(maker is not None and maker.op == "InputScale" for maker in makers):
+        return SOURCE
+    return BINARY if x == BIT else BIT_WEIGHTS
 
 
 def _linear(graph: Graph) -> list[Node]:

@@ -52,6 +52,7 @@ class Mode:
 
 
 STOCHASTIC_MODE = "binary-stochastic"
+ALPHA_MODE, K_MODE = "xnor-alpha", "xnor-k"
 _BINARY = (
     "int32",
     "threshold",
@@ -61,6 +62,8 @@ _BINARY = (
     "OR or AND of bits; averages in float32",
 )
 _SCALES = "sign(w) with alpha = mean |w| per channel in the affine; first and last layer {ends}"
+_STREAM = "as the source; float32 in a what-if twin, with one sign before each layer that reads it"
+_SIGNS = "; a sign in the place of each ReLU that a binarized layer reads"
 _ROUNDED = "int8: what is no int8 is rounded before the addition, the sum after it"
 
 MODES: Mapping[str, Mode] = MappingProxyType(
@@ -138,10 +141,8 @@ MODES: Mapping[str, Mode] = MappingProxyType(
                 None,
                 BIT,
                 *_BINARY,
-                "as the source; float32 in a what-if twin, with one sign before each layer that "
-                "reads it",
-                _SCALES.format(ends="float32") + "; a sign in the place of each ReLU that a "
-                "binarized layer reads",
+                _STREAM,
+                _SCALES.format(ends="float32") + _SIGNS,
             ),
             Mode(
                 STOCHASTIC_MODE,
@@ -155,6 +156,32 @@ MODES: Mapping[str, Mode] = MappingProxyType(
                 "max of int32 before batch norm, OR or AND of bits after the sign",
                 "as the source",
                 "none: a source with binarized layers is needed",
+            ),
+            Mode(
+                ALPHA_MODE,
+                None,
+                BIT,
+                "int32, times alpha per channel",
+                "threshold",
+                "threshold: alpha moves it; alpha is a product of its own with --keep-bn",
+                *_BINARY[3:],
+                _STREAM,
+                _SCALES.format(ends="float32") + _SIGNS + "; of bit weights alpha is 1",
+            ),
+            Mode(
+                K_MODE,
+                None,
+                BIT,
+                "int32, times K of the output pixel (one product per output), times alpha per "
+                "channel; K = mean |input| over channels and window, before the sign",
+                "affine",
+                "sign of the float32 affine, whose result the next K needs",
+                _BINARY[3],
+                "affine, float32 logits",
+                "max or average of float32",
+                _STREAM,
+                _SCALES.format(ends="float32") + _SIGNS + "; of bit weights alpha is 1; thresholds "
+                "become an affine of unknown scale and a sign: cost only",
             ),
         )
     }

@@ -45,7 +45,7 @@ def _follower(graph: Graph, pool: Node) -> Node | None:
             return None
         if node.op in ("Quantize", "Threshold", "Requantize"):
             return first
-        if node.op not in ("BatchNorm", "Affine", "Bias", "Relu", "Clip"):
+        if node.op not in ("BatchNorm", "Affine", "Scale", "Bias", "Relu", "Clip"):
             return None
         node = _only_consumer(graph, node)
     return None
@@ -60,7 +60,8 @@ def _only_consumer(graph: Graph, node: Node) -> Node | None:
 
 def _falling(graph: Graph, node: Node) -> np.ndarray:
     """Return per channel whether the node's function falls (without data: never, for costs)."""
-    role = {"Threshold": 2, "BatchNorm": 1, "Affine": 1, "Requantize": 1}.get(node.op)
+    slopes = {"Threshold": 2, "BatchNorm": 1, "Affine": 1, "Scale": 1, "Requantize": 1}
+    role = slopes.get(node.op)
     slope = None if role is None else graph.tensor(node.inputs[role]).data
     if slope is None:
         return np.zeros(graph.activation(node).shape[-1], bool)

@@ -62,7 +62,7 @@ def to_mode(
     """
     row = mode_named(mode)
     trained_bits = has_bits(graph)
-    if row.name in ("binary", STOCHASTIC_MODE):
+    if row.weight == BIT and row.activation is None:
         _check_binary(graph, row)
     operands = operands_by_layer(graph, row, layers)
     if row.name == STOCHASTIC_MODE:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import activations_of, normal_attrs
+from bnnsim.graph.ops import OPS, activations_of, normal_attrs
 from bnnsim.passes.affine import affine_of
 from bnnsim.passes.layers import BIT_WEIGHTS, FLOAT, binarized
 from bnnsim.passes.modes import Mode
@@ -61,6 +61,8 @@ def integer_twin(graph: Graph, row: Mode, operands: dict[int, str]) -> Graph:
             real[node.output] = _linear(out, node, real, (row, operands[node.id]))
         elif node.op == "Add":
             real[node.output] = _add(out, node, real)
+        elif node.op == "Mul":
+            real[node.output] = _mul(out, node, real)
         else:
             real[node.output] = _node(out, node, real[node.inputs[0]])
     _dequantize_output(out, graph, real[graph.outputs[0]])
@@ -73,10 +75,13 @@ def _node(out: Rewriter, node: Node, real: Real) -> Real:
     if node.op in ("BatchNorm", "IntegerAffine"):
         scale, bias = affine_of(out.source, node)
         return _absorb(out, node, real.then(_wide(scale.data), _wide(bias.data)))
-    if node.op in ("Affine", "Bias"):
-        constants = [out.source.tensor(name).data for name in node.inputs[1:]]
-        scale_data = np.ones(1) if node.op == "Bias" else _wide(constants[0])
-        return _absorb(out, node, real.then(scale_data, _wide(constants[-1])))
+    if node.op in ("Affine", "Bias", "Scale"):
+        constants = {
+            role: _wide(out.source.tensor(name).data)
+            for role, name in zip(OPS[node.op].inputs[1:], node.inputs[1:], strict=True)
+        }
+        absorbed = real.then(constants.get("scale", np.ones(1)), constants.get("bias", np.zeros(1)))
+        return _absorb(out, node, absorbed)
     if node.op == "Cast":
         return _absorb(out, node, real)
     if node.op == "Quantize":
@@ -85,6 +90,8 @@ def _node(out: Rewriter, node: Node, real: Real) -> Real:
         return _requantize(out, node, _UNKNOWN)
     if node.op == "MaxPool":
         return _pool(out, node, real)
+    if node.op == "InputScale":
+        return _of_numbers(out, node, real)
     out.emit(node)
     return _reshaped(out, node, real)
 
@@ -133,7 +140,7 @@ def to_int8(data: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | No
 def _linear(out: Rewriter, node: Node, reals: dict[str, Real], how: tuple[Mode, str]) -> Real:
     row, operands = how
     if operands == FLOAT:
-        return _float_linear(out, node, reals[node.inputs[0]])
+        return _of_numbers(out, node, reals[node.inputs[0]])
     if out.current(node).dtype != INT8 or not reals[node.inputs[0]].is_one_scale:
         _round(out, node, reals, 0)
     real, weight = reals[node.inputs[0]], out.source.tensor(node.inputs[1])
@@ -183,8 +190,18 @@ def _add(out: Rewriter, node: Node, reals: dict[str, Real]) -> Real:
     return _UNKNOWN
 
 
-def _float_linear(out: Rewriter, node: Node, real: Real) -> Real:
-    """Append a layer that stays float32, after the real values that its input stands for."""
+def _mul(out: Rewriter, node: Node, reals: dict[str, Real]) -> Real:
+    """Append the product of what stands for two tensors; of an offset it is not that of both."""
+    a, b = (reals[name] for name in activations_of(node))
+    if out.current(node, 1).dtype.is_integer:
+        out.insert(node, f"{node.name}.cast", "Cast", attrs={"dtype": "float32"}, index=1)
+    out.emit(node)
+    plain = a.bias is not None and not a.bias.any() and b.is_one_scale
+    return a.then(b.scale, np.zeros(1)) if plain else _UNKNOWN
+
+
+def _of_numbers(out: Rewriter, node: Node, real: Real) -> Real:
+    """Append what stays float32, such as a kept layer, after the values its input stands for."""
     now = out.current(node)
     if real is not _PLAIN or now.dtype.is_integer:
         constants = _real_constants(f"{node.name}.input", real, now.shape[-1])

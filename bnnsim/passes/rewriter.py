@@ -81,7 +81,10 @@ class Rewriter:
         constants: Sequence[Tensor] = (),
         attrs: Mapping[str, Any] | None = None,
     ) -> Tensor:
-        """Append a new node that reads ``tensor`` of the new graph; other readers keep theirs."""
+        """Append a new node that reads ``tensor`` of the new graph; other readers keep theirs.
+
+        ``constants`` are its other inputs; they may be activations where the op reads several.
+        """
         inputs = (tensor, *(t.name for t in constants))
         node = Node(self._next_id, name, op, inputs, (f"{name}.out",), attrs or {})
         self._next_id += 1

@@ -1,8 +1,8 @@
 """Fold the float chain between an integer accumulator and its binarization into one compare.
 
-The chain (BatchNorm, Bias, Affine, Relu, Clip, Cast) is monotone in the accumulator for every
-channel, so the sign of its result changes at most once over the reachable integers. The place of
-the change is found by bisection on the reference's own float32 evaluation: its rounding, ties at
+The chain (BatchNorm, Bias, Affine, Scale, Relu, Clip, Cast) is monotone in the accumulator for
+every channel, so the sign of its result changes at most once over the reachable integers. The place
+of the change is found by bisection on the reference's own float32 evaluation: its rounding, ties at
 zero included, is inherited and not approximated by a formula.
 """
 
@@ -21,7 +21,7 @@ from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
 from bnnsim.graph.ranges import INT32_MAX, INT32_MIN, value_ranges
 
-MONOTONE = ("BatchNorm", "Bias", "Affine", "Relu", "Clip", "Cast")
+MONOTONE = ("BatchNorm", "Bias", "Affine", "Scale", "Relu", "Clip", "Cast")
 
 
 def fold_thresholds(graph: Graph) -> Graph:

@@ -107,6 +107,44 @@ def run_average(tally, x, attrs, kinds):
     return as_array(out)
 
 
+def run_input_scale(tally, x, attrs, kinds):
+    """Sum magnitudes over the channels of each pixel that a window needs, then over the windows."""
+    image = x.reshape((1, 1, *x.shape)[-3:])
+    groups = attrs["groups"]
+    per, sums, out = image.shape[2] // groups, {}, {}
+
+    def pixel_sum(place, g):
+        if (place, g) not in sums:
+            values = [tally.one(kinds[0], abs(v)) for v in image[place][g * per : (g + 1) * per]]
+            total = values[0]
+            for value in values[1:]:
+                total = tally.one(kinds[1], total + value)
+            sums[place, g] = total
+        return sums[place, g]
+
+    for (i, j), taps in windows(image.shape, attrs["kernel"], attrs["stride"], attrs["pads"],
+                                attrs["dilation"]):  # fmt: skip
+        inside = [place for _, place in taps if place is not None]
+        for g in range(groups):
+            parts = [pixel_sum(place, g) for place in inside]
+            total = parts[0] if parts else 0.0
+            for part in parts[1:]:
+                total = tally.one(kinds[1], total + part)
+            for kind in kinds[2:]:
+                total = tally.one(kind, total / (len(taps) * per))
+            out[i, j, g] = total
+    return as_array(out) if x.ndim == 3 else as_array(out)[0, 0]
+
+
+def run_product(tally, a, b, kinds):
+    out = np.zeros(a.shape)
+    factor = np.broadcast_to(b, a.shape)
+    for index in np.ndindex(a.shape):
+        for kind in kinds:
+            out[index] = tally.one(kind, a[index] * factor[index])
+    return out
+
+
 def run_sum(tally, a, b, kinds):
     out = np.zeros(a.shape)
     for index in np.ndindex(a.shape):
@@ -149,6 +187,10 @@ def execute(graph: Graph, rng: np.random.Generator, how: dict[int, dict]) -> dic
     return tallies
 
 
+PAIRS = {"Add": run_sum, "Mul": run_product}
+MEANS = {"AvgPool": run_average, "InputScale": run_input_scale}
+
+
 def run(node: Node, values, tally: Tally, how: dict) -> np.ndarray:
     x = values[node.inputs[0]]
     if node.op == "Dense":
@@ -158,10 +200,10 @@ def run(node: Node, values, tally: Tally, how: dict) -> np.ndarray:
         return run_conv(tally, x, w, node.attrs, how["kind"], how["planes"])
     if node.op == "MaxPool":
         return run_pool(tally, x, node.attrs, how["kind"])
-    if node.op == "Add":
-        return run_sum(tally, x, values[node.inputs[1]], how["kinds"])
-    if node.op == "AvgPool":
-        return run_average(tally, x, node.attrs, how["kinds"])
+    if node.op in PAIRS:
+        return PAIRS[node.op](tally, x, values[node.inputs[1]], how["kinds"])
+    if node.op in MEANS:
+        return MEANS[node.op](tally, x, node.attrs, how["kinds"])
     if node.op == "GlobalAvgPool":
         window = {"kernel": x.shape[:2], "stride": (1, 1), "pads": (0,) * 4}
         return run_average(tally, x, {**window, "count_include_pad": False}, how["kinds"])

@@ -153,7 +153,7 @@ def test_normalization_per_channel_stays_a_layer() -> None:
     mean = torch.tensor([3.0, 5, 7]).view(3, 1, 1)
     module = nn.Sequential(Do(lambda x: (x.float() - mean) / 4), BinaryConv2d(3, 2, 1))
     graph = assert_exact(module, (3, 2, 2))
-    assert ops(graph) == ["Bias", "Affine", "Conv2d"]
+    assert ops(graph) == ["Bias", "Scale", "Conv2d"]
     with pytest.raises(SourceError, match=r"division by a power of two\. Multiply by the recip"):
         from_torch(nn.Sequential(Do(lambda x: x.float() / mean), BinaryConv2d(3, 2, 1)), (3, 2, 2))
 

@@ -85,7 +85,7 @@ def test_scaled_weights_are_bits_and_a_scale() -> None:
     layer.weight.data.sign_().mul_(torch.tensor([[0.5], [0.25], [2.0]]))
     layer.bias.data.copy_(torch.tensor([1.0, -2.0, 0.5]))
     graph = assert_exact(nn.Sequential(InputEncoding(), layer), (8,))
-    assert ops(graph) == ["Encode", "Dense", "Affine"]
+    assert ops(graph) == ["Encode", "Dense", "Scale", "Bias"]
     assert str(graph.tensor("dense1.weight").dtype) == "bit"
     assert graph.tensor("scale1.scale").data.tolist() == [0.5, 0.25, 2.0]
     assert any("weights are -a and +a" in note for note in graph.meta["notes"])

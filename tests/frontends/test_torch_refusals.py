@@ -34,7 +34,7 @@ def after_dense(function) -> nn.Module:
             lambda x: x.softmax(1),
             r"'softmax' at torch_nets\.py:\d+: got 'aten\.softmax",
         ),
-        (lambda x: x * x, r"got 'aten\.mul\.Tensor of two activations'"),
+        (lambda x: x / x, r"got 'aten\.div\.Tensor of two activations'"),
         (lambda x: torch.add(x, x, alpha=2), r"got 'aten\.add\.Tensor that is not plain float32'"),
         (lambda x: x + x[:, :1], r"got 'aten\.slice\.Tensor along axis 1', expected a slice of"),
         (lambda x: x.mean(1), r"got 'aten\.mean\.dim other than over height and width'"),

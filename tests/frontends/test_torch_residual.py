@@ -11,11 +11,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch_nets import Do, assert_exact, batch_for, ops, run, shaken
+from xnor_formula import assert_rounded, paper_conv
 
 import bnnsim
 from bnnsim.cli.entry import main
+from bnnsim.engine.execute import Plan
+from bnnsim.engine.reference import execute
 from bnnsim.errors import SourceError
 from bnnsim.frontends.torch_export import from_python, from_torch
+from bnnsim.graph.ops import normal_attrs
+from bnnsim.passes.precision import to_mode
 from bnnsim.train.layers import BinaryConv2d, InputEncoding, Sign
 from bnnsim.train.models import ResNet, resnet20, resnet56
 from bnnsim.train.norm import BatchNorm
@@ -196,6 +201,22 @@ def test_trained_resnet20_decides_as_torch_does(trained) -> None:
     assert np.abs(found.outputs - expected).max() < 1e-4  # logits reach 32.7; 6e-6 was measured
     reference = bnnsim.run(graph, x, engine="reference")
     assert (found.outputs == reference.outputs).all()
+
+
+@pytest.mark.slow
+def test_layers_of_the_trained_resnet20_equal_xnor_nets_formula(trained) -> None:
+    graph, _, x, _ = trained
+    twin = to_mode(graph, "xnor-k", keep_bn=True)
+    values = execute(twin, x[:4])
+    outputs = Plan(twin, threads=2).run(x[:4], keep=list(values)[1:])
+    assert all((outputs[name] == values[name]).all() for name in outputs)
+    layers = [node for node in twin.nodes if f"{node.name}.scaled.out" in values]
+    assert len(layers) == 18
+    for node in layers:
+        (sign,) = (n for n in twin.nodes if n.output == node.inputs[0])
+        real = values[sign.inputs[0]]
+        exact = paper_conv(real, graph.tensor(node.inputs[1]).data, **normal_attrs(node))
+        assert_rounded(values[f"{node.name}.alpha.out"], exact)
 
 
 @pytest.mark.slow

@@ -135,7 +135,7 @@ def test_folded_scales_equal_kept_batch_norms(mode: str, dtype) -> None:
     folded, kept = to_mode(graph, mode), to_mode(graph, mode, keep_bn=True)
     assert "BatchNorm" in [n.op for n in kept.nodes]
     assert "BatchNorm" not in [n.op for n in folded.nodes]
-    assert [n.op for n in kept.nodes].count("Affine") == 4  # one alpha for each binarized layer
+    assert [n.op for n in kept.nodes].count("Scale") == 4  # one alpha for each binarized layer
     if mode == "weight-only":  # signs may differ where rounding meets 0
         expected = outputs(kept, x)
         assert np.abs(outputs(folded, x) - expected).max() < ROUNDING * np.abs(expected).max()
@@ -151,7 +151,7 @@ def test_binary_layers_that_read_one_tensor_share_its_sign() -> None:
     twin = to_mode(net.graph(), "binary")
     assert pairs(twin) == [F, B, B, F]
     assert [n.op for n in twin.nodes].count("Quantize") == 1
-    assert [n.op for n in twin.nodes].count("Affine") == 2  # no affine follows to take the scale
+    assert [n.op for n in twin.nodes].count("Scale") == 2  # no affine follows to take the scale
     integers = to_mode(net.graph(), "int8")
     with pytest.raises(GraphError, match="This is a cost-only twin"):
         outputs(integers, np.zeros((1, 6, 6, 4), np.float32))
