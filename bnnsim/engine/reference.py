@@ -226,7 +226,7 @@ def _input_scale(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     size = window_output((rows, columns), attrs["kernel"], **window)
     top, left, bottom, right = attrs["pads"]
     padded = np.pad(total, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    box = sum(_shifted(padded, tap, size, attrs) for tap in np.ndindex(*attrs["kernel"]))
+    box = sum(shifted(padded, tap, size, attrs) for tap in np.ndindex(*attrs["kernel"]))
     taps = channels // attrs["groups"] * np.prod(attrs["kernel"])
     mean = to_dtype(box / taps, dtype)
     return mean if x.ndim == 4 else mean.reshape(len(x), 1)
