@@ -16,6 +16,7 @@ from bnnsim.engine.dispatch import available_isas
 from bnnsim.engine.execute import Plan, Traced, tile_size
 from bnnsim.engine.reference import check_input
 from bnnsim.engine.reference import execute as execute_reference
+from bnnsim.display import Displayed
 from bnnsim.errors import InputError, message, nearest
 from bnnsim.graph.draws import (
     DEFAULT_BITS,
@@ -40,7 +41,7 @@ NO_DRAWS: Mapping[str, int] = MappingProxyType({"rng_draws": 0, "rng_bits": 0})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RunResult:
+class RunResult(Displayed):
     """What a run gave.
 
     Parameters

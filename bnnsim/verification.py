@@ -11,6 +11,7 @@ import numpy as np
 
 from bnnsim.engine.execute import Plan
 from bnnsim.engine.reference import check_input
+from bnnsim.display import Displayed
 from bnnsim.errors import InputError, message
 from bnnsim.execution import REFERENCE_TILE, Progress, decide, executable, reference_tensors
 from bnnsim.graph.ir import Graph
@@ -30,7 +31,7 @@ class LayerCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Displayed):
     """Result of a comparison; ``ok`` means not one element differs.
 
     Parameters
