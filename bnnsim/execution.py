@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from bnnsim.display import Displayed
 from bnnsim.engine.dispatch import available_isas
 from bnnsim.engine.execute import Plan, Traced, tile_size
 from bnnsim.engine.reference import check_input
 from bnnsim.engine.reference import execute as execute_reference
-from bnnsim.display import Displayed
 from bnnsim.errors import InputError, message, nearest
 from bnnsim.graph.draws import (
     DEFAULT_BITS,

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from bnnsim.display import Displayed
 from bnnsim.engine.execute import Plan
 from bnnsim.engine.reference import check_input
-from bnnsim.display import Displayed
 from bnnsim.errors import InputError, message
 from bnnsim.execution import REFERENCE_TILE, Progress, decide, executable, reference_tensors
 from bnnsim.graph.ir import Graph
