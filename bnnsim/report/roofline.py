@@ -21,7 +21,7 @@ Result = Mapping[str, Any]
 OPS_PER_MAC = 2
 _RATES = tuple((10.0**p, f"{s}ops/s") for p, s in
                ((0, ""), (3, "k"), (6, "M"), (9, "G"), (12, "T"), (15, "P")))  # fmt: skip
-_INTENSITIES = ((1e-6, "u"), (1e-3, "m"), (1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"))
+_INTENSITIES = ((1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"))
 _GIGA = 1e9
 
 

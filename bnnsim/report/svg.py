@@ -120,7 +120,7 @@ def log_axis(low: float, high: float, scale: Sequence[tuple[float, str]], title:
 
 def _tick(value: float, scale: Sequence[tuple[float, str]]) -> str:
     size, unit = next((s for s in reversed(scale) if value >= s[0] * 0.999999), scale[0])
-    return f"{value / size:.4g} {unit}"
+    return f"{value / size:.4g} {unit}".rstrip()
 
 
 def bar_chart(title: str, description: str, bars: Sequence[Bar], axis: Axis) -> Drawing:

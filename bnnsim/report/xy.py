@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bnnsim.report.svg import AXIS, AXIS_TITLE, MARKERS, Axis, Drawing, axis_title, safe
 
-HEIGHT, _TOP, _LABEL = 340, 26, 14
+HEIGHT, _TOP, _LABEL = 340, 36, 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ def roofline_chart(
         *_grid(axes),
         *_slopes(slopes, ceilings, axes),
         *_ceilings(slopes, ceilings, axes),
+        *_tick_texts(axes),
         *(_marker(m, axes) for m in markers),
         axis_title(axes[0], _TOP + HEIGHT + AXIS),
         f'<text class="axis" x="0" y="12">{safe(axes[1].title)}</text>',
@@ -71,26 +72,31 @@ def _y(axis: Axis, value: float) -> float:
 def _grid(axes: tuple[Axis, Axis]) -> Iterator[str]:
     across, up = axes
     bottom = _TOP + HEIGHT
-    for value, text in up.ticks:
+    for value, _ in up.ticks:
         y = _y(up, value)
         yield f'<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
-        yield f'<text class="tick" x="2" y="{y - 3:.1f}">{safe(text)}</text>'
+    for value, _ in across.ticks:
+        for place, top, end in ((value, _TOP, bottom + 4), *_minor(value, across, bottom)):
+            x = f"{across.place(place):.2f}%"
+            yield f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{end}"/>'
+
+
+def _minor(value: float, axis: Axis, bottom: int) -> Iterator[tuple[float, int, int]]:
+    """Yield the short marks at 2 and 5 after a tick, as (value, from, to)."""
+    yield from ((m * value, bottom - 5, bottom) for m in (2, 5) if m * value < axis.high)
+
+
+def _tick_texts(axes: tuple[Axis, Axis]) -> Iterator[str]:
+    across, up = axes
+    for value, text in up.ticks:
+        yield f'<text class="tick" x="2" y="{_y(up, value) - 4:.1f}">{safe(text)}</text>'
     for value, text in across.ticks:
         x = across.place(value)
         anchor = "start" if x < 4 else "end" if x > 96 else "middle"
-        yield f'<line class="grid" x1="{x:.2f}%" x2="{x:.2f}%" y1="{_TOP}" y2="{bottom + 4}"/>'
         yield (
-            f'<text class="tick" x="{x:.2f}%" y="{bottom + 17}" text-anchor="{anchor}">'
+            f'<text class="tick" x="{x:.2f}%" y="{_TOP + HEIGHT + 17}" text-anchor="{anchor}">'
             f"{safe(text)}</text>"
         )
-    for value, _ in across.ticks:
-        for between in (2 * value, 5 * value):
-            if between < across.high:
-                x = across.place(between)
-                yield (
-                    f'<line class="grid" x1="{x:.2f}%" x2="{x:.2f}%" '
-                    f'y1="{bottom - 4}" y2="{bottom}"/>'
-                )
 
 
 def _slopes(

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,23 +44,28 @@ class Browser:
     """One headless Chromium; a context manager that ends it by its own process id."""
 
     def __init__(self, path: str) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="bnnsim-chromium-")
+        self._open = ExitStack()
+        self._folder = tempfile.mkdtemp(prefix="bnnsim-chromium-")
+        self._open.callback(self._remove_folder)
         to_child, self._out = os.pipe()
         self._in, from_child = os.pipe()
         ends = [fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST_FREE) for fd in (to_child, from_child)]
-        flags = [*_FLAGS, f"--user-data-dir={self._folder.name}"]
+        flags = [*_FLAGS, f"--user-data-dir={self._folder}"]
         flags += ["--no-sandbox"] if os.geteuid() == 0 else []
-        self._log = Path(self._folder.name, "stderr.txt").open("wb")
+        self._said = Path(self._folder, "stderr.txt")
+        log = os.open(self._said, os.O_WRONLY | os.O_CREAT)
         self._process = subprocess.Popen(
             [sys.executable, "-S", "-c", _EXEC, *map(str, ends), path, *flags, "about:blank"],
             pass_fds=ends,
             stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            env={**os.environ, "HOME": self._folder.name},
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "HOME": self._folder},
         )
-        for fd in (to_child, from_child, *ends):
+        for fd in (to_child, from_child, log, *ends):
             os.close(fd)
+        for fd in (self._in, self._out):
+            self._open.callback(os.close, fd)
         self._buffer = b""
         self._number = 0
         self.events: list[dict[str, Any]] = []
@@ -78,19 +84,16 @@ class Browser:
             self._process.kill()
             self._process.wait()
         finally:
-            for fd in (self._in, self._out):
-                os.close(fd)
-            self._log.close()
-            self._remove_folder()
+            self._open.close()
 
     def _remove_folder(self) -> None:
         """Remove the profile; helper processes may write for a moment after the browser ended."""
         for _ in range(50):
-            shutil.rmtree(self._folder.name, ignore_errors=True)
-            if not Path(self._folder.name).exists():
-                break
+            shutil.rmtree(self._folder, ignore_errors=True)
+            if not Path(self._folder).exists():
+                return
             time.sleep(0.1)
-        self._folder.cleanup()
+        shutil.rmtree(self._folder)
 
     def call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
         """Send a command and return its result; events that come before it are kept.
@@ -131,7 +134,7 @@ class Browser:
                 raise TimeoutError(f"chromium said nothing for {PATIENCE_S:g} s")
             data = os.read(self._in, 1 << 20)
             if not data:
-                raise EOFError("chromium has ended: " + Path(self._log.name).read_text()[-2000:])
+                raise EOFError("chromium has ended: " + self._said.read_text()[-2000:])
             self._buffer += data
         text, _, self._buffer = self._buffer.partition(b"\0")
         message: dict[str, Any] = json.loads(text)

@@ -152,7 +152,7 @@ def test_figures_are_per_inference_and_batches_are_named():
     row = page.tables["Totals [90 % interval]"][1]
     assert number(row[1]) == pytest.approx(energy, rel=0.006)
     assert "net on cmos45, batch 8" in text
-    assert "for the batch" in text
+    assert "latency of the batch" in text
 
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=y>\" onload=\"z\x00\x1b[31m{{ 7*7 }}"
