@@ -143,11 +143,11 @@ def _largest(layers: Sequence[Result], key: str) -> tuple[list[Result], list[Res
     split: tuple[list[Result], list[Result]] = ([], [])
     for i, layer in enumerate(layers):
         split[i not in own].append(layer)
-    return split
+    return split if len(split[1]) > 1 else (list(layers), [])
 
 
 def _all_of(rest: Sequence[Result]) -> str:
-    return f"{len(rest)} other{'s' if len(rest) > 1 else ''} together"
+    return f"{len(rest)} others together"
 
 
 def _elsewhere(layers: int) -> str:

@@ -15,9 +15,16 @@ _MOST_SHARE_COLUMNS = 6
 
 
 def macs_table(columns: Sequence[Result]) -> Table:
-    """Return multiply-accumulates by operand types; those inside the image where they differ."""
+    """Return multiply-accumulates by operand types; those inside the image where they differ.
+
+    A network in one mode has the same on every profile, and one column here.
+    """
+    distinct = {(c["model"], c["mode"], c["batch"]): i for i, c in reversed([*enumerate(columns)])}
+    chosen = sorted(distinct.values())
     heads, ledgers, keys = ["operands"], [], [""]
-    for i, (column, name) in enumerate(zip(columns, costs.column_names(columns), strict=True)):
+    names = costs.column_names([columns[i] for i in chosen])
+    for i, name in zip(chosen, names, strict=True):
+        column = columns[i]
         totals = column["totals"]
         heads.append(name)
         ledgers.append(totals["macs"])

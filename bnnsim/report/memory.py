@@ -56,7 +56,7 @@ def _level(column: Result, level: Result) -> tuple[str, ...]:
         level["kind"],
         ", ".join(level["holds"]),
         format_si(rate, "B/s") if rate else "not stated",
-        "no limit" if size is None else digits(size / KIBI),
+        "-" if size is None else digits(size / KIBI),
         digits(wanted / KIBI) if wanted else "-",
         f"{100 * wanted / size:.1f}" if wanted and size else "-",
         digits(moved / KIBI),

@@ -12,7 +12,7 @@ from typing import Any
 
 from bnnsim.report.figure import Figure
 from bnnsim.report.numbers import KIBI, count, digits, share
-from bnnsim.report.svg import MARKERS, Axis, log_axis
+from bnnsim.report.svg import MARKERS, Axis, close_log_axis, shortened
 from bnnsim.report.tables import Table, pointer, table
 from bnnsim.report.xy import Ceiling, Marker, Slope, roofline_chart
 from bnnsim.units import format_si
@@ -106,9 +106,17 @@ def moved_bytes(layer: Result, memory: Result) -> float:
 
 
 def memory_styles(columns: Sequence[Result]) -> dict[str, int]:
-    """Return the marker of each memory by name, the same in all columns."""
-    names = dict.fromkeys(m["name"] for column in columns for m in column.get("memories", ()))
-    return {name: i % len(MARKERS) for i, name in enumerate(names)}
+    """Return the marker of each memory by name: that of its level, the same in all columns."""
+    styles: dict[str, int] = {}
+    for column in columns:
+        names = [memory["name"] for memory in column.get("memories", ())]
+        used = {styles[name] for name in names if name in styles}
+        for level, name in enumerate(names):
+            if name not in styles:
+                free = (i for i in (level, *range(len(MARKERS))) if i not in used)
+                styles[name] = next(free, level) % len(MARKERS)
+                used.add(styles[name])
+    return styles
 
 
 def missing(column: Result) -> str:
@@ -161,7 +169,7 @@ def _ceilings(found: Sequence[Work]) -> list[Ceiling]:
     for work in found:
         pairs.setdefault(work.peak_ops_per_s, {})[_pair(work.layer)] = None
     return [
-        Ceiling(rate, f"{', '.join(names)}: {format_si(rate, 'ops/s')}")
+        Ceiling(rate, f"{shortened(', '.join(names))}: {format_si(rate, 'ops/s')}")
         for rate, names in pairs.items()
     ]
 
@@ -173,16 +181,14 @@ def _pair(layer: Result) -> str:
 def _axes(
     found: Sequence[Work], slopes: Sequence[Slope], ceilings: Sequence[Ceiling]
 ) -> tuple[Axis, Axis]:
-    """Return axes that hold every point and the ridges of the memories that bound one."""
+    """Return axes that hold every point and the ridge of every memory."""
     top = max(c.rate for c in ceilings)
-    used = {work.bandwidth for work in found}
-    xs = [w.ops_per_byte for w in found] + [top / s.rate for s in slopes if s.rate in used]
+    xs = [w.ops_per_byte for w in found] + [top / s.rate for s in slopes]
     ys = [w.ops_per_s for w in found] + [c.rate for c in ceilings]
+    across = "operations per byte moved (1 MAC = 2 operations)"
     return (
-        log_axis(
-            min(xs), max(xs), _INTENSITIES, "operations per byte moved (1 MAC = 2 operations)"
-        ),
-        log_axis(min(ys), max(ys), _RATES, "operations per second"),
+        close_log_axis(xs, _INTENSITIES, across),
+        close_log_axis(ys, _RATES, "operations per second"),
     )
 
 

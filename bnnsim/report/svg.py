@@ -11,7 +11,7 @@ from bnnsim.report.numbers import visible
 
 SVG = "http://www.w3.org/2000/svg"
 ROW, BAR_TOP, BAR, AXIS, AXIS_TITLE = 40, 17, 12, 22, 18
-_LONGEST_LABEL = 34
+_LONGEST_LABEL, _LINE = 34, 44  # letters: of one text, and of label and value on 340 pixels
 _THINNEST = 0.02  # per cent of the width: anything thinner cannot be seen
 MARKERS = (
     "M-5-5H5V5H-5Z",
@@ -118,6 +118,14 @@ def log_axis(low: float, high: float, scale: Sequence[tuple[float, str]], title:
     return Axis(10.0**first, 10.0**last, ticks, True, title)
 
 
+def close_log_axis(values: Sequence[float], scale: Sequence[tuple[float, str]], title: str) -> Axis:
+    """Return an axis that ends a factor of 2 beyond the values, with ticks at whole decades."""
+    low, high = min(values) / 2, max(values) * 2
+    whole = log_axis(low, high, scale, title)
+    inside = tuple(tick for tick in whole.ticks if low <= tick[0] <= high)
+    return Axis(low, high, inside, True, title) if len(inside) > 1 else whole
+
+
 def _tick(value: float, scale: Sequence[tuple[float, str]]) -> str:
     size, unit = next((s for s in reversed(scale) if value >= s[0] * 0.999999), scale[0])
     return f"{value / size:.4g} {unit}".rstrip()
@@ -162,11 +170,13 @@ def _grid(axis: Axis, height: int) -> Iterable[str]:
 
 def _row(index: int, bar: Bar, shapes: str) -> str:
     top = index * ROW
+    value = shortened(bar.value)
+    label = shortened(bar.label, min(_LONGEST_LABEL, _LINE - len(value)))
     return (
         f"<g><title>{safe(bar.detail or f'{bar.label}: {bar.value}')}</title>"
         f'<rect class="hit" y="{top}" width="100%" height="{ROW}"/>'
-        f'<text class="label" y="{top + 12}">{safe(shortened(bar.label))}</text>'
-        f'<text class="value" x="100%" y="{top + 12}">{safe(bar.value)}</text>'
+        f'<text class="label" y="{top + 12}">{safe(label)}</text>'
+        f'<text class="value" x="100%" y="{top + 12}">{safe(value)}</text>'
         f'<svg y="{top + BAR_TOP}" width="100%" height="{BAR}" class="row">{shapes}</svg></g>'
     )
 
@@ -225,12 +235,12 @@ def swatch(style: str) -> str:
     return f'<rect class="{style}" width="12" height="12"/>'
 
 
-def shortened(label: str) -> str:
-    """Return a label of at most 34 characters, its middle left out."""
+def shortened(label: str, most: int = _LONGEST_LABEL) -> str:
+    """Return a label of at most that many characters, its middle left out."""
     text = visible(label)
-    if len(text) <= _LONGEST_LABEL:
+    if len(text) <= most:
         return text
-    half = (_LONGEST_LABEL - 1) // 2
+    half = (most - 1) // 2
     return f"{text[:half]}…{text[-half:]}"
 
 

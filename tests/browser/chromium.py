@@ -45,22 +45,22 @@ class Browser:
 
     def __init__(self, path: str) -> None:
         self._open = ExitStack()
-        self._folder = tempfile.mkdtemp(prefix="bnnsim-chromium-")
+        self.folder = Path(tempfile.mkdtemp(prefix="bnnsim-chromium-"))
         self._open.callback(self._remove_folder)
         to_child, self._out = os.pipe()
         self._in, from_child = os.pipe()
         ends = [fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST_FREE) for fd in (to_child, from_child)]
-        flags = [*_FLAGS, f"--user-data-dir={self._folder}"]
+        flags = [*_FLAGS, f"--user-data-dir={self.folder}"]
         flags += ["--no-sandbox"] if os.geteuid() == 0 else []
-        self._said = Path(self._folder, "stderr.txt")
+        self._said = self.folder / "stderr.txt"
         log = os.open(self._said, os.O_WRONLY | os.O_CREAT)
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-S", "-c", _EXEC, *map(str, ends), path, *flags, "about:blank"],
             pass_fds=ends,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "HOME": self._folder},
+            env={**os.environ, "HOME": str(self.folder)},
         )
         for fd in (to_child, from_child, log, *ends):
             os.close(fd)
@@ -79,21 +79,21 @@ class Browser:
     ) -> None:  # fmt: skip
         try:
             self.call("Browser.close")
-            self._process.wait(PATIENCE_S)
+            self.process.wait(PATIENCE_S)
         except (OSError, EOFError, TimeoutError, subprocess.TimeoutExpired):
-            self._process.kill()
-            self._process.wait()
+            self.process.kill()
+            self.process.wait()
         finally:
             self._open.close()
 
     def _remove_folder(self) -> None:
         """Remove the profile; helper processes may write for a moment after the browser ended."""
         for _ in range(50):
-            shutil.rmtree(self._folder, ignore_errors=True)
-            if not Path(self._folder).exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not self.folder.exists():
                 return
             time.sleep(0.1)
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
 
     def call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
         """Send a command and return its result; events that come before it are kept.
@@ -149,7 +149,7 @@ class Tab:
         target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         attached = browser.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session: str = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Network", "Log", "DOM", "Accessibility"):
+        for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
@@ -181,11 +181,13 @@ class Tab:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
-    def press_tab(self) -> None:
-        """Press the Tab key."""
+    def press(self, key: str) -> None:
+        """Press the Tab or the Enter key."""
+        code = {"Tab": 9, "Enter": 13}[key]
+        text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab",
-                      windowsVirtualKeyCode=9)  # fmt: skip
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key,
+                      windowsVirtualKeyCode=code, **text)  # fmt: skip
 
     def screenshot(self, *, most: int = 16000) -> bytes:
         """Return the whole page as PNG, at most that many pixels high."""
