@@ -10,6 +10,7 @@ import pytest
 from browser.chromium import Browser, Tab, binary
 from browser.shown import CELLS, contrast, written
 
+from bnnsim import api
 from bnnsim.report.html import render
 
 WIDTHS = (400, 1000, 1600)
@@ -247,3 +248,36 @@ def test_browser_ends_by_its_own_id_and_leaves_nothing(browser):
 
 def test_render_is_what_the_pages_hold(pages, results):
     assert pages["one"].read_text(encoding="utf-8") == render(results["one"])
+
+
+STYLES = """
+[...document.querySelectorAll('.outside, .outside *')].map(e => {
+  const style = getComputedStyle(e);
+  return [...style].map(p => p + ':' + style.getPropertyValue(p)).join(';');
+})
+"""
+
+
+def test_a_fragment_changes_nothing_around_it_and_fits(tab, tmp_path):
+    outside = (
+        "<div class=outside><p class='mark line'>p</p><table><caption>c</caption><tr>"
+        "<th class=left>h</th><td class=long>d</td></tr></table>"
+        "<figure><figcaption>f</figcaption></figure>"
+        "<details open><summary>s</summary><a href='#'>a</a></details>"
+        "<svg class=chart><text class=tick>t</text><rect class=b0 /></svg></div>"
+    )
+    result = api.compare([api.load("zoo:tfc")], ["cmos45"], ["float32", "binary"])
+    styles = []
+    for inside in ("", f"<div style='width:380px'>{result._repr_html_()}</div>"):
+        page = tmp_path / "notebook.html"
+        page.write_text(f"<!DOCTYPE html><meta charset=utf-8>{outside}{inside}", encoding="utf-8")
+        shown(tab, page, 400)
+        styles.append(tab.run(STYLES))
+        assert tab.messages() == []
+        assert tab.requests() == [page.as_uri()]
+    assert len(styles[0]) > 12
+    assert styles[0] == styles[1]
+    assert tab.run("document.querySelector('.fragment').offsetWidth") == 380
+    assert tab.run(WIDTH)[0] == 400
+    colour = tab.run("getComputedStyle(document.querySelector('.fragment .c-compute')).fill")
+    assert colour == "rgb(47, 95, 145)"

@@ -9,7 +9,7 @@ import pytest
 from report.pages import SVG, Page, charts, stacks, ticks
 from report.results import COMPONENTS, compare, estimate
 
-from bnnsim.report.html import render
+from bnnsim.report.html import SECTIONS, environment, render
 
 MODES = ("float32", "int8", "weight-only:fp32", "binary")
 
@@ -205,8 +205,37 @@ def test_empty_and_zero_results_still_make_a_page():
     assert Page(render(nothing))
 
 
+def test_a_page_renders_every_section_once(result, monkeypatch):
+    """What keeps a page quick: one render, however many layers; templates are compiled once."""
+    from jinja2 import Template
+
+    rendered, compiled = [], []
+    real, make = Template.render, Template.from_code
+    monkeypatch.setattr(
+        Template, "render", lambda t, *a, **k: rendered.append(t) or real(t, *a, **k)
+    )
+    monkeypatch.setattr(Template, "from_code", lambda *a, **k: compiled.append(a) or make(*a, **k))
+    environment.cache_clear()
+    first, second = render(result), render(compare("binary", layers=100))
+    assert [template.name for template in rendered] == ["report.html"] * 2
+    assert len(compiled) == 4 + len(SECTIONS) - 1  # page, macros, two styles; no waterfalls
+    for text in (first, second):
+        names = [name for name, _, _ in SECTIONS if f'<section id="{name}"' in text]
+        assert names == [name for name, _, _ in SECTIONS if name != "waterfalls"]
+
+
 def test_hundred_layers_fit_two_megabytes():
-    assert len(render(compare(*MODES, layers=100)).encode()) < 2_000_000
+    result = compare(*MODES, layers=100)
+    for column in result["columns"]:
+        column["memories"] = [
+            {"name": name, "kind": "sram", "size_bytes": 1 << 20, "word_bits": 64,
+             "bytes_per_s": 1e9, "holds": ["weights"]} for name in ("gb", "dram")
+        ]  # fmt: skip
+        for layer in column["layers"]:
+            layer |= {"peak_macs_per_s": 1e12, "physical_actions": {"gb.read": 9}}
+    text = render(result)
+    assert text.count('class="mark-edge') == 400
+    assert len(text.encode()) < 1_000_000
 
 
 def test_many_columns_take_work_in_proportion(result):
