@@ -100,6 +100,18 @@ def test_layers_are_those_of_the_json(result, text):
         assert row[7] == layer["bound_by"]
 
 
+def test_assumptions_are_those_of_the_json_by_share(result, text):
+    head, *rows = Page(text).tables["Constants by share of energy"]
+    assert [row[0] for row in rows] == ["gb.read", "overhead", "actions.add.float32"]
+    for row in rows:
+        for i, column in enumerate(result["columns"]):
+            (item,) = [a for a in column["assumptions"] if a["constant"] == row[0]]
+            assert head[4 + i] == f"share, {column['mode']} (%)"
+            assert row[4 + i] == f"{100 * item['share_of_energy']:.1f}"
+            assert row[2] == item["status"]
+            assert row[-1] == item["source"]
+
+
 def test_bars_of_components_are_the_shares_of_the_json(result, text):
     chart = charts(text)["Energy by component"]
     full = next(place for place, tick in ticks(chart) if tick == "100 %")
