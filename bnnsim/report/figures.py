@@ -15,7 +15,7 @@ from bnnsim.report.costs import (
 )
 from bnnsim.report.figure import Figure
 from bnnsim.report.memory import on_chip_bytes
-from bnnsim.report.numbers import KIBI, MICRO, interval, share
+from bnnsim.report.numbers import KIBI, MICRO, digits, interval, share
 from bnnsim.report.roofline import memory_styles
 from bnnsim.report.svg import Bar, bar_chart, linear_axis, log_axis, point_chart
 from bnnsim.report.waterfalls import name as waterfall_name
@@ -68,9 +68,10 @@ def ratios_figure(ratios: Sequence[Result]) -> Figure:
     bars = [
         Bar(
             f"{of} / {over}",
-            f"{interval(ratio['energy'])} x",
+            f"{digits(ratio['energy']['value'])} x",
             (("point", ratio["energy"]["value"]),),
             (ratio["energy"]["low"], ratio["energy"]["high"]),
+            f"{of} / {over}: {interval(ratio['energy'])} x",
         )
         for ratio, (of, over) in zip(ratios, names, strict=True)
     ]
@@ -95,7 +96,7 @@ def shares_figure(columns: Sequence[Result]) -> Figure:
                 format_si(column["totals"]["energy_per_inference_j"]["value"], "J"),
                 _parts(column["energy_by"], 100 / total),
                 ends,
-                _spoken(column["energy_by"], total),
+                f"{name}: {_spoken(column['energy_by'], total)}",
             )
         )
     axis = linear_axis(reach, "%", "part of the column's own total")
@@ -155,7 +156,7 @@ def _elsewhere(layers: int) -> str:
 
 
 def _read_out(bars: Sequence[Bar]) -> str:
-    return "; ".join(f"{bar.label}: {bar.detail or bar.value}" for bar in bars)
+    return "; ".join(bar.detail or f"{bar.label}: {bar.value}" for bar in bars)
 
 
 def limits(columns: Sequence[Result]) -> dict[str, str]:
@@ -206,9 +207,15 @@ def bounds_figure(columns: Sequence[Result], styles: Mapping[str, str]) -> Figur
     for column, name, by in zip(columns, column_names(columns), found, strict=True):
         total = sum(by.values()) or 1.0
         parts = tuple((styles[bound], 100 * part / total) for bound, part in by.items())
-        text = ", ".join(f"{bound} {share(part, total)} %" for bound, part in by.items()) or "none"
+        said = ", ".join(f"{bound} {share(part, total)} %" for bound, part in by.items()) or "none"
         bars.append(
-            Bar(name, format_si(column["totals"]["latency_s"]["value"], "s"), parts, None, text)
+            Bar(
+                name,
+                format_si(column["totals"]["latency_s"]["value"], "s"),
+                parts,
+                None,
+                f"{name}: {said}",
+            )
         )
     axis = linear_axis(100.0, "%", "part of the column's own latency")
     caption = "Latency of the batch by what bounds the layer that runs, each total being 100 %."
@@ -230,10 +237,10 @@ def memory_figure(columns: Sequence[Result]) -> Figure:
     for column, name in zip(columns, column_names(columns), strict=True):
         ledger = column["totals"]["memory"]
         parts = tuple((f"m-{key.split('_')[0]}", ledger[key] / size) for key in MEMORY_NAMES)
-        text = ", ".join(f"{n} {format_bytes(ledger[k])}" for k, n in MEMORY_NAMES.items())
+        said = ", ".join(f"{n} {format_bytes(ledger[k])}" for k, n in MEMORY_NAMES.items())
         whole = format_bytes(memory_bytes(column))
         room = on_chip_bytes(column)
-        bars.append(Bar(name, whole, parts, None, text, room / size if room else None))
+        bars.append(Bar(name, whole, parts, None, f"{name}: {said}", room / size if room else None))
     axis = linear_axis(max(map(_length, bars)), unit, "memory that the network needs at once")
     legend = [(f"m-{key.split('_')[0]}", name) for key, name in MEMORY_NAMES.items()]
     if any(bar.limit is not None and bar.limit <= axis.high for bar in bars):

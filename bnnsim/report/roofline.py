@@ -23,6 +23,7 @@ _RATES = tuple((10.0**p, f"{s}ops/s") for p, s in
                ((0, ""), (3, "k"), (6, "M"), (9, "G"), (12, "T"), (15, "P")))  # fmt: skip
 _INTENSITIES = ((1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"))
 _GIGA = 1e9
+_DRAWABLE = 1e30  # far beyond any machine: what a file may hold need not have a place on an axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +89,18 @@ def _work(column: Result, index: int) -> Work | None:
     if not (seconds and peak and layer["macs"] and layer["latency_s"]):
         return None
     memory = column["memories"][level]
-    return Work(
-        layer,
-        index,
-        OPS_PER_MAC * layer["macs"] * column["batch"],
-        memory,
-        moved_bytes(layer, memory),
-        OPS_PER_MAC * peak,
-    )
+    operations = OPS_PER_MAC * float(layer["macs"]) * column["batch"]
+    moved_there = moved_bytes(layer, memory)
+    work = Work(layer, index, operations, memory, moved_there, OPS_PER_MAC * peak)
+    drawn = (work.ops_per_byte, work.ops_per_s, work.peak_ops_per_s, work.bandwidth)
+    return work if all(1 / _DRAWABLE < value < _DRAWABLE for value in drawn) else None
 
 
 def moved_bytes(layer: Result, memory: Result) -> float:
     """Return the bytes of all accesses of a layer to a memory, whole words."""
     actions = layer["physical_actions"]
     accesses = sum(actions.get(f"{memory['name']}.{verb}", 0) for verb in ("read", "write"))
-    return float(accesses * memory["word_bits"] / 8)
+    return float(accesses) * memory["word_bits"] / 8
 
 
 def memory_styles(columns: Sequence[Result]) -> dict[str, int]:

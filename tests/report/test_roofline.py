@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -10,6 +11,8 @@ import pytest
 from report.pages import SVG
 from report.results import estimate
 
+from bnnsim.report.check import load_schema, violations
+from bnnsim.report.html import render
 from bnnsim.report.memory import home, levels_table, on_chip_bytes
 from bnnsim.report.roofline import (
     memory_styles,
@@ -145,3 +148,28 @@ def test_separate_memories_hold_their_own():
     assert rows["w"][6] == f"{kept:.2f}"
     assert on_chip_bytes(found) == 5120
     assert levels_table([estimate()]) is None
+
+
+def numbers(value, path=()):
+    """Yield the path to every number inside a JSON value."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in inside:
+        if isinstance(item, dict | list):
+            yield from numbers(item, (*path, key))
+        elif isinstance(item, int | float) and not isinstance(item, bool):
+            yield (*path, key)
+
+
+def test_no_number_that_the_schema_allows_stops_the_page():
+    sample = column()
+    places = list(numbers(sample))
+    assert len(places) > 60
+    for path in places:
+        for value in (0, 1e-299, 10**299):
+            result = copy.deepcopy(sample)
+            target = result
+            for key in path[:-1]:
+                target = target[key]
+            target[path[-1]] = value
+            if not list(violations(result, load_schema("estimate"), "r")):
+                assert "</html>" in render(result), path
