@@ -37,7 +37,7 @@ setup(
         "bnnsim": ["schemas/*.json", "data/*.bnn", "data/*.json", "py.typed"],
         "bnnsim.engine": ["*.pyi"],
         "bnnsim.hw_profiles": ["**/*.yaml", "**/*.json"],
-        "bnnsim.report": ["templates/*"],
+        "bnnsim.report": ["templates/**/*.html", "templates/*.css"],
     },
     include_package_data=False,
 )

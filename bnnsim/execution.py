@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bnnsim.display import Displayed
 from bnnsim.engine.dispatch import available_isas
 from bnnsim.engine.execute import Plan, Traced, Watch, tile_size
 from bnnsim.engine.reference import check_input
@@ -40,7 +41,7 @@ NO_DRAWS: Mapping[str, int] = MappingProxyType({"rng_draws": 0, "rng_bits": 0})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RunResult:
+class RunResult(Displayed):
     """What a run gave.
 
     Parameters

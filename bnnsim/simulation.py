@@ -12,6 +12,7 @@ import numpy as np
 
 from bnnsim.accuracy import Accuracy, Share
 from bnnsim.cost.result import CostReport, LayerCost
+from bnnsim.display import Displayed
 from bnnsim.engine.activity import ActivityCounter, Changes, ProductActivity, TensorActivity
 from bnnsim.engine.work import Work, WorkCounter
 from bnnsim.errors import InputError, message
@@ -105,7 +106,7 @@ def _changes(changes: Changes) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SimulateResult:
+class SimulateResult(Displayed):
     """What a network did on data and what it would cost.
 
     Parameters

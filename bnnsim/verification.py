@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bnnsim.display import Displayed
 from bnnsim.engine.execute import Plan
 from bnnsim.engine.reference import check_input
 from bnnsim.errors import InputError, message
@@ -30,7 +31,7 @@ class LayerCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Displayed):
     """Result of a comparison; ``ok`` means not one element differs.
 
     Parameters

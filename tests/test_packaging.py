@@ -91,7 +91,13 @@ def test_sdist_holds_all_sources(sdist):
 def test_wheel_holds_code_and_data_and_no_sources(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
-        "bnnsim": ("**/*.py", "schemas/*.json", "data/*.bnn", "report/templates/*", "py.typed"),
+        "bnnsim": (
+            "**/*.py",
+            "schemas/*.json",
+            "data/*.bnn",
+            "report/templates/**/*.*",
+            "py.typed",
+        ),
         "hw_profiles": ("**/*.yaml", "**/*.json"),
     }
     for folder, patterns in wanted.items():

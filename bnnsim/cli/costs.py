@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnsim.cli.arguments import add_preact_scale, add_source, add_verb, one_of, positive, words
+from bnnsim.cli.demo import findings
 from bnnsim.cli.files import read_json, write_bytes
 from bnnsim.cli.networks import load_source, read_inputs
 from bnnsim.cli.output import check_outputs, emit
@@ -149,12 +150,16 @@ def tables(args: Namespace) -> int:
 
 
 def report(args: Namespace) -> int:
-    """Turn the JSON of estimate, compare or simulate into one self-contained page."""
+    """Turn the JSON of estimate, compare, simulate or demo into one self-contained page."""
     from bnnsim.report.check import checked
     from bnnsim.report.html import render
 
     check_outputs(args, args.output)
-    page = render(checked(read_json(args.result), where=args.result))
+    result = checked(read_json(args.result), where=args.result)
+    if "comparison" in result:
+        page = render(result["comparison"], findings=findings(result))
+    else:
+        page = render(result)
     write_bytes(args.output, page.encode())
     size = len(page.encode())
     emit(
@@ -242,7 +247,7 @@ def _add_tables(verbs: Any) -> None:
 def _add_report(verbs: Any) -> None:
     parser = add_verb(verbs, "report", report, "a self-contained HTML page of a result")
     parser.add_argument(
-        "result", metavar="RESULT.json", help="from estimate, compare or simulate --json"
+        "result", metavar="RESULT.json", help="from estimate, compare, simulate or demo"
     )
     parser.add_argument("-o", "--output", metavar="FILE.html", required=True)
 

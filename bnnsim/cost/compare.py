@@ -11,6 +11,7 @@ from typing import Any
 from bnnsim.cost.intervals import Interval, interval
 from bnnsim.cost.result import SCHEMA, CostReport
 from bnnsim.cost.waterfall import Waterfall, waterfalls
+from bnnsim.display import Displayed
 from bnnsim.errors import InputError, message
 
 
@@ -46,7 +47,7 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Displayed):
     """Reports in the order given, and the ratio of each to every later one.
 
     ``waterfalls`` holds one for each pair of columns that differ in the profile alone.

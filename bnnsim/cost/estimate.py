@@ -11,6 +11,7 @@ import numpy as np
 
 from bnnsim.cost.hardware import HardwareProfile
 from bnnsim.cost.intervals import DRAWS, Interval, constant_factor, factor, interval
+from bnnsim.cost.machine import levels, peak_macs_per_s
 from bnnsim.cost.memory import off_chip
 from bnnsim.cost.pricing import Price, power_constants, prices
 from bnnsim.cost.profile import load_profile
@@ -162,6 +163,7 @@ def _report(
         unpriced=schedule.unpriced,
         notes=_notes(graph, synthetic),
         record=record,
+        memories=levels(profile),
         action_joules={name: price.joules for name, price in priced.items()},
         samples=samples,
     )
@@ -236,7 +238,16 @@ def _layer(
         latency_s=seconds,
         bound_by=bound,
         mapping=plan.mapping,
+        peak_macs_per_s=_peak(graph, profile, plan),
     )
+
+
+def _peak(graph: Graph, profile: HardwareProfile, plan: NodePlan) -> float:
+    operands, node = plan.counts.operands, plan.counts.node
+    if operands is None:
+        return 0.0
+    weight = graph.tensor(node.inputs[1])
+    return peak_macs_per_s(profile, operands, weight.size // weight.shape[0])
 
 
 def _totals(schedule: Schedule) -> dict[tuple[str, bool], float]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from bnnsim.cost.intervals import Interval
+from bnnsim.cost.machine import Level
+from bnnsim.display import Displayed
 
 SCHEMA = 1
 
@@ -28,6 +30,8 @@ class LayerCost:
         By constant of the profile.
     bound_by : str
         The resource that takes longest; empty for nodes that run inside another's pass.
+    peak_macs_per_s : float
+        What the array could do with these operands at best; 0 for nodes without MACs.
     """
 
     name: str
@@ -45,6 +49,7 @@ class LayerCost:
     latency_s: float
     bound_by: str
     mapping: str
+    peak_macs_per_s: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form of a layer."""
@@ -77,7 +82,7 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True)
-class CostReport:
+class CostReport(Displayed):
     """What a batch costs on a profile; the JSON form is :meth:`to_dict`.
 
     Parameters
@@ -96,6 +101,8 @@ class CostReport:
         What a reader must know before the numbers: a twin that was not trained, for example.
     record : mapping
         How the report came about.
+    memories : tuple of Level
+        Of the profile, nearest to the array first.
     action_joules : mapping of str to float
         Price of each physical action, overhead included; not part of the JSON.
     samples : Samples
@@ -124,6 +131,7 @@ class CostReport:
     unpriced: tuple[str, ...]
     notes: tuple[str, ...]
     record: Mapping[str, Any]
+    memories: tuple[Level, ...]
     action_joules: Mapping[str, float] = field(repr=False, compare=False)
     samples: Samples = field(repr=False, compare=False)
     activity: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -157,6 +165,7 @@ class CostReport:
             "unpriced": list(self.unpriced),
             "notes": list(self.notes),
             "record": dict(self.record),
+            "memories": [level.to_dict() for level in self.memories],
             **({"activity": dict(self.activity)} if self.activity else {}),
         }
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
+from bnnsim.display import Displayed
 from bnnsim.graph.draws import is_stochastic, rng_bits
 from bnnsim.graph.dtypes import BIT
 from bnnsim.graph.ir import Graph, Node, Tensor
@@ -36,7 +37,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(Displayed):
     """A graph's layers and totals."""
 
     model: str

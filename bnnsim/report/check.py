@@ -21,6 +21,23 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "integer": lambda v: _is_number(v) and v == int(v),
     "number": lambda v: _is_number(v),
 }
+SHOWN = ("estimate", "compare", "simulate", "demo")
+# By verb, keys that its JSON alone has together.
+KINDS: Mapping[str, frozenset[str]] = {
+    "demo": frozenset({"comparison"}),
+    "compare": frozenset({"columns"}),
+    "simulate": frozenset({"counts", "agreement"}),
+    "run": frozenset({"kernels", "seconds"}),
+    "verify": frozenset({"against", "equal"}),
+    "lower": frozenset({"input", "layers", "output"}),
+    "inspect": frozenset({"input", "layers"}),
+    "tables": frozenset({"operations", "accesses"}),
+    "profiles": frozenset({"profile", "constants"}),
+    "profiles list": frozenset({"profiles"}),
+    "zoo list": frozenset({"networks"}),
+    "report": frozenset({"result", "output", "bytes"}),
+    "estimate": frozenset({"model", "profile"}),
+}
 KEYWORDS = {
     "$schema", "$id", "$defs", "$ref", "title", "description", "type", "const", "enum",
     "properties", "required", "additionalProperties", "items", "minItems", "minLength", "minimum",
@@ -29,28 +46,45 @@ KEYWORDS = {
 
 
 def checked(result: Any, *, where: str) -> dict[str, Any]:
-    """Return ``result`` if it is what `estimate`, `compare` or `simulate` writes.
+    """Return ``result`` if it is what a page can be made of.
 
     Parameters
     ----------
     result : JSON value
+        Of `estimate`, `compare`, `simulate`, or `demo`, whose comparison is on the page.
     where : str
         The file's name, for the message.
 
     Raises
     ------
     InputError
-        Naming the first problems: place, value and rule.
+        Naming the first problems: place, value and rule; or what else the file is.
     """
-    keys = result if isinstance(result, dict) else {}
-    name = "compare" if "columns" in keys else "simulate" if "counts" in keys else "estimate"
-    problems = list(violations(result, load_schema(name), where))
-    if not problems and name == "compare" and not result["columns"]:
+    kind = kind_of(result)
+    if kind not in SHOWN:
+        got = f"the result of {kind!r}" if kind else _brief(result)
+        rule = f"the JSON of {', '.join(SHOWN[:-1])} or {SHOWN[-1]}"
+        remedy = "Make one with `bnnsim estimate SOURCE --profile P --json FILE`."
+        raise InputError(message(where, got, rule, remedy))
+    problems = list(violations(result, load_schema(kind), where))
+    compared = result
+    if kind == "demo" and not problems:
+        compared, where = result["comparison"], f"{where}: comparison"
+        problems = list(violations(compared, load_schema("compare"), where))
+    if not problems and not compared.get("columns", [compared]):
         problems = [message(f"{where}: columns", [], "at least one column")]
     if problems:
         raise InputError("\n".join(problems[:_MOST_PROBLEMS]))
     found: dict[str, Any] = result
     return found
+
+
+def kind_of(result: Any) -> str:
+    """Return the verb whose JSON this is, by its keys; damaged results too. Empty if of none."""
+    if not isinstance(result, dict):
+        return ""
+    marks = (name for name, keys in KINDS.items() if keys <= result.keys())
+    return next(marks, "")
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 from bnnsim.report.network import operands
 from bnnsim.report.numbers import KIBI, MICRO, MILLI, count, digits, interval, share
 from bnnsim.report.profiles import amount
-from bnnsim.report.tables import Block, Mark, Table, table
+from bnnsim.report.tables import Block, Mark, Table, pointer, table
 from bnnsim.report.waterfalls import waterfall_table
 
 Result = Mapping[str, Any]
@@ -108,7 +108,10 @@ def summary_table(columns: Sequence[Result]) -> Table:
              "off-chip (KiB)", "MACs"]  # fmt: skip
     totals = (column["totals"] for column in columns)
     rows = list(map(_summary, column_names(columns), totals))
-    return table("Totals [90 % interval]", heads, rows)
+    names = ("energy_per_inference_j", "latency_s", "power_w", "memory", "off_chip_bytes", "macs")
+    keys = ("", *(f"*/totals/{name}" for name in names))
+    at = [pointer("columns", i) for i in range(len(columns))]
+    return table("Totals [90 % interval]", heads, rows, keys=keys, at=at)
 
 
 def _summary(name: str, totals: Result) -> tuple[str, ...]:
@@ -149,13 +152,15 @@ def components_table(columns: Sequence[Result]) -> Table:
         heads = ["component", "energy (uJ)", "share (%)"]
     else:
         heads = ["component", *(f"{name} (uJ, share)" for name in names)]
-    rows = []
+    rows, at = [], []
     for key, name in COMPONENT_NAMES.items():
         if any(column["energy_by"].get(key) for column in columns):
             cells = [_energy_and_share(column, key) for column in columns]
             joined = (f"{energy} ({part} %)" if part != "0" else energy for energy, part in cells)
             rows.append([name, *(cells[0] if len(columns) == 1 else joined)])
-    return table("Energy per inference by component", heads, rows)
+            at.append(key)
+    keys = ("", *(pointer("columns", i, "energy_by", "*") for i in range(len(columns))))
+    return table("Energy per inference by component", heads, rows, keys=keys, at=at)
 
 
 def _energy_and_share(column: Result, key: str) -> tuple[str, str]:
@@ -169,7 +174,36 @@ def column_names(columns: Sequence[Result]) -> list[str]:
     return [" ".join(str(column[key]) for key in keys or ("mode",)) for column in columns]
 
 
-def layers_table(result: Result) -> Table:
+def seconds_by_bound(layers: Sequence[Result]) -> dict[str, float]:
+    """Return the latency of layers by what bounds them, the longest first."""
+    found: dict[str, float] = {}
+    for layer in layers:
+        if layer["latency_s"] > 0:
+            bound = str(layer["bound_by"])
+            found[bound] = found.get(bound, 0.0) + layer["latency_s"]
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def bounds_table(columns: Sequence[Result]) -> Table:
+    """Return the latency of the batch by what bounds the layer that runs, one row per column."""
+    found = [seconds_by_bound(column["layers"]) for column in columns]
+    bounds = list(dict.fromkeys(bound for by in found for bound in by))
+    rows = [
+        (name, digits(sum(by.values()) / MILLI), *(_time_and_share(by, bound) for bound in bounds))
+        for name, by in zip(column_names(columns), found, strict=True)
+    ]
+    heads = ("column", "all (ms)", *(f"{bound} (ms, share)" for bound in bounds))
+    keys, at = ("", "*/totals/latency_s/value"), [pointer("columns", i) for i in range(len(found))]
+    return table("Latency of the batch by what bounds it", heads, rows, keys=keys, at=at)
+
+
+def _time_and_share(by: Mapping[str, float], bound: str) -> str:
+    seconds = by.get(bound, 0.0)
+    part = share(seconds, sum(by.values()))
+    return f"{digits(seconds / MILLI)} ({part} %)" if seconds else "0"
+
+
+def layers_table(result: Result, index: int = 0) -> Table:
     """Return one row per layer: operands, MACs, energy per inference and what bounds it."""
     total, batch = result["totals"]["energy_j"]["value"], result["batch"]
     rows = [
@@ -187,7 +221,11 @@ def layers_table(result: Result) -> Table:
     ]
     heads = ("layer", "op", "operands", "MACs", "energy (uJ)", "share (%)", "latency (ms)",
              "bound by")  # fmt: skip
-    return table("Layers: energy per inference, latency of the batch", heads, rows)
+    names = ("name", "op", "", "macs", "energy_j", "", "latency_s", "bound_by")
+    keys = [name and f"*/{name}" for name in names]
+    at = [pointer("columns", index, "layers", i) for i in range(len(rows))]
+    title = "Layers: energy per inference, latency of the batch"
+    return table(title, heads, rows, keys=keys, at=at)
 
 
 def _assumptions(result: Result) -> Table:
@@ -261,12 +299,23 @@ def _ratio_cells(ratio: Result) -> tuple[str, ...]:
     return interval(ratio["energy"]), interval(ratio["latency"]), digits(ratio["memory"])
 
 
-def ratios_table(ratios: Sequence[Result]) -> Table:
-    """Return how many times each column's cost is that of another, in one table."""
-    keys = [k for k in ("source", "mode", "profile") if len({s[k] for s in _sides(ratios)}) > 1]
+def ratio_names(ratios: Sequence[Result]) -> list[tuple[str, str]]:
+    """Return for each ratio the shortest names of both sides that tell all sides apart."""
+    sides = [ratio[key] for ratio in ratios for key in ("of", "over")]
+    keys = [k for k in ("source", "mode", "profile") if len({side[k] for side in sides}) > 1]
 
     def name(side: Result) -> str:
         return " ".join(str(side[key]) for key in keys or ("mode",))
 
-    rows = [(name(ratio["of"]), name(ratio["over"]), *_ratio_cells(ratio)) for ratio in ratios]
-    return table("Ratios [90 % interval]", ("of", "over", *_RATIO_HEADS), rows)
+    return [(name(ratio["of"]), name(ratio["over"])) for ratio in ratios]
+
+
+def ratios_table(ratios: Sequence[Result], places: Sequence[int] = ()) -> Table:
+    """Return how many times each column's cost is that of another; ``places`` are in the result."""
+    rows = [
+        (*names, *_ratio_cells(ratio))
+        for ratio, names in zip(ratios, ratio_names(ratios), strict=True)
+    ]
+    keys = ("", "", "*/energy", "*/latency", "*/memory")
+    at = [pointer("ratios", i) for i in places]
+    return table("Ratios [90 % interval]", ("of", "over", *_RATIO_HEADS), rows, keys=keys, at=at)

@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from bnnsim.report.costs import COMPONENT_NAMES, MEMORY_NAMES, column_names, memory_bytes
-from bnnsim.report.numbers import KIBI, MICRO, interval, share
+from bnnsim.report.costs import (
+    COMPONENT_NAMES,
+    MEMORY_NAMES,
+    column_names,
+    memory_bytes,
+    ratio_names,
+    seconds_by_bound,
+)
+from bnnsim.report.figure import Figure
+from bnnsim.report.memory import on_chip_bytes
+from bnnsim.report.numbers import KIBI, MICRO, digits, interval, share
+from bnnsim.report.roofline import memory_styles
 from bnnsim.report.svg import Bar, bar_chart, linear_axis, log_axis, point_chart
 from bnnsim.report.waterfalls import name as waterfall_name
 from bnnsim.report.waterfalls import signed
 from bnnsim.units import format_bytes, format_si
 
 Result = Mapping[str, Any]
-_JOULES = ((1e-15, "fJ"), (1e-12, "pJ"), (1e-9, "nJ"), (1e-6, "uJ"), (1e-3, "mJ"), (1.0, "J"))
+JOULES = ((1e-15, "fJ"), (1e-12, "pJ"), (1e-9, "nJ"), (1e-6, "uJ"), (1e-3, "mJ"), (1.0, "J"))
 _SECONDS = ((1e-12, "ps"), (1e-9, "ns"), (1e-6, "us"), (1e-3, "ms"), (1.0, "s"))
 _BYTES = ((1.0, "B"), (KIBI, "KiB"), (KIBI**2, "MiB"), (KIBI**3, "GiB"))
 _LOG_FROM = 8.0
 _LEAST_SHARE = 0.001
-_BOUND_STYLES = 8
+_MOST_BARS = 24
+_BOUND_STYLES = 6
 _STEPS = 10
 _WATERFALL_LEGEND = (("w-end", "energy of a column"), ("w-up", "adds"), ("w-down", "saves"))
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A chart with its caption and legend (CSS class and text)."""
-
-    caption: str
-    chart: str
-    legend: tuple[tuple[str, str], ...]
-
-    def __html__(self) -> str:
-        """Return the chart, which is markup already."""
-        return self.chart
 
 
 def totals_figure(columns: Sequence[Result]) -> Figure:
@@ -45,22 +42,44 @@ def totals_figure(columns: Sequence[Result]) -> Figure:
     wide = min(lows) > 0 and max(q["value"] for q in found) > _LOG_FROM * min(
         q["value"] for q in found
     )
-    size, unit = _unit(high, _JOULES)
-    axis = log_axis(min(lows), high, _JOULES) if wide else linear_axis(high / size, unit)
+    size, unit = unit_of(high, JOULES)
+    title = "energy per inference, logarithmic" if wide else "energy per inference"
+    axis = (
+        log_axis(min(lows), high, JOULES, title) if wide else linear_axis(high / size, unit, title)
+    )
     scale = 1.0 if wide else size
     bars = [
         Bar(
             name,
-            _with_bounds(energy, _JOULES),
+            _with_bounds(energy, JOULES),
             (("point", energy["value"] / scale),),
             (energy["low"] / scale, energy["high"] / scale),
         )
         for name, energy in zip(column_names(columns), found, strict=True)
     ]
-    kind = "logarithmic" if wide else "linear"
-    caption = f"Energy per inference ({kind} axis); whiskers are 90 % intervals."
-    text = "; ".join(f"{bar.label}: {bar.value}" for bar in bars)
-    return Figure(caption, point_chart("totals", "Energy per inference", text, bars, axis), ())
+    caption = "Energy per inference; whiskers are 90 % intervals."
+    chart = point_chart("Energy per inference", _read_out(bars), bars, axis)
+    return Figure("totals", caption, chart)
+
+
+def ratios_figure(ratios: Sequence[Result]) -> Figure:
+    """How many times the energy of one column another's is, with intervals, logarithmic."""
+    names = ratio_names(ratios)
+    bars = [
+        Bar(
+            f"{of} / {over}",
+            f"{digits(ratio['energy']['value'])} x",
+            (("point", ratio["energy"]["value"]),),
+            (ratio["energy"]["low"], ratio["energy"]["high"]),
+            f"{of} / {over}: {interval(ratio['energy'])} x",
+        )
+        for ratio, (of, over) in zip(ratios, names, strict=True)
+    ]
+    found = [v for ratio in ratios for v in ratio["energy"].values() if v > 0] or [1.0]
+    axis = log_axis(min(found), max(found), ((1.0, "x"),), "ratio of energies, logarithmic")
+    caption = "Ratios of energy per inference, the first over the second; whiskers are 90 %."
+    chart = point_chart("Ratios of energy", _read_out(bars), bars, axis)
+    return Figure("ratios", caption, chart)
 
 
 def shares_figure(columns: Sequence[Result]) -> Figure:
@@ -77,90 +96,158 @@ def shares_figure(columns: Sequence[Result]) -> Figure:
                 format_si(column["totals"]["energy_per_inference_j"]["value"], "J"),
                 _parts(column["energy_by"], 100 / total),
                 ends,
-                _spoken(column["energy_by"], total),
+                f"{name}: {_spoken(column['energy_by'], total)}",
             )
         )
-    text = "; ".join(f"{bar.label}: {bar.detail}" for bar in bars)
-    chart = bar_chart("shares", "Energy by component", text, bars, linear_axis(reach, "%"))
+    axis = linear_axis(reach, "%", "part of the column's own total")
+    chart = bar_chart("Energy by component", _read_out(bars), bars, axis)
     caption = (
         "Energy by component, each total being 100 %; "
         "whiskers are the total's 90 % interval on the same scale."
     )
-    return Figure(caption, chart, _component_legend([column["energy_by"] for column in columns]))
+    legend = _component_legend([column["energy_by"] for column in columns])
+    return Figure("shares", caption, chart, legend)
 
 
 def layer_energy_figure(column: Result, name: str) -> Figure:
-    """Energy per inference of each layer that takes a share worth drawing, by component."""
+    """Energy per inference by layer and component; all bars together are the total."""
     batch, total = column["batch"], column["totals"]["energy_j"]["value"]
-    layers = [layer for layer in column["layers"] if layer["energy_j"] >= _LEAST_SHARE * total]
-    less = len(column["layers"]) - len(layers)
-    size, unit = _unit(max((layer["energy_j"] for layer in layers), default=0) / batch, _JOULES)
+    layers, rest = _largest(column["layers"], "energy_j")
+    by_rest = {key: sum(x["energy_by"].get(key, 0.0) for x in rest) for key in COMPONENT_NAMES}
+    found = [(x["name"], f"{x['name']} ({x['op']})", x["energy_by"]) for x in layers]
+    found += [(_all_of(rest), _all_of(rest), by_rest)] if rest else []
+    joules = [sum(energy_by.values()) for _, _, energy_by in found]
+    size, unit = unit_of(max(joules, default=0) / batch, JOULES)
     bars = [
         Bar(
-            layer["name"],
-            f"{format_si(layer['energy_j'] / batch, 'J')}, {share(layer['energy_j'], total)} %",
-            _parts(layer["energy_by"], 1 / batch / size),
+            label,
+            f"{format_si(energy / batch, 'J')}, {share(energy, total)} %",
+            _parts(energy_by, 1 / batch / size),
             None,
-            f"{layer['name']} ({layer['op']}): {_spoken(layer['energy_by'], layer['energy_j'])}",
+            f"{spoken}: {_spoken(energy_by, energy)}",
         )
-        for layer in layers
+        for (label, spoken, energy_by), energy in zip(found, joules, strict=True)
     ]
-    axis = linear_axis(max((_length(bar) for bar in bars), default=0), unit)
+    axis = linear_axis(max(map(_length, bars), default=0), unit, "energy per inference")
     whole = interval(column["totals"]["energy_per_inference_j"], size)
-    rest = f"; {less} under 0.1 % are in the table only" if less else ""
-    caption = f"Energy per inference by layer, all together {whole} {unit}{rest}."
+    caption = f"Energy per inference by layer, all together {whole} {unit}."
     title = f"Energy by layer, {column['mode']}"
-    text = f"{len(bars)} layers; the table below holds the figures."
-    chart = bar_chart(name, title, text, bars, axis)
-    return Figure(caption, chart, _component_legend([layer["energy_by"] for layer in layers]))
+    chart = bar_chart(title, _elsewhere(len(column["layers"])), bars, axis)
+    return Figure(name, caption, chart, _component_legend([by for _, _, by in found]))
+
+
+def _largest(layers: Sequence[Result], key: str) -> tuple[list[Result], list[Result]]:
+    """Return the layers that get a bar of their own, in the network's order, and the others."""
+    total = sum(layer[key] for layer in layers)
+    known = sorted(range(len(layers)), key=lambda i: -layers[i][key])[:_MOST_BARS]
+    own = {i for i in known if layers[i][key] and layers[i][key] >= _LEAST_SHARE * total}
+    split: tuple[list[Result], list[Result]] = ([], [])
+    for i, layer in enumerate(layers):
+        split[i not in own].append(layer)
+    return split if len(split[1]) > 1 else (list(layers), [])
+
+
+def _all_of(rest: Sequence[Result]) -> str:
+    return f"{len(rest)} others together"
+
+
+def _elsewhere(layers: int) -> str:
+    return f"{layers} layers; the table below holds the figures."
+
+
+def _read_out(bars: Sequence[Bar]) -> str:
+    return "; ".join(bar.detail or f"{bar.label}: {bar.value}" for bar in bars)
 
 
 def limits(columns: Sequence[Result]) -> dict[str, str]:
-    """Return a CSS class for everything that bounds a layer, the same in all columns."""
-    bounds = (layer["bound_by"] for column in columns for layer in column["layers"])
-    names = dict.fromkeys(str(bound) for bound in ("compute", *bounds) if bound)
-    return {name: f"b{min(i, _BOUND_STYLES - 1)}" for i, name in enumerate(names)}
+    """Return a CSS class for everything that bounds a layer, the same in all columns.
+
+    Memories have the colour of their roof in the roofline.
+    """
+    levels = memory_styles(columns)
+    found = {"compute": "b0", "elementwise": "b1"} | {m: f"l{i}" for m, i in levels.items()}
+    for column in columns:
+        for layer in column["layers"]:
+            bound = layer["bound_by"]
+            found.setdefault(bound, f"b{min(len(found), _BOUND_STYLES - 1)}")
+    return found
 
 
 def layer_latency_figure(column: Result, name: str, styles: Mapping[str, str]) -> Figure:
-    """Latency of the batch by layer, coloured by what bounds it."""
-    layers = [layer for layer in column["layers"] if layer["latency_s"] > 0]
-    inside = len(column["layers"]) - len(layers)
-    size, unit = _unit(max((layer["latency_s"] for layer in layers), default=0), _SECONDS)
+    """Latency of the batch by layer, coloured by what bounds it; bars together are the total."""
+    timed = [layer for layer in column["layers"] if layer["latency_s"] > 0]
+    inside = len(column["layers"]) - len(timed)
+    layers, rest = _largest(timed, "latency_s")
+    found = [(x["name"], x["bound_by"], {x["bound_by"]: x["latency_s"]}) for x in layers]
+    if rest:
+        by_rest = seconds_by_bound(rest)
+        found.append((_all_of(rest), ", ".join(by_rest), by_rest))
+    seconds = [sum(by.values()) for _, _, by in found]
+    size, unit = unit_of(max(seconds, default=0), _SECONDS)
     bars = [
         Bar(
-            layer["name"],
-            f"{format_si(layer['latency_s'], 's')}, {layer['bound_by']}",
-            ((styles.get(layer["bound_by"], ""), layer["latency_s"] / size),),
+            label,
+            f"{format_si(whole, 's')}, {bound}",
+            tuple((styles[key], value / size) for key, value in by.items()),
         )
-        for layer in layers
+        for (label, bound, by), whole in zip(found, seconds, strict=True)
     ]
-    axis = linear_axis(max((_length(bar) for bar in bars), default=0), unit)
+    axis = linear_axis(max(map(_length, bars), default=0), unit, "latency of the batch")
     whole = interval(column["totals"]["latency_s"], size)
-    rest = f"; {inside} run inside another's pass" if inside else ""
-    caption = f"Latency of the batch by layer and what bounds it, all {whole} {unit}{rest}."
-    text = f"{len(bars)} layers; the table below holds the figures."
-    chart = bar_chart(name, f"Latency by layer, {column['mode']}", text, bars, axis)
-    present = {layer["bound_by"] for layer in layers}
-    legend = tuple((style, limit) for limit, style in styles.items() if limit in present)
-    return Figure(caption, chart, legend)
+    hidden = f"; {inside} run inside another's pass" if inside else ""
+    caption = f"Latency of the batch by layer and what bounds it, all {whole} {unit}{hidden}."
+    chart = bar_chart(f"Latency by layer, {column['mode']}", _elsewhere(len(timed)), bars, axis)
+    return Figure(name, caption, chart, _limit_legend(styles, [by for _, _, by in found]))
+
+
+def bounds_figure(columns: Sequence[Result], styles: Mapping[str, str]) -> Figure:
+    """Each column's latency split by what bounds its layers, its own total being 100 %."""
+    found = [seconds_by_bound(column["layers"]) for column in columns]
+    bars = []
+    for column, name, by in zip(columns, column_names(columns), found, strict=True):
+        total = sum(by.values()) or 1.0
+        parts = tuple((styles[bound], 100 * part / total) for bound, part in by.items())
+        said = ", ".join(f"{bound} {share(part, total)} %" for bound, part in by.items()) or "none"
+        bars.append(
+            Bar(
+                name,
+                format_si(column["totals"]["latency_s"]["value"], "s"),
+                parts,
+                None,
+                f"{name}: {said}",
+            )
+        )
+    axis = linear_axis(100.0, "%", "part of the column's own latency")
+    caption = "Latency of the batch by what bounds the layer that runs, each total being 100 %."
+    chart = bar_chart("Latency by bound", _read_out(bars), bars, axis)
+    return Figure("bounds", caption, chart, _limit_legend(styles, found))
+
+
+def _limit_legend(
+    styles: Mapping[str, str], found: Sequence[Mapping[str, float]]
+) -> tuple[tuple[str, str], ...]:
+    present = {bound for by in found for bound in by}
+    return tuple((style, bound) for bound, style in styles.items() if bound in present)
 
 
 def memory_figure(columns: Sequence[Result]) -> Figure:
     """Memory by use, one bar per column."""
-    size, unit = _unit(max(memory_bytes(column) for column in columns), _BYTES)
+    size, unit = unit_of(max(memory_bytes(column) for column in columns), _BYTES)
     bars = []
     for column, name in zip(columns, column_names(columns), strict=True):
         ledger = column["totals"]["memory"]
         parts = tuple((f"m-{key.split('_')[0]}", ledger[key] / size) for key in MEMORY_NAMES)
-        text = ", ".join(f"{n} {format_bytes(ledger[k])}" for k, n in MEMORY_NAMES.items())
+        said = ", ".join(f"{n} {format_bytes(ledger[k])}" for k, n in MEMORY_NAMES.items())
         whole = format_bytes(memory_bytes(column))
-        bars.append(Bar(name, whole, parts, None, text))
-    axis = linear_axis(max(_length(bar) for bar in bars), unit)
-    text = "; ".join(f"{bar.label}: {bar.detail}" for bar in bars)
-    legend = tuple((f"m-{key.split('_')[0]}", name) for key, name in MEMORY_NAMES.items())
-    chart = bar_chart("memory-chart", "Memory by use", text, bars, axis)
-    return Figure("Memory that the network needs at once, by use.", chart, legend)
+        room = on_chip_bytes(column)
+        bars.append(Bar(name, whole, parts, None, f"{name}: {said}", room / size if room else None))
+    axis = linear_axis(max(map(_length, bars)), unit, "memory that the network needs at once")
+    legend = [(f"m-{key.split('_')[0]}", name) for key, name in MEMORY_NAMES.items()]
+    if any(bar.limit is not None and bar.limit <= axis.high for bar in bars):
+        legend.append(("limit", "largest memories on chip"))
+    chart = bar_chart("Memory by use", _read_out(bars), bars, axis)
+    caption = "Memory that the network needs at once, by use."
+    return Figure("memory-chart", caption, chart, tuple(legend))
 
 
 def waterfall_figure(waterfall: Result, index: int) -> Figure:
@@ -180,10 +267,9 @@ def waterfall_figure(waterfall: Result, index: int) -> Figure:
     bars.append(_end(waterfall["to"]["profile"], end))
     reach = max(sum(length for _, length in bar.parts) for bar in bars)
     caption = f"{waterfall_name(waterfall)}: energy of one inference, step by step."
-    text = "; ".join(f"{bar.label}: {bar.value}" for bar in bars)
-    axis = linear_axis(reach, "uJ")
-    chart = bar_chart(f"waterfall{index}", caption, text, bars, axis)
-    return Figure(caption, chart, _WATERFALL_LEGEND)
+    axis = linear_axis(reach, "uJ", "energy per inference")
+    chart = bar_chart(caption, _read_out(bars), bars, axis)
+    return Figure(f"waterfall{index}", caption, chart, _WATERFALL_LEGEND)
 
 
 def _end(profile: str, joules: float) -> Bar:
@@ -208,11 +294,11 @@ def _component_legend(found: Sequence[Result]) -> tuple[tuple[str, str], ...]:
     return tuple((f"c-{key}", name) for key, name in COMPONENT_NAMES.items() if key in present)
 
 
-def _unit(value: float, scale: Sequence[tuple[float, str]]) -> tuple[float, str]:
+def unit_of(value: float, scale: Sequence[tuple[float, str]]) -> tuple[float, str]:
     """Return the largest unit that is not above ``value``."""
     return next((s for s in reversed(scale) if value >= s[0]), scale[0])
 
 
 def _with_bounds(quantity: Result, scale: Sequence[tuple[float, str]]) -> str:
-    size, unit = _unit(quantity["value"], scale)
+    size, unit = unit_of(quantity["value"], scale)
     return f"{interval(quantity, size)} {unit}"

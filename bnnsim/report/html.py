@@ -1,20 +1,20 @@
-"""One self-contained page from an estimate, comparison or simulation: no scripts, no fetching."""
+"""One self-contained page from an estimate or a comparison: no scripts, nothing fetched."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from bnnsim.report import costs, figures
-from bnnsim.report.numbers import KIBI, MICRO, bounds, count, digits, interval, share, visible
-from bnnsim.report.profiles import amount
-from bnnsim.report.simulation import observed
-from bnnsim.report.tables import Table, table
+from bnnsim.report import costs, figures, ledgers, memory, roofline, simulation
+from bnnsim.report.figure import chart_css
+from bnnsim.report.numbers import bounds, digits, interval, visible
+from bnnsim.report.tables import pointer
 from bnnsim.report.waterfalls import waterfall_table
-from bnnsim.units import format_si
+from bnnsim.units import format_bytes, format_si
 
 Result = Mapping[str, Any]
-_MOST_SHARE_COLUMNS, _MOST_RATIOS = 6, 15
+_MOST_RATIOS = 15
 
 
 def render(result: Result, *, findings: Sequence[str] = ()) -> str:
@@ -23,13 +23,31 @@ def render(result: Result, *, findings: Sequence[str] = ()) -> str:
     Parameters
     ----------
     result : mapping
-        What `estimate`, `compare` or `simulate` gives as JSON values; `check.checked` accepts it.
+        What `estimate` or `compare` gives as JSON values; `check.checked` accepts it.
     findings : sequence of str
         Sentences to stand above the summary.
     """
+    columns = result.get("columns", [result])
+    built = ((name, title, build(columns, result)) for name, title, build in SECTIONS)
+    page: str = environment().get_template("report.html").render(
+        title=costs.heading(columns),
+        marks=[mark.text for mark in costs.marks(columns)],
+        findings=findings,
+        chart_css=chart_css(),
+        sections=[
+            {"name": name, "title": title, "data": data}
+            for name, title, data in built if data is not None
+        ],
+    )  # fmt: skip
+    return page
+
+
+@cache
+def environment() -> Any:
+    """Return the templates' environment: everything shown is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("bnnsim.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -37,11 +55,6 @@ def render(result: Result, *, findings: Sequence[str] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    columns = result.get("columns", [result])
-    page: str = environment.get_template("report.html").render(
-        **_page(columns, result), findings=findings
-    )
-    return page
 
 
 def _shown_safely(value: Any) -> Any:
@@ -49,57 +62,49 @@ def _shown_safely(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def _page(columns: Sequence[Result], result: Result) -> dict[str, Any]:
+# --- sections: (columns, result) -> what templates/sections/NAME.html shows, or None -------------
+
+
+def _summary(columns: Sequence[Result], result: Result) -> dict[str, Any]:
     every = result.get("ratios", [])
-    ratios = _shown(costs.comparable(every))
+    shown = _shown(every)
+    ratios = [every[i] for i in shown]
     names = costs.column_names(columns)
-    against = _against(columns, names[0], every)
-    styles = figures.limits(columns)
+    cards = map(_card, range(len(columns)), columns, names, _against(columns, names[0], every))
     return {
-        "title": costs.heading(columns),
-        "marks": [mark.text for mark in costs.marks(columns)],
-        "cards": list(map(_card, columns, names, against)),
-        "totals_figure": figures.totals_figure(columns),
-        "summary": costs.summary_table(columns),
-        "observed": observed(result),
-        "ratios": costs.ratios_table(ratios) if ratios else None,
+        "cards": list(cards),
+        "figure": figures.totals_figure(columns),
+        "table": costs.summary_table(columns),
+        "ratios_figure": figures.ratios_figure(ratios) if ratios else None,
+        "ratios": costs.ratios_table(ratios, shown) if ratios else None,
         "ratios_left_out": len(every) - len(ratios),
-        "waterfalls": [
-            {"figure": figures.waterfall_figure(w, i), "table": waterfall_table(w)}
-            for i, w in enumerate(result.get("waterfalls", []))
-        ],
-        "shares_figure": figures.shares_figure(columns),
-        "components": costs.components_table(columns),
-        "layers": [
-            _layers(i, column, name, styles)
-            for i, (column, name) in enumerate(zip(columns, names, strict=True))
-        ],
-        "memory_figure": figures.memory_figure(columns),
-        "memory": memory_table(columns),
-        "macs": macs_table(columns),
-        "assumptions": assumptions_table(columns),
-        "record": record_table(columns[0]["record"]),
     }
 
 
-def _shown(ratios: Sequence[Result]) -> Sequence[Result]:
-    """Return all ratios of a few columns, those of the first column of many."""
-    few = len(ratios) <= _MOST_RATIOS
-    return ratios if few else [ratio for ratio in ratios if ratio["of"] == ratios[0]["of"]]
+def _shown(ratios: Sequence[Result]) -> Sequence[int]:
+    """Return which ratios a page shows: of columns that differ in one thing only.
+
+    If these are many, those of the first column.
+    """
+    alike = [i for i, ratio in enumerate(ratios) if costs.comparable([ratio])]
+    few = len(alike) <= _MOST_RATIOS
+    return [i for i in alike if few or ratios[i]["of"] == ratios[alike[0]]["of"]]
 
 
-def _card(column: Result, name: str, against: str) -> dict[str, str]:
+def _card(index: int, column: Result, name: str, against: str) -> dict[str, str]:
     totals = column["totals"]
     energy, latency = totals["energy_per_inference_j"], totals["latency_s"]
-    batch = " for the batch" if column["batch"] > 1 else ""
+    size, unit = figures.unit_of(energy["value"], figures.JOULES)
     return {
         "name": name,
         "energy": format_si(energy["value"], "J"),
-        "bounds": f"{bounds(energy, MICRO)} uJ",
-        "latency": f"{format_si(latency['value'], 's')}{batch}",
+        "bounds": f"{bounds(energy, size)} {unit}",
+        "latency": format_si(latency["value"], "s"),
+        "latency_of": " of the batch" if column["batch"] > 1 else "",
         "throughput": f"{digits(totals['throughput_per_s']['value'])}/s",
-        "memory": f"{digits(costs.memory_bytes(column) / KIBI)} KiB",
+        "memory": format_bytes(costs.memory_bytes(column)),
         "against": against,
+        "at": pointer("columns", index, "totals"),
     }
 
 
@@ -118,82 +123,108 @@ def _side(model: str, of: Result) -> tuple[str, str, str]:
     return model, of["profile"], of["mode"]
 
 
-def _layers(index: int, column: Result, name: str, styles: Mapping[str, str]) -> dict[str, Any]:
+def _accuracy(_: Sequence[Result], result: Result) -> dict[str, Any] | None:
+    if "counts" not in result:
+        return None
     return {
-        "name": name,
-        "open": index == 0,
-        "figures": [
-            figures.layer_energy_figure(column, f"e{index}"),
-            figures.layer_latency_figure(column, f"t{index}", styles),
-        ],
-        "table": costs.layers_table(column),
+        "run": simulation.run_line(result),
+        "lines": list(simulation.accuracy_lines(result)),
+        "confused": simulation.confused_tables(result),
     }
 
 
-def memory_table(columns: Sequence[Result]) -> Table:
-    """Return the memory ledger: one row per use, one column per estimate."""
-    heads = ["memory", *(f"{name} (KiB)" for name in costs.column_names(columns))]
-    ledgers = [column["totals"]["memory"] for column in columns]
-    rows = [
-        (name, *(digits(ledger[key] / KIBI) for ledger in ledgers))
-        for key, name in costs.MEMORY_NAMES.items()
+def _counts(_: Sequence[Result], result: Result) -> dict[str, Any] | None:
+    if "counts" not in result:
+        return None
+    return {"verdict": simulation.counts_line(result), "table": simulation.counts_table(result)}
+
+
+def _activity(_: Sequence[Result], result: Result) -> dict[str, Any] | None:
+    if not result.get("activity"):
+        return None
+    *tables, scaling = simulation.activity_blocks(result)
+    return {"scaling": scaling, "tables": tables}
+
+
+def _components(columns: Sequence[Result], _: Result) -> dict[str, Any]:
+    return {"figure": figures.shares_figure(columns), "table": costs.components_table(columns)}
+
+
+def _latency(columns: Sequence[Result], _: Result) -> dict[str, Any]:
+    styles = figures.limits(columns)
+    return {
+        "figure": figures.bounds_figure(columns, styles),
+        "table": costs.bounds_table(columns),
+    }
+
+
+def _waterfalls(_: Sequence[Result], result: Result) -> dict[str, Any] | None:
+    items = [
+        {"figure": figures.waterfall_figure(w, i), "table": waterfall_table(w)}
+        for i, w in enumerate(result.get("waterfalls", []))
     ]
-    rows.append(("all", *(digits(costs.memory_bytes(c) / KIBI) for c in columns)))
-    off_chip = (digits(c["totals"]["off_chip_bytes"] / KIBI) for c in columns)
-    rows.append(("off-chip traffic of the batch", *off_chip))
-    return table("Memory that the network needs at once, and traffic off the chip", heads, rows)
+    return {"items": items} if items else None
 
 
-def macs_table(columns: Sequence[Result]) -> Table:
-    """Return multiply-accumulates by operand types; those inside the image where they differ."""
-    heads, ledgers = ["operands"], []
-    for column, name in zip(columns, costs.column_names(columns), strict=True):
-        totals = column["totals"]
-        heads.append(name)
-        ledgers.append(totals["macs"])
-        if totals["macs_valid"] != totals["macs"]:
-            heads.append(f"{name}, in image")
-            ledgers.append(totals["macs_valid"])
-    pairs = dict.fromkeys(pair for ledger in ledgers for pair in ledger)
-    rows = [(pair, *(count(ledger.get(pair, 0)) for ledger in ledgers)) for pair in pairs]
-    return table("Multiply-accumulates of one inference by operand types", heads, rows)
+def _layers(columns: Sequence[Result], _: Result) -> dict[str, Any]:
+    styles = figures.limits(columns)
+    return {
+        "columns": [
+            {
+                "name": name,
+                "figures": [
+                    figures.layer_energy_figure(column, f"e{i}"),
+                    figures.layer_latency_figure(column, f"t{i}", styles),
+                ],
+                "table": costs.layers_table(column, i),
+            }
+            for i, (column, name) in enumerate(
+                zip(columns, costs.column_names(columns), strict=True)
+            )
+        ]
+    }
 
 
-def assumptions_table(columns: Sequence[Result]) -> Table:
-    """Return every constant once, the one with the largest share of any column's energy first."""
-    known: dict[tuple[str, str], tuple[Result, dict[int, float]]] = {}
-    for i, column in enumerate(columns):
-        for item in column["assumptions"]:
-            key = (column["profile"], item["constant"])
-            shares = known.setdefault(key, (item, {}))[1]
-            shares[i] = item["share_of_energy"]
-    ordered = sorted(known.items(), key=lambda entry: -max(entry[1][1].values()))
-    several = len({profile for profile, _ in known}) > 1
-    many = len(columns) > _MOST_SHARE_COLUMNS
-    names = ["largest"] if many else costs.column_names(columns)
-    heads = ["constant", "value", "status", "band (x)", *(f"share, {name} (%)" for name in names),
-             "source"]  # fmt: skip
-    rows = [
-        (f"{item['constant']} of {profile}" if several else item["constant"],
-         amount(item["value"], item["unit"]), item["status"], digits(item["band"]),
-         *(share(s, 1.0) for s in ([max(shares.values())] if many else
-                                   [shares.get(i, 0.0) for i in range(len(columns))])),
-         item["source"])
-        for (profile, _), (item, shares) in ordered
-    ]  # fmt: skip
-    return table("Constants by share of energy", heads, rows)
+def _rooflines(columns: Sequence[Result], _: Result) -> dict[str, Any]:
+    found, styles = [], roofline.memory_styles(columns)
+    for i, (column, name) in enumerate(zip(columns, costs.column_names(columns), strict=True)):
+        missing = roofline.missing(column)
+        drawn = {} if missing else {
+            "figure": roofline.roofline_figure(column, f"r{i}", styles),
+            "table": roofline.roofline_table(column, i),
+        }  # fmt: skip
+        found.append({"name": name, "missing": missing, **drawn})
+    return {"columns": found}
 
 
-def record_table(record: Result) -> Table:
-    """Return what has to be known to repeat the run, whatever the record holds."""
-    rows = [(str(key).replace("_", " "), _plain(value)) for key, value in record.items()]
-    return table("Record of the run", ("what", "value"), rows)
+def _memory(columns: Sequence[Result], _: Result) -> dict[str, Any]:
+    return {
+        "figure": figures.memory_figure(columns),
+        "table": memory.memory_table(columns),
+        "levels": memory.levels_table(columns),
+        "macs": ledgers.macs_table(columns),
+    }
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        value = [f"{key} {item}" for key, item in value.items()]
-        return ", ".join(value) or "-"
-    if isinstance(value, list):
-        return " ".join(map(str, value)) or "-"
-    return "-" if value in (None, "") else str(value)
+def _assumptions(columns: Sequence[Result], _: Result) -> dict[str, Any]:
+    return {"table": ledgers.assumptions_table(columns)}
+
+
+def _record(columns: Sequence[Result], _: Result) -> dict[str, Any]:
+    return {"table": ledgers.record_table(columns[0]["record"])}
+
+
+SECTIONS = (
+    ("summary", "Summary", _summary),
+    ("accuracy", "Accuracy", _accuracy),
+    ("counts", "Counts", _counts),
+    ("activity", "Activity", _activity),
+    ("components", "Where the energy goes", _components),
+    ("latency", "What bounds the latency", _latency),
+    ("waterfalls", "Between profiles", _waterfalls),
+    ("layers", "Layers", _layers),
+    ("roofline", "Roofline", _rooflines),
+    ("memory", "Memory and operations", _memory),
+    ("assumptions", "Assumptions", _assumptions),
+    ("record", "Record", _record),
+)

@@ -171,22 +171,3 @@ def activity_line(result: Result) -> str:
     if all(p["fraction"] is None for p in result["activity"]["products"]):
         why = "no layer multiplies bits by bits from one pixel or image to the next"
     return f"activity is shown as statistics and scales no energy: {why}"
-
-
-def observed(result: Result) -> dict[str, Any]:
-    """Return what the page shows of a run: sections that a result lacks are empty."""
-    found: dict[str, Any] = {"links": [], "run": "", "activity": []}
-    if "counts" in result:
-        found |= {
-            "links": [("accuracy", "Accuracy"), ("counts", "Counts")],
-            "run": run_line(result),
-            "accuracy": list(accuracy_lines(result)),
-            "confused": confused_tables(result),
-            "verdict": counts_line(result),
-            "counts": counts_table(result),
-        }
-    if result.get("activity"):
-        *tables, scaling = activity_blocks(result)
-        links = [*found["links"], ("activity", "Activity")]
-        found |= {"links": links, "activity": tables, "scaling": scaling}
-    return found

@@ -13,11 +13,15 @@ _FIGURE = re.compile(r"(?:[-<]?\d.*|\[.*|inf|-|)\Z", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's heading, the unit of its figures, and whether it holds words (left) or figures."""
+    """A column's heading, the unit of its figures, and whether it holds words (left) or figures.
+
+    ``key`` is where its figures stand in the JSON result: a pointer in which ``*`` is the row's.
+    """
 
     name: str
     unit: str = ""
     left: bool = False
+    key: str = ""
 
     @property
     def head(self) -> str:
@@ -27,11 +31,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A captioned table of cells that are already text."""
+    """A captioned table of cells that are already text; ``at`` holds the rows' JSON pointers."""
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
+    at: tuple[str, ...] = ()
+
+    @property
+    def marked(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The rows with their pointers, empty where there is none."""
+        return tuple(zip(self.at or ("",) * len(self.rows), self.rows, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,19 @@ class Mark:
 Block = str | Mark | Table
 
 
-def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+def pointer(*keys: object) -> str:
+    """Return a JSON pointer (RFC 6901) below the result."""
+    return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in keys)
+
+
+def table(
+    title: str,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    keys: Sequence[str] = (),
+    at: Iterable[str] = (),
+) -> Table:
     """Build a table from headings such as ``"energy (uJ)"`` and rows of values.
 
     Parameters
@@ -54,6 +76,8 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) ->
         A heading, its unit in parentheses.
     rows : iterable of sequence of object
         As many cells as headings; shown with ``str``, control characters escaped.
+    keys, at : sequence of str, optional
+        Where figures stand in the JSON result, by column (the last may be left out) and by row.
 
     Returns
     -------
@@ -65,5 +89,6 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) ->
     for index, head in enumerate(heads):
         name, _, rest = head.partition(" (")
         left = index == 0 or not all(_FIGURE.match(row[index]) for row in cells)
-        columns.append(Column(visible(name), visible(rest.removesuffix(")")), left))
-    return Table(visible(title), tuple(columns), cells)
+        key = keys[index] if index < len(keys) else ""
+        columns.append(Column(visible(name), visible(rest.removesuffix(")")), left, key))
+    return Table(visible(title), tuple(columns), cells, tuple(at))

@@ -30,6 +30,21 @@ def test_demo_checks_prices_and_writes_the_page(bnnsim, small, tmp_path):
     assert json.loads((tmp_path / "demo.json").read_text()) == result
 
 
+def test_report_makes_the_page_of_a_demo_again(bnnsim, small, tmp_path):
+    bnnsim("demo", "--out", tmp_path)
+    assert bnnsim("report", tmp_path / "demo.json", "-o", tmp_path / "again.html").status == 0
+    assert (tmp_path / "again.html").read_text() == (tmp_path / "demo.html").read_text()
+    result = json.loads((tmp_path / "demo.json").read_text())
+    for change, text in (
+        ({"run": {**result["run"], "accuracy": None}}, "run: accuracy: got 'NoneType'"),
+        ({"run": {**result["run"], "images": 0}}, "run: images: got 0, expected at least 1"),
+        ({"comparison": {**result["comparison"], "columns": [{}]}}, "comparison: columns[0]: got"),
+    ):
+        (tmp_path / "demo.json").write_text(json.dumps({**result, **change}))
+        said = bnnsim.refused("report", tmp_path / "demo.json", "-o", tmp_path / "p.html")
+        assert f"demo.json: {text}" in said
+
+
 def test_demo_prints_what_was_measured(bnnsim, small, tmp_path):
     said = bnnsim("demo", "--images", 20, "--out", tmp_path)
     assert said.status == 0

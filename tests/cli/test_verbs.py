@@ -166,11 +166,36 @@ def test_estimate_refuses_with_a_suggestion(bnnsim, argv, text):
 def test_report_refuses_what_is_no_result(bnnsim, net, tmp_path):
     page = tmp_path / "p.html"
     assert "expected JSON" in bnnsim.refused("report", net / "x.npy", "-o", page)
-    (tmp_path / "r.json").write_text('{"schema": 1}')
-    assert "r.json: got \"no key 'model'\"" in bnnsim.refused(
-        "report", tmp_path / "r.json", "-o", page
-    )
+    for text, got in (
+        ('{"schema": 1}', "got 'dict', expected the JSON of estimate, compare, simulate or demo."),
+        ('{"model": "a", "profile": "b"}', "r.json: got \"no key 'mode'\""),
+    ):
+        (tmp_path / "r.json").write_text(text)
+        assert got in bnnsim.refused("report", tmp_path / "r.json", "-o", page)
     assert not page.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "argv"),
+    [
+        ("inspect", ["inspect", "zoo:tfc"]),
+        ("run", ["run", "tfc.bnn", "--input", "x.npy"]),
+        ("verify", ["verify", "tfc.bnn", "--input", "x.npy"]),
+        ("lower", ["lower", "zoo:sfc:random", "-o", "sfc.bnn"]),
+        ("tables", ["tables", "cmos45"]),
+        ("zoo list", ["zoo", "list"]),
+        ("profiles", ["profiles", "show", "cmos45"]),
+        ("profiles list", ["profiles", "list"]),
+    ],
+)
+def test_report_says_which_verb_a_file_is_from(bnnsim, net, tmp_path, monkeypatch, kind, argv):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    paths = [net / a if (net / a).is_file() else a for a in argv]
+    paths = [folder / a if a == "sfc.bnn" else a for a in paths]
+    bnnsim(*paths, "--json", tmp_path / "r.json")
+    said = bnnsim.refused("report", tmp_path / "r.json", "-o", tmp_path / "p.html")
+    assert f"r.json: got \"the result of '{kind}'\", expected the JSON of estimate" in said
 
 
 def test_profiles_list_show_check(bnnsim, tmp_path):

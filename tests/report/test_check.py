@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from report.results import compare, estimate
 
 from bnnsim.errors import InputError
-from bnnsim.report.check import KEYWORDS, checked, load_schema, violations
+from bnnsim.report.check import KEYWORDS, KINDS, SHOWN, checked, kind_of, load_schema, violations
 
-READ = ("estimate", "compare", "simulate")
+READ = SHOWN
 NAMES = sorted(p.name.split(".")[0] for p in files("bnnsim").joinpath("schemas").iterdir())
 
 
@@ -99,6 +99,23 @@ def test_messages_name_place_value_and_rule(change, text):
 def test_other_json_is_refused(result):
     with pytest.raises(InputError, match=r"^r\.json"):
         checked(result, where="r.json")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_is_told_by_its_keys_and_refused_by_name(kind):
+    found = dict.fromkeys(KINDS[kind])
+    assert kind_of(found) == kind
+    text = "the result of" if kind not in SHOWN else "no key"
+    with pytest.raises(InputError, match=text):
+        checked(found, where="r.json")
+
+
+@pytest.mark.parametrize("name", sorted({k.split()[0] for k in KINDS} - {"profiles"}))
+def test_results_have_the_keys_that_tell_them(name):
+    wanted = [keys for kind, keys in KINDS.items() if kind.split()[0] == name]
+    assert any(keys <= set(load_schema(name)["required"]) for keys in wanted)
+    whole = dict.fromkeys(load_schema(name)["required"])
+    assert kind_of(whole).split()[0] == name
 
 
 def test_at_most_ten_problems_are_listed():

@@ -9,7 +9,7 @@ import pytest
 from report.pages import SVG, Page, charts, stacks, ticks
 from report.results import COMPONENTS, compare, estimate
 
-from bnnsim.report.html import render
+from bnnsim.report.html import SECTIONS, environment, render
 
 MODES = ("float32", "int8", "weight-only:fp32", "binary")
 
@@ -100,6 +100,18 @@ def test_layers_are_those_of_the_json(result, text):
         assert row[7] == layer["bound_by"]
 
 
+def test_assumptions_are_those_of_the_json_by_share(result, text):
+    head, *rows = Page(text).tables["Constants by share of energy"]
+    assert [row[0] for row in rows] == ["gb.read", "overhead", "actions.add.float32"]
+    for row in rows:
+        for i, column in enumerate(result["columns"]):
+            (item,) = [a for a in column["assumptions"] if a["constant"] == row[0]]
+            assert head[4 + i] == f"share, {column['mode']} (%)"
+            assert row[4 + i] == f"{100 * item['share_of_energy']:.1f}"
+            assert row[2] == item["status"]
+            assert row[-1] == item["source"]
+
+
 def test_bars_of_components_are_the_shares_of_the_json(result, text):
     chart = charts(text)["Energy by component"]
     full = next(place for place, tick in ticks(chart) if tick == "100 %")
@@ -153,7 +165,7 @@ def test_figures_are_per_inference_and_batches_are_named():
     row = page.tables["Totals [90 % interval]"][1]
     assert number(row[1]) == pytest.approx(energy, rel=0.006)
     assert "net on cmos45, batch 8" in text
-    assert "for the batch" in text
+    assert "latency of the batch" in text
 
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=y>\" onload=\"z\x00\x1b[31m{{ 7*7 }}"
@@ -206,8 +218,39 @@ def test_empty_and_zero_results_still_make_a_page():
     assert Page(render(nothing))
 
 
+def test_a_page_renders_every_section_once(result, monkeypatch):
+    """What keeps a page quick: one render, however many layers; templates are compiled once."""
+    from jinja2 import Template
+
+    rendered, compiled = [], []
+    real, make = Template.render, Template.from_code
+    monkeypatch.setattr(
+        Template, "render", lambda t, *a, **k: rendered.append(t) or real(t, *a, **k)
+    )
+    monkeypatch.setattr(Template, "from_code", lambda *a, **k: compiled.append(a) or make(*a, **k))
+    environment.cache_clear()
+    first, second = render(result), render(compare("binary", layers=100))
+    assert [template.name for template in rendered] == ["report.html"] * 2
+    absent = {"waterfalls", "accuracy", "counts", "activity"}
+    present = [name for name, _, _ in SECTIONS if name not in absent]
+    assert len(compiled) == 4 + len(present)  # page, macros, two styles, sections
+    for text in (first, second):
+        names = [name for name, _, _ in SECTIONS if f'<section id="{name}"' in text]
+        assert names == present
+
+
 def test_hundred_layers_fit_two_megabytes():
-    assert len(render(compare(*MODES, layers=100)).encode()) < 2_000_000
+    result = compare(*MODES, layers=100)
+    for column in result["columns"]:
+        column["memories"] = [
+            {"name": name, "kind": "sram", "size_bytes": 1 << 20, "word_bits": 64,
+             "bytes_per_s": 1e9, "holds": ["weights"]} for name in ("gb", "dram")
+        ]  # fmt: skip
+        for layer in column["layers"]:
+            layer |= {"peak_macs_per_s": 1e12, "physical_actions": {"gb.read": 9}}
+    text = render(result)
+    assert text.count('class="mark-edge') == 400
+    assert len(text.encode()) < 1_000_000
 
 
 def test_many_columns_take_work_in_proportion(result):

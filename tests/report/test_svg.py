@@ -41,7 +41,7 @@ def test_log_axis_over_many_decades_keeps_ticks_apart():
 
 def test_bars_are_as_long_as_their_parts():
     bars = [Bar("a", "4", (("x", 1.0), ("y", 3.0))), Bar("b", "0", (("x", 0.0), ("y", 0.0)))]
-    root = ET.fromstring(bar_chart("n", "t", "d", bars, linear_axis(4.0, "uJ")))
+    root = ET.fromstring(bar_chart("t", "d", bars, linear_axis(4.0, "uJ")).inline("n"))
     assert stacks(root) == [[("x", 25.0), ("y", 75.0)], []]
     assert ticks(root)[0] == (0.0, "0 uJ")
     assert ticks(root)[-1] == (100.0, "4 uJ")
@@ -49,7 +49,7 @@ def test_bars_are_as_long_as_their_parts():
 
 def test_whiskers_stand_at_the_interval():
     bars = [Bar("a", "2", (("x", 2.0),), (1.0, 4.0))]
-    root = ET.fromstring(point_chart("n", "t", "d", bars, linear_axis(4.0, "uJ")))
+    root = ET.fromstring(point_chart("t", "d", bars, linear_axis(4.0, "uJ")).inline("n"))
     whiskers = [line for line in root.iter(f"{SVG}line") if line.get("class") == "whisker"]
     assert {(w.get("x1"), w.get("x2")) for w in whiskers} == {
         ("25.00%", "100.00%"), ("25.00%", "25.00%"), ("100.00%", "100.00%")
@@ -59,7 +59,7 @@ def test_whiskers_stand_at_the_interval():
 
 
 def test_chart_has_title_and_description_that_label_it():
-    root = ET.fromstring(bar_chart("n", "<t>", "d & e", [], linear_axis(1, "")))
+    root = ET.fromstring(bar_chart("<t>", "d & e", [], linear_axis(1, "")).inline("n"))
     ids = root.get("aria-labelledby").split()
     assert [root.find(f"{SVG}{tag}").get("id") for tag in ("title", "desc")] == ids
     assert root.find(f"{SVG}title").text == "<t>"
@@ -68,7 +68,7 @@ def test_chart_has_title_and_description_that_label_it():
 
 def test_hostile_labels_stay_text():
     bar = Bar("</text><script>alert(1)</script>\x00", '"&<', (("x", 1.0),))
-    root = ET.fromstring(bar_chart("n", "t", "d", [bar], linear_axis(1, "")))
+    root = ET.fromstring(bar_chart("t", "d", [bar], linear_axis(1, "")).inline("n"))
     assert not list(root.iter(f"{SVG}script"))
     assert not list(root.iter("script"))
 

@@ -106,7 +106,7 @@ def test_the_page_is_whole_and_its_colours_are_known():
     assert "net binary, first to second: 10.0 uJ to 9.00 uJ per inference" in page.tables
     assert 'href="#waterfalls"' in text
     for style in ("gap", "w-up", "w-down", "w-end"):
-        assert re.search(rf"^\.{style} ", text, re.MULTILINE)
+        assert re.search(rf"^[^{{]*\.bnnsim \.{style} \{{", text, re.MULTILINE)
     assert "waterfalls" not in render(compare("binary", "int8"))
 
 

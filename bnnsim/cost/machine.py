@@ -1,0 +1,63 @@
+"""What a profile's machine could do at best: memory levels and MAC rates, for rooflines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bnnsim.cost.actions import Operands
+from bnnsim.cost.datapath import execution
+from bnnsim.cost.hardware import HardwareProfile, Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One memory of a machine.
+
+    Parameters
+    ----------
+    name, kind : str
+    size_bytes : int or None
+        None for off-chip memory, which holds everything.
+    word_bits : int
+        Bits of one access, so that ``physical_actions`` give the bytes that a layer moves.
+    bytes_per_s : float or None
+        With every port busy in every cycle, reads and writes together; off chip what the profile
+        states, None where it states nothing.
+    holds : tuple of str
+        Which of ``weights`` and ``activations`` may live here.
+    """
+
+    name: str
+    kind: str
+    size_bytes: int | None
+    word_bits: int
+    bytes_per_s: float | None
+    holds: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form of a level."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"holds": list(self.holds)}
+
+
+def levels(profile: HardwareProfile) -> tuple[Level, ...]:
+    """Return the memories of a profile, nearest to the array first."""
+    return tuple(
+        Level(m.name, m.kind, m.size_bytes, m.word_bits, bytes_per_s(m, profile.clock_hz), m.holds)
+        for m in profile.memories
+    )
+
+
+def bytes_per_s(memory: Memory, clock_hz: float) -> float | None:
+    """Return the bytes that all ports of a memory move in a second, or its stated bandwidth."""
+    if memory.off_chip:
+        return None if memory.bandwidth is None else memory.bandwidth.value_si
+    ports = memory.shared_ports + memory.read_ports + memory.write_ports
+    return ports * memory.banks * memory.word_bits / 8 * clock_hz
+
+
+def peak_macs_per_s(profile: HardwareProfile, operands: Operands, fan_in: int) -> float:
+    """Return the MACs of these operands in a second with every processing element busy."""
+    run = execution(profile, operands, fan_in, "peak")
+    array = profile.array
+    return array.rows * array.columns * run.lanes / run.cycles * profile.clock_hz
