@@ -47,7 +47,8 @@ def read_npy(
     Raises
     ------
     InputError
-        Before any data is read, if the header or the size of the file is wrong.
+        Before any data is read, if the header or the size of the file is wrong; else if a value
+        is NaN or infinite.
     """
     with open_regular(path, ".npy file", InputError) as file:
         shape, dtype = _header(file, path)
@@ -58,6 +59,10 @@ def read_npy(
         rule = f"{wanted} bytes for {dtype} {shape}"
         raise InputError(message(f"{path}: data", f"{size} bytes", rule, "Save the file again."))
     data: np.ndarray = np.load(path, allow_pickle=False)
+    if not (finite := np.isfinite(data)).all():
+        place = [int(i) for i in np.argwhere(~finite)[0]]
+        bad = data[tuple(place)].item()
+        raise InputError(message(f"{path}: value at {place}", bad, "a finite number"))
     return data
 
 
