@@ -53,7 +53,8 @@ def message(where: str, got: object, expected: str, remedy: str = "") -> str:
     if len(shown) > _LONGEST_VALUE:
         shown = f"{shown[:_LONGEST_VALUE]}..."
     text = f"{where}: got {shown}, expected {expected}."
-    return f"{text} {remedy}" if remedy else text
+    text = f"{text} {remedy}" if remedy else text
+    return text.replace("\n", "\\n")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

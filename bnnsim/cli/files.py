@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import tokenize
 import warnings
 from pathlib import Path
@@ -137,7 +138,7 @@ def check_output(path: str) -> None:
         rule = "a regular file, or a device such as /dev/null"
         raise InputError(message(path, "a pipe or disk", rule))
     if not target.parent.is_dir():
-        remedy = f"Run `mkdir -p {target.parent}` first."
+        remedy = f"Run `mkdir -p {shlex.quote(str(target.parent))}` first."
         raise InputError(message(path, "no such folder", "a folder that exists", remedy))
 
 

@@ -98,7 +98,7 @@ def find_profile(name: str | Path) -> Path:
         If there is no such profile; the message names the nearest.
     """
     text = str(name)
-    if text.endswith((".yaml", ".yml")) or "/" in text:
+    if isinstance(name, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
         return Path(text)
     known = list_profiles()
     if text not in known:

@@ -77,7 +77,7 @@ INPUTS = [
     Mutant("header that calls", lambda x: npy("__import__('os').mkdir('sprung')"), NO_NPY),
     Mutant("header nested too deep", lambda x: npy("(" * 5000), NO_NPY),
     Mutant("header is a list", lambda x: npy("[1, 2]"), NO_NPY),
-    Mutant("header without a dtype", lambda x: npy("{'fortran_order': False, 'shape': (3,)}"), NO_NPY),
+    Mutant("header without a dtype", lambda x: npy("{'fortran_order': 0, 'shape': (3,)}"), NO_NPY),
     Mutant("header with a key more", lambda x: npy(head()[:-1] + "'a': 1}", PIXELS), NO_NPY),
     Mutant("header of Python 2", lambda x: npy(head(shape="(3L, 6L, 5L, 2L)"), PIXELS), NO_NPY),
     Mutant("header with a byte 0", lambda x: npy(head() + "\0", PIXELS), NO_NPY),
