@@ -143,13 +143,25 @@ def check_output(path: str) -> None:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path``; a file is replaced only once all is written."""
+    """Write ``data`` to ``path``; a file is replaced only once all is written.
+
+    Raises
+    ------
+    InputError, SourceError
+        If it cannot be written.
+    """
     target = Path(path)
-    if target.exists() and not target.is_file():
-        target.write_bytes(data)  # a device or a pipe cannot be replaced, only written to
+    if not target.exists() or target.is_file():
+        with atomic_write(target.resolve()) as part:
+            part.write_bytes(data)
         return
-    with atomic_write(target.resolve()) as part:
-        part.write_bytes(data)
+    try:
+        target.write_bytes(data)  # a device or a pipe cannot be replaced, only written to
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        rule = "a device that can be written"
+        raise InputError(message(str(path), error.strerror or str(error), rule)) from None
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:

@@ -9,12 +9,14 @@ every shape, dtype, offset and bound is checked before it is used.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import json
 import os
+import secrets
 import stat
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,22 +39,42 @@ _WRITE_AGAIN = "Write the file again with `bnnsim lower`."
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it only if the block succeeds."""
+    """Yield a temporary path beside ``path`` that replaces it only if the block succeeds.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be written; what stood there before is kept.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        with part.open("xb") as held:
+            _lock(held)
+            _remove_abandoned(path)
+            yield part
+            part.replace(path)
     except OSError as error:
-        rule = "a folder that exists and can be written"
-        raise SourceError(message(str(path), error.strerror or "error", rule)) from None
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        part.replace(path)
+        rule = "a file that can be written, in a folder that exists"
+        raise SourceError(message(str(path), error.strerror or str(error), rule)) from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock ``file`` until it is closed; False if another process holds it, or none can."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporary files of ``path`` whose process was killed: its lock went with it."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError), part.open("rb") as file:
+            if _lock(file):
+                part.unlink()
 
 
 def open_regular(path: str | Path, what: str, failure: type[BnnsimError] = SourceError) -> BinaryIO:

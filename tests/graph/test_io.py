@@ -166,7 +166,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_part(tmp_path: Path) -> None:
 
 
 def test_saving_into_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="expected a folder that exists"):
+    with pytest.raises(SourceError, match="in a folder that exists"):
         save(mlp(), tmp_path / "no" / "net.bnn")
 
 

@@ -177,7 +177,7 @@ def test_a_full_device(bnnsim, files, writer):
     """Unlike a folder that is missing, this shows only when the work is done."""
     before = contents(files)
     said = bnnsim(*WRITERS[writer].format("/dev/full").split())
-    check_refused(said, "", ("got 'No space left on device'",))
+    check_refused(said, "/dev/full: got 'No space left on device'", ())
     assert contents(files) == before
 
 
