@@ -6,9 +6,8 @@ import json
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -230,41 +229,68 @@ def run(
     ------
     InputError, GraphError, KernelError
     """
-    if engine not in ENGINES:
-        rule = f"one of {', '.join(ENGINES)}"
-        raise InputError(message("engine", engine, rule, nearest(engine, ENGINES)))
     options = {"seed": seed, "samples": samples, "bits": bits, "preact_scale": preact_scale}
     sampling = _sampling(stochastic, {k: v for k, v in options.items() if v is not None})
     lowered = executable(graph) if sampling is None else sampling.lowered(graph)
     check_input(lowered, x)
-    checked = None if labels is None else check_labels(labels, len(x))
+    truth = None if labels is None else check_labels(labels, len(x))
     names = {name: _tensor_name(lowered, name) for name in keep}
-    used, kernels = "numpy", tuple[Traced, ...]()
-    run_once = partial(reference_tensors, lowered, x, names.values(), progress)
-    if engine == "compiled":
-        plan = Plan(lowered, isa=isa, threads=threads)
-        used, kernels = _isa_used(plan.trace), plan.trace
-        run_once = partial(plan.run, x, keep=names.values(), progress=progress)
+    runner = _runner(engine, lowered, x, names.values(), isa, threads, progress)
     start = time.perf_counter()
-    values = run_once() if sampling is None else sampling.mean(lambda draws: run_once(draws=draws))
+    values = runner.once() if sampling is None else sampling.mean(runner.once)
     seconds = time.perf_counter() - start
     outputs = values[lowered.outputs[0]]
     _check_numbers(graph, outputs)
     return RunResult(
         model=graph.name,
         engine=engine,
-        isa=used,
+        isa=runner.isa,
         outputs=outputs,
         tensors={name: values[tensor] for name, tensor in names.items()},
-        kernels=kernels,
+        kernels=runner.kernels,
         seconds=seconds,
-        accuracy=None if checked is None else accuracy(lowered, outputs, checked),
+        accuracy=None if truth is None else accuracy(lowered, outputs, truth),
         record=record(
-            isa=used, seed=None if sampling is None else sampling.seed, inputs={"input": x}
+            isa=runner.isa, seed=sampling.seed if sampling else None, inputs={"input": x}
         ),
-        samples=None if sampling is None else sampling.samples,
-        counts=NO_DRAWS if sampling is None else sampling.counts(lowered, len(x)),
+        samples=sampling.samples if sampling else None,
+        counts=sampling.counts(lowered, len(x)) if sampling else NO_DRAWS,
     )
+
+
+class _Runner(NamedTuple):
+    """What runs a batch once, for the draws that it is given if any, and what it consists of."""
+
+    once: Callable[..., dict[str, np.ndarray]]
+    isa: str
+    kernels: tuple[Traced, ...]
+
+
+def _runner(
+    engine: str,
+    lowered: Graph,
+    x: np.ndarray,
+    keep: Collection[str],
+    isa: str,
+    threads: int,
+    progress: Progress | None,
+) -> _Runner:
+    """Return what runs ``lowered`` on ``x`` and returns its outputs and the tensors to keep."""
+
+    def reference(draws: Draws | None = None) -> dict[str, np.ndarray]:
+        return reference_tensors(lowered, x, keep, progress, draws)
+
+    if engine == "reference":
+        return _Runner(reference, "numpy", ())
+    if engine != "compiled":
+        rule = f"one of {', '.join(ENGINES)}"
+        raise InputError(message("engine", engine, rule, nearest(engine, ENGINES)))
+    plan = Plan(lowered, isa=isa, threads=threads)
+
+    def compiled(draws: Draws | None = None) -> dict[str, np.ndarray]:
+        return plan.run(x, keep=keep, progress=progress, draws=draws)
+
+    return _Runner(compiled, _isa_used(plan.trace), plan.trace)
 
 
 def _sampling(stochastic: bool, options: Mapping[str, Any]) -> Sampling | None:
