@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnnsim.execution import Engine, RunResult, decide, run
+from bnnsim.execution import Engine, RunResult, decide, ranked, run
 from bnnsim.graph.io import save
 from bnnsim.graph.ir import Graph
 from bnnsim.graph.summary import Inspection, summarize
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Engine", "Layers", "RunResult", "Verification", "compare", "decide", "estimate", "inspect",
-    "load", "load_module", "load_profile", "lower", "run", "save", "verify",
+    "load", "load_module", "load_profile", "lower", "ranked", "run", "save", "verify",
 ]  # fmt: skip
 
 

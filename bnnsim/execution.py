@@ -328,12 +328,25 @@ def decide(graph: Graph, outputs: np.ndarray) -> np.ndarray:
     ``argmax`` takes the first largest output; ``last-set-bit`` the highest index that is +1, or 0
     where none is (how FPGA nets without logits decide).
     """
+    classes: np.ndarray = np.argmax(_merits(graph, outputs), axis=1)
+    return classes
+
+
+def ranked(graph: Graph, outputs: np.ndarray, count: int = 2) -> np.ndarray:
+    """Return for every image the ``count`` best classes or all, best first: (N, count) int64.
+
+    The first is that of :func:`decide`; of equal ones the first comes first.
+    """
+    order: np.ndarray = np.argsort(-_merits(graph, outputs), axis=1, kind="stable")[:, :count]
+    return order
+
+
+def _merits(graph: Graph, outputs: np.ndarray) -> np.ndarray:
+    """Return numbers (N, classes), exact in float64, the first largest of which is the class."""
     flat = outputs.reshape(len(outputs), -1)
     if graph.meta.get("decision") != "last-set-bit":
-        return np.argmax(flat, axis=1)
-    last = flat.shape[1] - 1 - np.argmax(flat[:, ::-1] > 0, axis=1)
-    classes: np.ndarray = np.where((flat > 0).any(axis=1), last, 0)
-    return classes
+        return flat.astype(np.float64)
+    return np.where(flat > 0, np.arange(1.0, flat.shape[1] + 1), 0.0)
 
 
 def accuracy(graph: Graph, outputs: np.ndarray, labels: np.ndarray) -> float:

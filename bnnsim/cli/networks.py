@@ -6,6 +6,7 @@ import contextlib
 import fnmatch
 import sys
 from argparse import Namespace
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bnnsim.report import network as blocks
 
 HELD, DIFFERS = 0, 1
 _SHOWN_FAILURES = 5
+_SHOWN_IMAGES = 10
 
 
 def load_source(args: Namespace, source: Any) -> Any:
@@ -172,8 +174,34 @@ def run(args: Namespace) -> int:
     for path, array in written.items():
         write_array(path, array)
     plain = result.to_dict()
-    emit(args, plain, [*blocks.run_blocks(plain), *(f"wrote {path}" for path in written)])
+    told = [] if args.output else blocks.prediction_blocks(predictions(graph, result, labels))
+    emit(args, plain, [*blocks.run_blocks(plain), *told, *(f"wrote {path}" for path in written)])
     return HELD
+
+
+def predictions(graph: Any, result: Any, labels: np.ndarray | None) -> dict[str, Any]:
+    """Return what `blocks.prediction_blocks` shows of a run: the first images, and all counted."""
+    from bnnsim import api
+
+    names = dict(enumerate(graph.meta.get("classes", ())))
+    classes = api.decide(graph, result.outputs)
+    first = result.outputs[:_SHOWN_IMAGES].reshape(min(_SHOWN_IMAGES, len(classes)), -1)
+
+    def called(index: int) -> str:
+        return f"{index} {names[index]}" if index in names else str(index)
+
+    shown = [
+        {
+            "best": [(called(index), f"{values[index]:.6g}") for index in order],
+            "label": None if labels is None else called(int(labels[image])),
+        }
+        for image, (values, order) in enumerate(
+            zip(first.tolist(), api.ranked(graph, first).tolist(), strict=True)
+        )
+    ]
+    taken = Counter(sorted(classes.tolist())).most_common()
+    counted = [(called(index), number) for index, number in taken]
+    return {"images": len(classes), "shown": shown, "taken": counted}
 
 
 def verify(args: Namespace) -> int:
