@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -260,3 +262,23 @@ def test_files_that_may_not_be_read_or_written(bnnsim, open_folder, line, says):
         said = bnnsim(*line.split())
     check_refused(said, says, ())
     assert list((open_folder / "fixed").iterdir()) == []
+
+
+def test_a_whole_process_refuses_as_the_function_does(bnnsim, files):
+    (files / "bad.bnn").write_bytes((files / "net.bnn").read_bytes()[:-1])
+    (files / "bad.npy").write_bytes((files / "x.npy").read_bytes()[:-1])
+    (files / "bad.yaml").write_text("schema: bnnsim/profile/1\nname: [bad\n")
+    lines = [
+        "frobnicate",
+        "inspect bad.bnn",
+        "run net.bnn --input bad.npy",
+        "profiles check bad.yaml",
+        "run net.bnn --input x.npy --isa avx3",
+    ]
+    for line in lines:
+        done = subprocess.run(
+            [sys.executable, "-m", "bnnsim", *line.split()],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == bnnsim(*line.split())
+        assert done.returncode == 2

@@ -27,7 +27,7 @@ COMMANDS = {
     "report": ("report compared.json -o out.html", "out.html"),
     "profiles new": ("profiles new out --from cmos45 --force", "out.yaml"),
 }
-FAST = {("run", "an old file"), ("lower", "no file")}
+FAST = {("run", "an old file")}
 
 
 @pytest.fixture(
