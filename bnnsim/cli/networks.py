@@ -190,9 +190,12 @@ def predictions(graph: Any, result: Any, labels: np.ndarray | None) -> dict[str,
     def called(index: int) -> str:
         return f"{index} {names[index]}" if index in names else str(index)
 
+    def figure(value: float) -> str:
+        return str(value) if isinstance(value, int) else f"{value:.6g}"
+
     shown = [
         {
-            "best": [(called(index), f"{values[index]:.6g}") for index in order],
+            "best": [(called(index), figure(values[index])) for index in order],
             "label": None if labels is None else called(int(labels[image])),
         }
         for image, (values, order) in enumerate(

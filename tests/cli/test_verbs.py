@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,8 +44,6 @@ def test_lower_requires_binary_layers_and_writes_nothing_otherwise(bnnsim, net, 
 def test_lower_names_the_layer_that_is_not_binary(bnnsim, net, tmp_path):
     graph = api.load(net / "tfc.bnn")
     weight = next(n for n in graph.nodes if n.name == "dense1").inputs[1]
-    from dataclasses import replace
-
     from bnnsim.graph.dtypes import DType
 
     old = graph.tensors[weight]
@@ -83,35 +82,6 @@ def test_run_prints_accuracy_kernels_and_files(bnnsim, net, tmp_path):
     assert "accuracy 85.71 % of 7 images" in said.out
     assert "gemm_bit" in said.out
     assert f"wrote {out}" in said.out
-
-
-def test_run_without_an_output_prints_predictions(bnnsim, net):
-    y = np.load(net / "y.npy")
-    said = bnnsim("run", net / "tfc.bnn", "--input", net / "x.npy").out
-    rows = said[said.index("First 7 of 7 images") :].splitlines()
-    assert rows[1].split() == ["image", "class", "logit", "runner-up", "its", "logit"]
-    taken: dict[int, int] = {}
-    for image, row in enumerate(rows[3:10]):
-        best, second = sorted(range(10), key=lambda c, i=image: (-y[i, c], c))[:2]
-        expected = (image, best, y[image, best], second, y[image, second])
-        assert row.split() == list(map(str, expected))
-        taken[best] = taken.get(best, 0) + 1
-    counts = sorted(taken.items(), key=lambda item: (-item[1], item[0]))
-    assert f"images by class: {', '.join(f'{c}: {n}' for c, n in counts)}\n" in said
-    assert said.endswith("-o Y.npy writes the outputs of all images\n")
-
-
-def test_run_shows_ten_images_with_their_labels(bnnsim, net, tmp_path):
-    x = np.load(net / "x.npy")
-    np.save(tmp_path / "x.npy", np.concatenate([x, x]))
-    np.save(tmp_path / "labels.npy", np.arange(14) % 10)
-    argv = ("run", net / "tfc.bnn", "--input", tmp_path / "x.npy")
-    rows = bnnsim(*argv, "--labels", tmp_path / "labels.npy").out.splitlines()
-    begin = rows.index("First 10 of 14 images")
-    assert rows[begin + 1].endswith("  label")
-    assert [row.split()[-1] for row in rows[begin + 3 : begin + 13]] == [str(i) for i in range(10)]
-    assert rows[begin + 13] == ""
-    assert "First" not in bnnsim(*argv, "-o", tmp_path / "y.npy").out
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def stopped(request, kept, tmp_path_factory) -> tuple[str, str | None, list[Stop
         (start / target).write_bytes(old)
     done = subprocess.run(
         [sys.executable, stopping.__file__, start, work, *command.split()],
-        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     found = [Stop(*fields) for fields in json.loads(done.stdout)]
     return target, None if old is None else old.hex(), found
