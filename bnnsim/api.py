@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnnsim.execution import Engine, Progress, RunResult, decide, run
+from bnnsim.execution import Engine, Progress, RunResult, decide, ranked, run
 from bnnsim.graph.io import save
 from bnnsim.graph.ir import Graph
 from bnnsim.graph.summary import Inspection, summarize
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Engine", "Layers", "RunResult", "Verification", "compare", "decide", "estimate", "inspect",
-    "load", "load_module", "load_profile", "lower", "run", "save", "simulate", "verify",
+    "load", "load_module", "load_profile", "lower", "ranked", "run", "save", "simulate", "verify",
 ]  # fmt: skip
 
 

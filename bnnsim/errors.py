@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST_VALUE = 200
+
 
 class BnnsimError(Exception):
     """Something that the caller can mend; the command line prints it and exits with 2."""
@@ -41,14 +43,18 @@ def message(where: str, got: object, expected: str, remedy: str = "") -> str:
     where : str
         File, object and place inside it, outermost first, joined by ``": "``.
     got : object
-        The value found; strings are quoted.
+        The value found; strings are quoted, long values cut.
     expected : str
         The rule that the value breaks.
     remedy : str, optional
         What to do about it, as a sentence.
     """
-    text = f"{where}: got {got!r}, expected {expected}."
-    return f"{text} {remedy}" if remedy else text
+    shown = repr(got)
+    if len(shown) > _LONGEST_VALUE:
+        shown = f"{shown[:_LONGEST_VALUE]}..."
+    text = f"{where}: got {shown}, expected {expected}."
+    text = f"{text} {remedy}" if remedy else text
+    return text.replace("\n", "\\n")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -6,9 +6,8 @@ import json
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -234,41 +233,72 @@ def run(
     ------
     InputError, GraphError, KernelError
     """
-    if engine not in ENGINES:
-        rule = f"one of {', '.join(ENGINES)}"
-        raise InputError(message("engine", engine, rule, nearest(engine, ENGINES)))
     options = {"seed": seed, "samples": samples, "bits": bits, "preact_scale": preact_scale}
     sampling = _sampling(stochastic, {k: v for k, v in options.items() if v is not None})
     lowered = executable(graph) if sampling is None else sampling.lowered(graph)
     check_input(lowered, x)
-    checked = None if labels is None else check_labels(labels, len(x))
+    truth = None if labels is None else check_labels(labels, len(x))
     names = {name: _tensor_name(lowered, name) for name in keep}
-    used, kernels = "numpy", tuple[Traced, ...]()
-    run_once = partial(reference_tensors, lowered, x, names.values(), progress)
-    if engine == "compiled":
-        plan = Plan(lowered, isa=isa, threads=threads)
-        used, kernels = _isa_used(plan.trace), plan.trace
-        run_once = partial(plan.run, x, keep=names.values(), progress=progress, watch=watch)
+    runner = _runner(engine, lowered, x, names.values(), isa, threads, progress, watch)
     start = time.perf_counter()
-    values = run_once() if sampling is None else sampling.mean(lambda draws: run_once(draws=draws))
+    values = runner.once() if sampling is None else sampling.mean(runner.once)
     seconds = time.perf_counter() - start
     outputs = values[lowered.outputs[0]]
     _check_numbers(graph, outputs)
     return RunResult(
         model=graph.name,
         engine=engine,
-        isa=used,
+        isa=runner.isa,
         outputs=outputs,
         tensors={name: values[tensor] for name, tensor in names.items()},
-        kernels=kernels,
+        kernels=runner.kernels,
         seconds=seconds,
-        accuracy=None if checked is None else accuracy(lowered, outputs, checked),
+        accuracy=None if truth is None else accuracy(lowered, outputs, truth),
         record=record(
-            isa=used, seed=None if sampling is None else sampling.seed, inputs={"input": x}
+            isa=runner.isa, seed=sampling.seed if sampling else None, inputs={"input": x}
         ),
-        samples=None if sampling is None else sampling.samples,
-        counts=NO_DRAWS if sampling is None else sampling.counts(lowered, len(x)),
+        samples=sampling.samples if sampling else None,
+        counts=sampling.counts(lowered, len(x)) if sampling else NO_DRAWS,
     )
+
+
+class _Runner(NamedTuple):
+    """What runs a batch once, for the draws that it is given if any, and what it consists of."""
+
+    once: Callable[..., dict[str, np.ndarray]]
+    isa: str
+    kernels: tuple[Traced, ...]
+
+
+def _runner(
+    engine: str,
+    lowered: Graph,
+    x: np.ndarray,
+    keep: Collection[str],
+    isa: str,
+    threads: int,
+    progress: Progress | None,
+    watch: Watch | None,
+) -> _Runner:
+    """Return what runs ``lowered`` on ``x`` and returns its outputs and the tensors to keep."""
+
+    def reference(draws: Draws | None = None) -> dict[str, np.ndarray]:
+        return reference_tensors(lowered, x, keep, progress, draws)
+
+    if engine == "reference":
+        if watch is not None:
+            rule = "the compiled engine, whose steps alone can be watched"
+            raise InputError(message("engine", engine, rule))
+        return _Runner(reference, "numpy", ())
+    if engine != "compiled":
+        rule = f"one of {', '.join(ENGINES)}"
+        raise InputError(message("engine", engine, rule, nearest(engine, ENGINES)))
+    plan = Plan(lowered, isa=isa, threads=threads)
+
+    def compiled(draws: Draws | None = None) -> dict[str, np.ndarray]:
+        return plan.run(x, keep=keep, progress=progress, draws=draws, watch=watch)
+
+    return _Runner(compiled, _isa_used(plan.trace), plan.trace)
 
 
 def _sampling(stochastic: bool, options: Mapping[str, Any]) -> Sampling | None:
@@ -306,12 +336,25 @@ def decide(graph: Graph, outputs: np.ndarray) -> np.ndarray:
     ``argmax`` takes the first largest output; ``last-set-bit`` the highest index that is +1, or 0
     where none is (how FPGA nets without logits decide).
     """
+    classes: np.ndarray = np.argmax(_merits(graph, outputs), axis=1)
+    return classes
+
+
+def ranked(graph: Graph, outputs: np.ndarray, count: int = 2) -> np.ndarray:
+    """Return for every image the ``count`` best classes or all, best first: (N, count) int64.
+
+    The first is that of :func:`decide`; of equal ones the first comes first.
+    """
+    order: np.ndarray = np.argsort(-_merits(graph, outputs), axis=1, kind="stable")[:, :count]
+    return order
+
+
+def _merits(graph: Graph, outputs: np.ndarray) -> np.ndarray:
+    """Return numbers (N, classes), exact in float64, the first largest of which is the class."""
     flat = outputs.reshape(len(outputs), -1)
     if graph.meta.get("decision") != "last-set-bit":
-        return np.argmax(flat, axis=1)
-    last = flat.shape[1] - 1 - np.argmax(flat[:, ::-1] > 0, axis=1)
-    classes: np.ndarray = np.where((flat > 0).any(axis=1), last, 0)
-    return classes
+        return flat.astype(np.float64)
+    return np.where(flat > 0, np.arange(1.0, flat.shape[1] + 1), 0.0)
 
 
 def accuracy(graph: Graph, outputs: np.ndarray, labels: np.ndarray) -> float:

@@ -125,8 +125,14 @@ def _hint(part: str) -> str:
     return f"Write {wanted}." if wanted else f"Units are {listed}, wordN, with f p n u m k M G T."
 
 
-def parse(text: str) -> Quantity:
+def parse(text: str, where: str = "quantity") -> Quantity:
     """Return the quantity that ``"0.1 pJ/op"`` states, in SI.
+
+    Parameters
+    ----------
+    text : str
+    where : str
+        How the error message names the place.
 
     Raises
     ------
@@ -136,11 +142,15 @@ def parse(text: str) -> Quantity:
     match = _QUANTITY.match(text) if isinstance(text, str) and len(text) <= _MAX_TEXT else None
     if match is None:
         shown = text[:_MAX_TEXT] if isinstance(text, str) else text
-        raise UnitError(message("quantity", shown, "a number and a unit, such as '0.1 pJ/op'"))
-    unit = parse_unit(match[2])
+        raise UnitError(message(where, shown, "a number and a unit, such as '0.1 pJ/op'"))
+    try:
+        unit = parse_unit(match[2])
+    except UnitError as error:
+        rule = str(error).partition(", expected ")[2]
+        raise UnitError(f"{where}: got {text!r}, expected {rule}") from None
     value = float(match[1]) * unit.value
     if not math.isfinite(value):
-        raise UnitError(message("quantity", text, "a finite number"))
+        raise UnitError(message(where, text, "a finite number"))
     return Quantity(value, unit.dimension)
 
 
@@ -161,12 +171,7 @@ def parse_as(text: str, expected: str, where: str = "quantity") -> float:
     UnitError
         If the text is malformed or of another dimension; the message says what to write.
     """
-    want = parse_unit(expected)
-    try:
-        got = parse(text)
-    except UnitError as error:
-        rule = str(error).partition(", expected ")[2] or "a number and a unit."
-        raise UnitError(f"{where}: got {text!r}, expected {rule}") from None
+    want, got = parse_unit(expected), parse(text, where)
     if got.dimension != want.dimension:
         rule = f"a unit of {describe(expected)}"
         raise UnitError(message(where, text, rule, _remedy(text, got, want, expected)))

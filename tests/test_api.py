@@ -48,6 +48,18 @@ def test_accuracy_is_the_share_of_equal_decisions(images: np.ndarray) -> None:
     assert bnnsim.run(graph, images, labels=labels).accuracy == 0.75
 
 
+def test_classes_are_ranked_by_the_rule_that_decides(images: np.ndarray) -> None:
+    graph = convnet(1)
+    outputs = np.array([[3, 9, 9, -4], [-(2**31), 2**31 - 1, 0, 0], [0, 0, 0, 0]], np.int32)
+    assert execution.ranked(graph, outputs, 3).tolist() == [[1, 2, 0], [1, 2, 3], [0, 1, 2]]
+    bits = np.array([[1, -1, 1, -1], [-1, -1, -1, 1], [-1, -1, -1, -1]], np.int8)
+    last = graph.with_meta(decision="last-set-bit")
+    assert execution.ranked(last, bits).tolist() == [[2, 0], [3, 0], [0, 1]]
+    for net, values in ((graph, outputs), (last, bits)):
+        assert (execution.ranked(net, values)[:, 0] == bnnsim.decide(net, values)).all()
+    assert execution.ranked(graph, outputs[:, :1]).tolist() == [[0], [0], [0]]
+
+
 @pytest.mark.parametrize(
     ("labels", "text"),
     [

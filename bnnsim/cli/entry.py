@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _termination_raised():
             return _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return _fail("bnnsim: interrupted", INTERRUPTED)
     except _Terminated:
-        return TERMINATED
+        return _fail("bnnsim: terminated", TERMINATED)
     except BrokenPipeError:
         _silence(sys.stdout)
         return BROKEN_PIPE

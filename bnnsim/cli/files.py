@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import tokenize
 import warnings
 from pathlib import Path
@@ -47,7 +48,8 @@ def read_npy(
     Raises
     ------
     InputError
-        Before any data is read, if the header or the size of the file is wrong.
+        Before any data is read, if the header or the size of the file is wrong; else if a value
+        is NaN or infinite.
     """
     with open_regular(path, ".npy file", InputError) as file:
         shape, dtype = _header(file, path)
@@ -58,6 +60,10 @@ def read_npy(
         rule = f"{wanted} bytes for {dtype} {shape}"
         raise InputError(message(f"{path}: data", f"{size} bytes", rule, "Save the file again."))
     data: np.ndarray = np.load(path, allow_pickle=False)
+    if not (finite := np.isfinite(data)).all():
+        place = [int(i) for i in np.argwhere(~finite)[0]]
+        bad = data[tuple(place)].item()
+        raise InputError(message(f"{path}: value at {place}", bad, "a finite number"))
     return data
 
 
@@ -132,18 +138,30 @@ def check_output(path: str) -> None:
         rule = "a regular file, or a device such as /dev/null"
         raise InputError(message(path, "a pipe or disk", rule))
     if not target.parent.is_dir():
-        remedy = f"Run `mkdir -p {target.parent}` first."
+        remedy = f"Run `mkdir -p {shlex.quote(str(target.parent))}` first."
         raise InputError(message(path, "no such folder", "a folder that exists", remedy))
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path``; a file is replaced only once all is written."""
+    """Write ``data`` to ``path``; a file is replaced only once all is written.
+
+    Raises
+    ------
+    InputError, SourceError
+        If it cannot be written.
+    """
     target = Path(path)
-    if target.exists() and not target.is_file():
-        target.write_bytes(data)  # a device or a pipe cannot be replaced, only written to
+    if not target.exists() or target.is_file():
+        with atomic_write(target.resolve()) as part:
+            part.write_bytes(data)
         return
-    with atomic_write(target.resolve()) as part:
-        part.write_bytes(data)
+    try:
+        target.write_bytes(data)  # a device or a pipe cannot be replaced, only written to
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        rule = "a device that can be written"
+        raise InputError(message(str(path), error.strerror or str(error), rule)) from None
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:

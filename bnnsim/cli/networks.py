@@ -6,6 +6,7 @@ import contextlib
 import fnmatch
 import sys
 from argparse import Namespace
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bnnsim.report import network as blocks
 
 HELD, DIFFERS = 0, 1
 _SHOWN_FAILURES = 5
+_SHOWN_IMAGES = 10
 
 
 def load_source(args: Namespace, source: Any) -> Any:
@@ -177,8 +179,37 @@ def run(args: Namespace) -> int:
     for path, array in written.items():
         write_array(path, array)
     plain = result.to_dict()
-    emit(args, plain, [*blocks.run_blocks(plain), *(f"wrote {path}" for path in written)])
+    told = [] if args.output else blocks.prediction_blocks(predictions(graph, result, labels))
+    emit(args, plain, [*blocks.run_blocks(plain), *told, *(f"wrote {path}" for path in written)])
     return HELD
+
+
+def predictions(graph: Any, result: Any, labels: np.ndarray | None) -> dict[str, Any]:
+    """Return what `blocks.prediction_blocks` shows of a run: the first images, and all counted."""
+    from bnnsim import api
+
+    names = dict(enumerate(graph.meta.get("classes", ())))
+    classes = api.decide(graph, result.outputs)
+    first = result.outputs[:_SHOWN_IMAGES].reshape(min(_SHOWN_IMAGES, len(classes)), -1)
+
+    def called(index: int) -> str:
+        return f"{index} {names[index]}" if index in names else str(index)
+
+    def figure(value: float) -> str:
+        return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+    shown = [
+        {
+            "best": [(called(index), figure(values[index])) for index in order],
+            "label": None if labels is None else called(int(labels[image])),
+        }
+        for image, (values, order) in enumerate(
+            zip(first.tolist(), api.ranked(graph, first).tolist(), strict=True)
+        )
+    ]
+    taken = Counter(sorted(classes.tolist())).most_common()
+    counted = [(called(index), number) for index, number in taken]
+    return {"images": len(classes), "shown": shown, "taken": counted}
 
 
 def verify(args: Namespace) -> int:
@@ -195,20 +226,12 @@ def verify(args: Namespace) -> int:
         graph = load_source(args, source)
         inputs = read_inputs(args.input, graph)
         if isinstance(against, str) and against.endswith(".npy"):
-            against = _stored_outputs(against, len(inputs))
+            against = read_npy(against, dtypes="numbers", rows=len(inputs))
         result = api.verify(graph, inputs, against=against, isa=args.isa, threads=args.threads)
     plain = result.to_dict()
     notes = [] if result.ok else [f"note: {note}" for note in graph.meta.get("notes", ())]
     emit(args, plain, [*blocks.verify_blocks(plain), *notes])
     return HELD if result.ok else DIFFERS
-
-
-def _stored_outputs(path: str, images: int) -> np.ndarray:
-    outputs = read_npy(path, dtypes="numbers", rows=images)
-    if not np.isfinite(outputs).all():
-        rule = "finite numbers, which compare with =="
-        raise InputError(message(f"{path}: values", "nan or infinities", rule))
-    return outputs
 
 
 def zoo_list(args: Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from bnnsim.cli import costs, demo, networks, simulate
@@ -32,6 +33,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+@cache
 def _build() -> tuple[Parser, list[str]]:
     parser = Parser(
         prog="bnnsim",

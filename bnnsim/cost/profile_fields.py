@@ -153,9 +153,9 @@ class Fields:
     def as_bits(self, key: str, text: object) -> int:
         """Return ``text`` (``"64 bit"``, ``"8 KiB"``) as a positive whole number of bits."""
         try:
-            quantity = to_bits(parse(text))  # type: ignore[arg-type]
+            quantity = to_bits(parse(text, self.path(key)))  # type: ignore[arg-type]
         except UnitError as error:
-            self.problems.append(f"{self.path(key)}: {error}")
+            self.problems.append(str(error))
             return 8
         whole = 1 <= quantity.value <= MAX_INTEGER and quantity.value.is_integer()
         if quantity.dimension.powers != (("bit", 1),) or not whole:

@@ -67,6 +67,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _where(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
         return f"{error.problem}, line {error.problem_mark.line + 1}"
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"{str(error).splitlines()[0]}, position {error.position}"
+    if isinstance(error, RecursionError):
+        return "nested too deep"
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -94,7 +98,7 @@ def find_profile(name: str | Path) -> Path:
         If there is no such profile; the message names the nearest.
     """
     text = str(name)
-    if text.endswith((".yaml", ".yml")) or "/" in text:
+    if isinstance(name, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
         return Path(text)
     known = list_profiles()
     if text not in known:

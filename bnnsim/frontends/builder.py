@@ -1,4 +1,4 @@
-"""Append nodes one by one; shapes and dtypes follow from the op table."""
+"""Append nodes one by one, as front ends meet them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,18 @@ import numpy as np
 
 from bnnsim.errors import GraphError, message
 from bnnsim.graph.dtypes import DType
-from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import OPS, infer
-from bnnsim.graph.verify import verify
+from bnnsim.graph.growing import GrowingGraph
+from bnnsim.graph.ir import Tensor
+from bnnsim.graph.ops import OPS
 
 Constants = Mapping[str, tuple[np.ndarray, DType]]
 
 
-class GraphBuilder:
-    """A graph under construction, with the input tensor ``input``.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the input, without batch axis, NHWC.
-    dtype : DType
-        Of the input.
-    """
+class GraphBuilder(GrowingGraph):
+    """A growing graph that names nodes by layer and takes constants by their role."""
 
     def __init__(self, shape: tuple[int, ...], dtype: DType) -> None:
-        self.tensors: dict[str, Tensor] = {"input": Tensor("input", shape, dtype)}
-        self.nodes: list[Node] = []
+        super().__init__(shape, dtype)
         self._layer = 0
 
     def tensor(self, name: str) -> Tensor:
@@ -76,17 +67,7 @@ class GraphBuilder:
         ]
         if given:
             raise GraphError(message(f"node {name!r} ({op})", sorted(given), "roles of this op"))
-        inputs = (x, *also, *(t.name for t in held))
-        node = Node(len(self.nodes), name, op, inputs, (f"{name}.out",), attrs)
-        shape, dtype = infer(node, [*(self.tensors[n] for n in (x, *also)), *held])
-        self.tensors.update({t.name: t for t in held})
-        self.tensors[node.output] = Tensor(node.output, shape, dtype)
-        self.nodes.append(node)
-        return node.output
-
-    def graph(self, name: str, output: str, meta: Mapping[str, Any]) -> Graph:
-        """Return the verified graph that computes ``output``."""
-        return verify(Graph(name, tuple(self.nodes), self.tensors, ("input",), (output,), meta))
+        return self.append(op, name, (x, *also), held, attrs)
 
     def _free_name(self, name: str) -> str:
         taken = {node.name for node in self.nodes}

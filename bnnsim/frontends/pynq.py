@@ -71,6 +71,9 @@ def from_pynq(
         If files are missing, stray or of the wrong size, or the folding does not fit.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        rule = "a folder of L-P-weights.bin and L-P-thres.bin files"
+        raise SourceError(message(str(folder), "no such folder", rule))
     name = folder.resolve().name
     layers = read_folding(_folding_of(folder, folding), name, network)
     notes: list[str] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import math
 import os
 import pickle
@@ -114,7 +115,8 @@ def pt2_program(path: str | Path, *, trust: bool = False) -> Any:
     import bnnsim.torch_ops  # noqa: F401  (archives may hold its operators)
 
     try:
-        return torch.export.load(path)
+        with _without_logs():
+            return torch.export.load(path)
     except Exception as error:
         raise SourceError(message(str(path), _first_line(error), "a .pt2 archive")) from error
 
@@ -176,6 +178,17 @@ def _require_trust(source: str, trust: bool) -> None:
     if not trust:
         remedy = "Add --trust if you know where it comes from."
         raise SourceError(message(source, "no --trust", "leave to run its code", remedy))
+
+
+@contextlib.contextmanager
+def _without_logs() -> Iterator[None]:
+    """Keep torch from logging, with tracebacks, the failures that it raises as well."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @contextlib.contextmanager

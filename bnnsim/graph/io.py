@@ -9,12 +9,14 @@ every shape, dtype, offset and bound is checked before it is used.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import json
 import os
+import secrets
 import stat
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +26,7 @@ import numpy as np
 from bnnsim.errors import BnnsimError, GraphError, SourceError, message
 from bnnsim.graph.bits import pack, tail_is_zero, unpack, words_for
 from bnnsim.graph.dtypes import DType
+from bnnsim.graph.header import check_header
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.verify import verify
 
@@ -36,22 +39,42 @@ _WRITE_AGAIN = "Write the file again with `bnnsim lower`."
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it only if the block succeeds."""
+    """Yield a temporary path beside ``path`` that replaces it only if the block succeeds.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be written; what stood there before is kept.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        with part.open("xb") as held:
+            _lock(held)
+            _remove_abandoned(path)
+            yield part
+            part.replace(path)
     except OSError as error:
-        rule = "a folder that exists and can be written"
-        raise SourceError(message(str(path), error.strerror or "error", rule)) from None
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        part.replace(path)
+        rule = "a file that can be written, in a folder that exists"
+        raise SourceError(message(str(path), error.strerror or str(error), rule)) from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock ``file`` until it is closed; False if another process holds it, or none can."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporary files of ``path`` whose process was killed: its lock went with it."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError), part.open("rb") as file:
+            if _lock(file):
+                part.unlink()
 
 
 def open_regular(path: str | Path, what: str, failure: type[BnnsimError] = SourceError) -> BinaryIO:
@@ -142,7 +165,9 @@ def load(path: str | Path) -> Graph:
     schema = metadata.get("schema")
     if schema != SCHEMA:
         raise SourceError(message(f"{path}: schema", schema, repr(SCHEMA), _WRITE_AGAIN))
-    text = metadata.get("graph", "")
+    text = metadata.get("graph")
+    if text is None:
+        raise SourceError(message(f"{path}: graph", None, "a graph as JSON", _WRITE_AGAIN))
     if len(text.encode()) > MAX_GRAPH_BYTES:
         raise SourceError(message(f"{path}: graph", len(text), f"at most {MAX_GRAPH_BYTES} bytes"))
     if metadata.get("sha256") != _digest(text, arrays):
@@ -171,9 +196,10 @@ def _check_meta(graph: Graph) -> Graph:
     if "mode" in meta:
         remedy = "Save the graph that load() returned; modes are made from it when they are needed."
         raise GraphError(message(f"{graph.name}: meta.mode", meta["mode"], "a model graph", remedy))
-    notes = meta.get("notes", [])
-    if not isinstance(notes, (list, tuple)) or not all(isinstance(note, str) for note in notes):
-        raise GraphError(message(f"{graph.name}: meta.notes", notes, "a list of strings"))
+    for key in ("notes", "classes"):
+        lines = meta.get(key, [])
+        if not isinstance(lines, (list, tuple)) or not all(isinstance(x, str) for x in lines):
+            raise GraphError(message(f"{graph.name}: meta.{key}", lines, "a list of strings"))
     if meta.get("decision", DECISIONS[0]) not in DECISIONS:
         rule = f"one of {', '.join(DECISIONS)}"
         raise GraphError(message(f"{graph.name}: meta.decision", meta["decision"], rule))
@@ -187,11 +213,12 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     with open_regular(path, ".bnn file") as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(8)
-    length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-    if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
-        rule = f"a header of 2 to {MAX_HEADER_BYTES} bytes inside a file of {size} bytes"
-        remedy = f"The file is truncated or no .bnn file. {_WRITE_AGAIN}"
-        raise SourceError(message(f"{path}: header length", length, rule, remedy))
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+            rule = f"a header of 2 to {MAX_HEADER_BYTES} bytes inside a file of {size} bytes"
+            remedy = f"The file is truncated or no .bnn file. {_WRITE_AGAIN}"
+            raise SourceError(message(f"{path}: header length", length, rule, remedy))
+        check_header(file.read(length), f"{path}: header")
     try:
         with safe_open(path, framework="numpy") as tensors:
             metadata = dict(tensors.metadata() or {})
@@ -240,11 +267,13 @@ def _dtype_to_json(dtype: DType) -> Any:
     return {"name": str(dtype), "scale": dtype.scale, "zero_point": dtype.zero_point}
 
 
-def _dtype_from_json(value: Any) -> DType:
+def _dtype_from_json(value: Any, where: str) -> DType:
     if isinstance(value, str):
         return DType.parse(value)
-    plain = DType.parse(value["name"])
-    return DType(plain.kind, plain.bits, float(value["scale"]), int(value["zero_point"]))
+    plain = DType.parse(_at(value, "name", str, where))
+    scale = float(_at(value, "scale", (int, float), where))
+    zero_point = _at(value, "zero_point", int, where)
+    return DType(plain.kind, plain.bits, scale, zero_point)
 
 
 def _to_dict(graph: Graph) -> dict[str, Any]:
@@ -276,55 +305,79 @@ def _to_dict(graph: Graph) -> dict[str, Any]:
     }
 
 
-def _from_dict(plain: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Graph:
+def _from_dict(plain: Any, arrays: Mapping[str, np.ndarray]) -> Graph:
     tensors = {}
-    for entry in plain["tensors"]:
-        tensor = _tensor_from_dict(entry, arrays)
+    for index, entry in enumerate(_at(plain, "tensors", list)):
+        tensor = _tensor_from_dict(entry, arrays, f"tensors[{index}]")
         if tensor.name in tensors:
             raise GraphError(message("tensors", tensor.name, "unique names"))
         tensors[tensor.name] = tensor
     stray = sorted(set(arrays) - {t.name for t in tensors.values() if t.constant})
     if stray:
         raise GraphError(message("tensors", stray[0], "arrays that the graph describes"))
-    nodes = tuple(
-        Node(
-            id=_whole(entry["id"], "node id"),
-            name=_text(entry["name"], "node name"),
-            op=_text(entry["op"], "op"),
-            inputs=tuple(_text(n, "node input") for n in entry["inputs"]),
-            outputs=tuple(_text(n, "node output") for n in entry["outputs"]),
-            attrs={k: tuple(v) if isinstance(v, list) else v for k, v in entry["attrs"].items()},
-        )
-        for entry in plain["nodes"]
-    )
+    nodes = _at(plain, "nodes", list)
     return Graph(
-        name=_text(plain["name"], "graph name"),
-        nodes=nodes,
+        name=_at(plain, "name", str),
+        nodes=tuple(_node_from_dict(entry, f"nodes[{i}]") for i, entry in enumerate(nodes)),
         tensors=tensors,
-        inputs=tuple(_text(n, "graph input") for n in plain["inputs"]),
-        outputs=tuple(_text(n, "graph output") for n in plain["outputs"]),
-        meta=dict(plain["meta"]),
+        inputs=_texts(plain, "inputs"),
+        outputs=_texts(plain, "outputs"),
+        meta=_at(plain, "meta", dict),
     )
 
 
-def _tensor_from_dict(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Tensor:
-    name = _text(entry["name"], "tensor name")
+def _node_from_dict(entry: Any, where: str) -> Node:
+    attrs = _at(entry, "attrs", dict, where)
+    return Node(
+        id=_whole(_at(entry, "id", int, where), f"{where}: id"),
+        name=_at(entry, "name", str, where),
+        op=_at(entry, "op", str, where),
+        inputs=_texts(entry, "inputs", where),
+        outputs=_texts(entry, "outputs", where),
+        attrs={k: tuple(v) if isinstance(v, list) else v for k, v in attrs.items()},
+    )
+
+
+def _tensor_from_dict(entry: Any, arrays: Mapping[str, np.ndarray], place: str) -> Tensor:
+    name = _at(entry, "name", str, place)
     where = f"tensor {name!r}"
-    shape = tuple(_whole(v, f"{where}: shape") for v in entry["shape"])
+    shape = tuple(_whole(v, f"{where}: shape") for v in _at(entry, "shape", list, where))
     if any(v < 1 for v in shape) or len(shape) > 8:
         raise GraphError(message(f"{where}: shape", shape, "at most 8 positive dimensions"))
-    dtype = _dtype_from_json(entry["dtype"])
-    if entry["constant"] is not True:
+    try:
+        dtype = _dtype_from_json(_at(entry, "dtype", (str, dict), where), "dtype")
+    except GraphError as error:
+        raise GraphError(f"{where}: {error}") from None
+    if not _at(entry, "constant", bool, where):
         return Tensor(name, shape, dtype)
     if name not in arrays:
         raise GraphError(message(where, "no array", "data for every constant"))
     return Tensor(name, shape, dtype, True, _restored(where, shape, dtype, arrays[name]))
 
 
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise GraphError(message(where, value, "a string"))
+_RULES: Mapping[Any, str] = {
+    str: "a string", int: "an integer", bool: "true or false", list: "a list", dict: "an object",
+    (int, float): "a number", (str, dict): "a dtype name or an object",
+}  # fmt: skip
+
+
+def _at(entry: Any, key: str, kind: Any, where: str = "graph") -> Any:
+    """Return what stands at ``key`` of a JSON object: it must be there, and of a ``kind``."""
+    if not isinstance(entry, dict):
+        raise GraphError(message(where, entry, "an object"))
+    value = entry.get(key, "nothing")
+    wrong_truth = isinstance(value, bool) and kind is not bool
+    if key not in entry or wrong_truth or not isinstance(value, kind):
+        raise GraphError(message(f"{where}: {key}", value, _RULES[kind]))
     return value
+
+
+def _texts(entry: Any, key: str, where: str = "graph") -> tuple[str, ...]:
+    names = _at(entry, key, list, where)
+    for name in names:
+        if not isinstance(name, str):
+            raise GraphError(message(f"{where}: {key}", name, "a string"))
+    return tuple(names)
 
 
 def _whole(value: Any, where: str) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from bnnsim.errors import GraphError, message
-from bnnsim.graph.ir import Graph, Tensor
-from bnnsim.graph.ops import infer, normal_attrs
+from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.ops import OPS, infer, normal_attrs
 from bnnsim.graph.ranges import value_ranges
 from bnnsim.graph.shape_rules import MAX_ELEMENTS
 
@@ -61,6 +61,9 @@ def _names(graph: Graph) -> Iterator[str]:
 def _shapes(graph: Graph) -> Iterator[str]:
     if not graph.nodes:
         yield "no nodes; at least one is needed."
+    for node in graph.nodes:
+        if len(node.outputs) != 1:
+            yield f"{node.describe()}: {len(node.outputs)} outputs; one is needed."
     for tensor in graph.tensors.values():
         if not tensor.constant and not 1 <= len(tensor.shape) <= 3:
             yield message(f"tensor {tensor.name!r}", tensor.shape, "one to three dimensions")
@@ -100,6 +103,7 @@ def _nodes(graph: Graph) -> Iterator[str]:
         except GraphError as error:
             yield str(error)
             continue
+        yield from _operands(graph, node)
         out = graph.result(node)
         if out.size > MAX_ELEMENTS:
             yield message(node.describe(), out.shape, f"at most {MAX_ELEMENTS} output elements")
@@ -112,3 +116,19 @@ def _nodes(graph: Graph) -> Iterator[str]:
     for name in graph.outputs:
         if name not in known:
             yield f"output {name!r} is computed by no node."
+
+
+def _operands(graph: Graph, node: Node) -> Iterator[str]:
+    """Yield what is wrong with the values of constants, given what the op takes them for."""
+    held = {
+        role: graph.tensor(name).data
+        for role, name in zip(OPS[node.op].inputs, node.inputs, strict=False)
+    }
+    if (var := held.get("var")) is not None:
+        whole = var + var.dtype.type(normal_attrs(node)["eps"])
+        if not (whole > 0).all():
+            yield message(f"{node.describe()}: var + eps", whole.min().item(), "above 0 everywhere")
+    for role, values in (("direction", (-1, 1)), ("minimum", (0, 1))):
+        if (data := held.get(role)) is not None and not np.isin(data, values).all():
+            bad = data[~np.isin(data, values)][0].item()
+            yield message(f"{node.describe()}: {role}", bad, f"{values[0]} or {values[1]}")

@@ -9,6 +9,7 @@ from bnnsim.report.numbers import KIBI, count, digits
 from bnnsim.report.tables import Block, Mark, Table, table
 
 Result = Mapping[str, Any]
+_MOST_CLASSES = 20
 
 
 def operands(layer: Result) -> str:
@@ -65,6 +66,31 @@ def run_blocks(result: Result) -> list[Block]:
         )
     rows = [(k["node"], k["op"], k["kernel"]) for k in result.get("kernels", ())]
     return [*blocks, table("Kernels used", ("node", "op", "kernel"), rows)] if rows else blocks
+
+
+def prediction_blocks(result: Result) -> list[Block]:
+    """Return the blocks of predictions: the first images, then how often each class was taken.
+
+    Parameters
+    ----------
+    result : mapping
+        ``images``; ``shown``, a list of ``{"best": [[class, output], ...], "label": class or
+        None}``; ``taken``, pairs of a class and its number of images, most frequent first.
+    """
+    labelled = any(found["label"] is not None for found in result["shown"])
+    rows = []
+    for image, found in enumerate(result["shown"]):
+        best, second = [*found["best"], ("-", "-")][:2]
+        rows.append([image, *best, *second, *([found["label"]] if labelled else [])])
+    heads = ["image", "class", "logit", "runner-up", "its logit", *(["label"] if labelled else [])]
+    taken = [f"{name}: {count(number)}" for name, number in result["taken"][:_MOST_CLASSES]]
+    more = len(result["taken"]) - len(taken)
+    rest = f" and {more} more classes" if more > 0 else ""
+    return [
+        table(f"First {len(rows)} of {count(result['images'])} images", heads, rows),
+        f"images by class: {', '.join(taken)}{rest}",
+        "-o Y.npy writes the outputs of all images",
+    ]
 
 
 def verify_blocks(result: Result) -> list[Block]:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, INT32, UINT8, DType
-from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import infer
-from bnnsim.graph.verify import verify
+from bnnsim.graph.growing import GrowingGraph
+from bnnsim.graph.ir import Graph, Tensor
 
 Draw = Callable[[np.random.Generator], np.ndarray]
 
@@ -33,8 +32,7 @@ class Chain:
 
     def __init__(self, shape: tuple[int, ...], rng: np.random.Generator | None) -> None:
         self._rng = rng
-        self._tensors: dict[str, Tensor] = {"input": Tensor("input", shape, self.input_dtype)}
-        self._nodes: list[Node] = []
+        self._graph = GrowingGraph(shape, self.input_dtype)
         self._last = "input"
         self._layer = 0
         self._input_rms = 1.0
@@ -43,7 +41,7 @@ class Chain:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of what the last layer gives."""
-        return self._tensors[self._last].shape
+        return self._graph.tensors[self._last].shape
 
     @property
     def last(self) -> str:
@@ -116,9 +114,7 @@ class Chain:
 
     def graph(self, name: str, meta: Mapping[str, Any]) -> Graph:
         """Return the verified graph."""
-        return verify(
-            Graph(name, tuple(self._nodes), self._tensors, ("input",), (self._last,), meta)
-        )
+        return self._graph.graph(name, self._last, meta)
 
     def _linear(
         self, op: str, label: str, shape: tuple[int, ...], attrs: Mapping[str, Any]
@@ -152,11 +148,5 @@ class Chain:
         also: tuple[str, ...] = (),
         **attrs: Any,
     ) -> None:
-        name, constants = self._name(label), held or []
-        inputs = (self._last, *also, *(t.name for t in constants))
-        node = Node(len(self._nodes), name, op, inputs, (f"{name}.out",), attrs)
-        shape, dtype = infer(node, [*(self._tensors[n] for n in (self._last, *also)), *constants])
-        self._tensors.update({t.name: t for t in constants})
-        self._tensors[node.output] = Tensor(node.output, shape, dtype)
-        self._nodes.append(node)
-        self._last = node.output
+        activations = (self._last, *also)
+        self._last = self._graph.append(op, self._name(label), activations, held or [], attrs)

@@ -350,7 +350,7 @@ def test_missing_places(tmp_path: Path) -> None:
     net, folder = a_net(tmp_path)
     with pytest.raises(SourceError, match=r"none\.json: got 'No such file or directory'"):
         from_pynq(folder, tmp_path / "none.json")
-    with pytest.raises(SourceError, match=r"expected a readable folder of L-P-weights\.bin"):
+    with pytest.raises(SourceError, match=r"nowhere: got 'no such folder', expected a folder of"):
         from_pynq(tmp_path / "nowhere", net.folding)
     (folder / "0-0-thres.bin").unlink()
     (folder / "0-0-thres.bin").mkdir()
