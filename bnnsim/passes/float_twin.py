@@ -163,7 +163,7 @@ class _FloatTwin:
             levels, alpha = weight, _filled(f"{weight.name}.alpha", weight.shape[:1], 1)
             if weight.dtype != TERNARY or self.row.weight == TERNARY:
                 levels, alpha = on_levels(weight, self._weight_type())
-            out.emit(node, constants=[levels])
+            out.emit(node, constants=[levels], attrs=_scaled_pad(node, ratio))
             self._scale_after(node, alpha, ratio)
         elif how == BIT_WEIGHTS:
             if self.row.activation is not None or out.current(node).dtype.is_float:
@@ -173,7 +173,7 @@ class _FloatTwin:
             self._scale_after(node, alpha)
         else:
             out.cast(node, self.dtype)
-            out.emit(node, constants=[self._float_weight(weight)])
+            out.emit(node, constants=[self._float_weight(weight)], attrs=_scaled_pad(node, ratio))
             self._scale_after(node, _filled(f"{node.name}.ratio", weight.shape[:1], 1), ratio)
 
     def _weight_type(self) -> DType:
@@ -260,6 +260,14 @@ def _filled(name: str, shape: tuple[int, ...], value: float) -> Tensor:
 def _quantizer_attrs(quantizer: str, bits: int) -> dict[str, Any]:
     plain = {"quantizer": quantizer}
     return plain if quantizer in (SIGN, TERNARIZE) else {**plain, "bits": bits}
+
+
+def _scaled_pad(node: Node, ratio: float) -> dict[str, Any]:
+    """Return a layer's attributes with its padding value in levels of ``ratio`` to the real one."""
+    attrs = dict(node.attrs)
+    if attrs.get("pad_value") and ratio != 1:
+        attrs["pad_value"] = int(np.rint(attrs["pad_value"] * ratio))
+    return attrs
 
 
 def _product(scale: Tensor, alpha: Tensor | None) -> Tensor:

@@ -52,7 +52,9 @@ def test_valid_marks_each_element() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["int", "int0", "float8", "int65", "bits", "uint 8", "", "bipolar9", "bipolar0"])
+@pytest.mark.parametrize(
+    "name", ["int", "int0", "float8", "int65", "bits", "uint 8", "", "bipolar9", "bipolar0"]
+)
 def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(GraphError, match=r"dtype.*expected"):
         DType.parse(name)
