@@ -136,6 +136,11 @@ def add_draws(parser: Parser) -> None:
     add_preact_scale(group)
 
 
+def add_mode(parser: Parser) -> None:
+    """Add the option that names a precision."""
+    parser.add_argument("--mode", default="native", metavar="M", help="default native; see docs")
+
+
 def add_engine(parser: Parser, *, choose: bool = True) -> None:
     """Add the options of an execution."""
     if choose:

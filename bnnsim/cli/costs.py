@@ -6,7 +6,15 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from bnnsim.cli.arguments import add_preact_scale, add_source, add_verb, one_of, positive, words
+from bnnsim.cli.arguments import (
+    add_mode,
+    add_preact_scale,
+    add_source,
+    add_verb,
+    one_of,
+    positive,
+    words,
+)
 from bnnsim.cli.files import read_json, write_bytes
 from bnnsim.cli.networks import load_source
 from bnnsim.cli.output import check_outputs, emit
@@ -153,7 +161,7 @@ def _add_estimate(verbs: Any) -> None:
     add_source(parser)
     parser.add_argument("--profile", metavar="P", required=True, help="a packaged name or a .yaml")
     parser.add_argument("--batch", type=positive, default=1, metavar="N")
-    parser.add_argument("--mode", default="native", metavar="M", help="default native; see docs")
+    add_mode(parser)
     parser.add_argument("--keep-bn", action="store_true", help="price batch norms, do not fold")
     parser.add_argument(
         "--allow-unpriced", action="store_true", help="name ops without a cost instead of refusing"
