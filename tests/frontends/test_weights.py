@@ -60,7 +60,8 @@ def test_everything_else_stays_float(weight: list) -> None:
     ("weight", "name"),
     [
         ([[-2, 1, 0]], "int2"), ([[3, -1, 1]], "bipolar2"), ([[3, -1, 0]], "int3"),
-        ([[255, -1], [1, 1]], "bipolar8"), ([[-128, 127]], "int8"), ([[2, -2, 4], [0, 4, 2]], "int4"),
+        ([[255, -1], [1, 1]], "bipolar8"), ([[-128, 127]], "int8"),
+        ([[2, -2, 4], [0, 4, 2]], "int4"),
     ],
 )  # fmt: skip
 def test_integers_of_up_to_eight_bits_are_held_as_they_are(weight: list, name: str) -> None:
