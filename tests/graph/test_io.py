@@ -72,7 +72,7 @@ def test_levels_survive(tmp_path: Path, bits: int) -> None:
         arrays[weight.name] = np.full_like(arrays[weight.name], 2)
 
     rewritten(tmp_path / "net.bnn", make_even)
-    with pytest.raises(GraphError, match=rf"got 2, expected values that bipolar{bits} holds"):
+    with pytest.raises(SourceError, match=rf"got 2, expected values that bipolar{bits} holds"):
         load(tmp_path / "net.bnn")
 
 
