@@ -73,10 +73,11 @@ def _steps(rows: np.ndarray) -> np.ndarray | None:
     peak = np.abs(rows).max(axis=1)
     peak[peak == 0] = 1
     spread = np.linspace(0, rows.shape[1] - 1, min(_PROBES, rows.shape[1])).astype(int)
+    probes = rows[:, spread] / peak[:, None]
     found = np.zeros(len(rows), int)
     for multiple in range(1, _LARGEST + 1):
         left = np.flatnonzero(found == 0)
-        left = left[_whole(rows[left][:, spread] / peak[left, None] * multiple, multiple)]
+        left = left[_whole(probes[left] * multiple, multiple)]
         found[left[_whole(rows[left] / peak[left, None] * multiple, multiple)]] = multiple
         if found.all():
             return np.asarray(peak / found)

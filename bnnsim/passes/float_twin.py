@@ -97,7 +97,7 @@ class _FloatTwin:
             if not all(out.current(node, i).dtype.is_integer for i in (0, 1)) or not mixed:
                 out.cast(node, self.dtype)
             out.emit(node)
-        elif node.op in ("Encode", "Quantize", "Threshold") and not mixed:
+        elif node.op in ("Encode", "Quantize", "Threshold", "Requantize") and not mixed:
             self._quantizer(node)
         elif node.op in ("Quantize", "Threshold") and LEVELS in self.operands.values():
             self._levels(node)
@@ -136,6 +136,12 @@ class _FloatTwin:
             table = out.source.tensor(node.inputs[1])
             data = None if table.data is None else to_dtype(table.data, self.dtype)
             out.emit(node, constants=[replace(table, dtype=self.dtype, data=data)])
+            return
+        if node.op == "Requantize":  # its integers are the values: a clip without the rounding
+            constants = [out.source.tensor(name) for name in node.inputs[1:]]
+            out.insert(node, f"{node.name}.affine", "Affine", constants)
+            limits = {"low": float(trained.low), "high": float(trained.high)}
+            out.emit(node, op="Clip", attrs=limits, constants=[])
             return
         if node.op == "Threshold":
             self._unknown_affine(node)

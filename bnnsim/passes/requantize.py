@@ -85,6 +85,11 @@ def _node(out: Rewriter, node: Node, real: Real) -> Real:
         return _requantize(out, node, real)
     if node.op in ("Threshold", "Relu", "Clip"):
         return _requantize(out, node, _UNKNOWN)
+    if node.op == "Requantize":
+        constants = [out.source.tensor(name).data for name in node.inputs[1:]]
+        pair = real.then(*map(_wide, constants))
+        out.emit(node, constants=_real_constants(node.name, pair, out.current(node).shape[-1]))
+        return _PLAIN
     if node.op == "MaxPool":
         return _pool(out, node, real)
     out.emit(node)

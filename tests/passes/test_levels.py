@@ -230,6 +230,31 @@ def test_a_source_of_levels_keeps_them_and_gets_twins() -> None:
     assert np.abs(fine - floats).mean() < 0.01 * np.abs(floats).max()
 
 
+def test_a_source_that_requantizes_gets_twins() -> None:
+    net = Builder((8,), seed=3).encode(np.arange(256) - 128, INT16)
+    x = net.batch(30)
+    rounded = clipped = x.astype(np.float64) - 128
+    for width in (24, 16, 5):
+        weight = net.rng.integers(-7, 8, (width, net.shape[0]))
+        net.add("Dense", {"weight": (weight, DType("signed", 4))})
+        rounded, clipped = rounded @ weight.T, clipped @ weight.T
+        if width != 5:
+            scale = net.rng.uniform(0.002, 0.01, width).astype(np.float32)
+            pair = {"scale": (scale, FLOAT32), "bias": (np.full(width, 0.25), FLOAT32)}
+            net.add("Requantize", pair, dtype="uint4")
+            rounded = np.clip(np.rint(rounded * scale + 0.25), 0, 15)
+            clipped = np.clip(clipped * scale + 0.25, 0, 15)
+    graph, top = net.graph(), np.abs(rounded).max()
+    assert (outputs(to_mode(graph, "native"), x) == rounded).all()
+    for mode, expected, allowed in (
+        ("float32", clipped, SLACK), ("weight-only", clipped, SLACK), ("bfloat16", clipped, 0.02),
+        ("w8a8", rounded, 0.03), ("int8", rounded, 0.03),  # weights moved to another grid
+    ):  # fmt: skip
+        twin = to_mode(graph, mode)
+        assert np.abs(outputs(twin, x) - expected).mean() < allowed * top, mode
+        assert twin.meta["what_if"]
+
+
 def test_thresholds_of_a_source_become_cost_only_steps() -> None:
     net = Builder((6, 6, 3), seed=1).encode(np.arange(256) - 128, INT8)
     net.conv(8).thresholds(1, "bit", 0, 200).pool().add("Flatten").dense(12)
