@@ -56,13 +56,11 @@ def classify(weight: np.ndarray) -> Weight:
 
 def _on_grid(weight: np.ndarray) -> Weight | None:
     """Return a weight as integers of up to 8 bits and scales, or None if it is no such thing."""
-    rows = weight.reshape(len(weight), -1).astype(np.float64)
-    if (rows == np.rint(rows)).all() and np.abs(rows).max() <= _LARGEST:
+    rows = weight.reshape(len(weight), -1)
+    if _whole(rows[:, :_PROBES], 0).all() and _whole(rows, 0).all() and abs(rows).max() <= _LARGEST:
         return _integers(rows, np.ones(len(rows)), weight.shape)
     for table in (rows.reshape(1, -1), rows):
-        if table.shape[1] < _EVIDENCE or (len(table) > 1 and len(table) == table.size):
-            continue
-        steps = _steps(table)
+        steps = _steps(table) if table.shape[1] >= _EVIDENCE else None
         if steps is not None and (np.abs(rows) > 1.5 * steps[:, None]).any():
             return _integers(rows, np.broadcast_to(steps, len(rows)), weight.shape)
     return None
@@ -70,7 +68,7 @@ def _on_grid(weight: np.ndarray) -> Weight | None:
 
 def _steps(rows: np.ndarray) -> np.ndarray | None:
     """Return for each row the largest step of which all its values are multiples, or None."""
-    peak = np.abs(rows).max(axis=1)
+    peak = np.abs(rows).max(axis=1).astype(np.float64)
     peak[peak == 0] = 1
     spread = np.linspace(0, rows.shape[1] - 1, min(_PROBES, rows.shape[1])).astype(int)
     probes = rows[:, spread] / peak[:, None]
@@ -90,7 +88,7 @@ def _whole(values: np.ndarray, largest: int) -> np.ndarray:
 
 def _integers(rows: np.ndarray, steps: np.ndarray, shape: tuple[int, ...]) -> Weight | None:
     """Return the rows in steps, in the narrowest type of odd or of signed integers."""
-    values = np.rint(rows / steps[:, None]).reshape(shape)
+    values = np.rint(rows.astype(np.float64) / steps[:, None]).reshape(shape)
     low, high = int(values.min()), int(values.max())
     if (values % 2 == 1).all():
         dtype = DType("bipolar", max(-low, high).bit_length())
