@@ -36,14 +36,14 @@ __all__ = [
 ]  # fmt: skip
 
 
-def lower(graph: Graph) -> Graph:
+def lower(graph: Graph, mode: str = "native") -> Graph:
     """Return what the engine executes: thresholds folded, pools on bits."""
-    return to_mode(graph, "native")
+    return to_mode(graph, mode)
 
 
-def inspect(graph: Graph) -> Inspection:
-    """Return, layer by layer, what the lowered network is and why."""
-    return summarize(lower(graph))
+def inspect(graph: Graph, mode: str = "native") -> Inspection:
+    """Return, layer by layer, what the network lowered in a mode is and why."""
+    return summarize(lower(graph, mode))
 
 
 def load_profile(profile: str | Path | HardwareProfile) -> HardwareProfile:

@@ -26,8 +26,9 @@ from bnnsim.graph.draws import (
     is_stochastic,
     rng_bits,
 )
-from bnnsim.graph.ir import Graph
+from bnnsim.graph.ir import WHAT_IF, Graph
 from bnnsim.passes.lower import lower
+from bnnsim.passes.modes import STOCHASTIC_MODE
 from bnnsim.passes.precision import to_mode
 from bnnsim.passes.stochastic import stochastic as make_stochastic
 from bnnsim.record import RunRecord, record
@@ -62,6 +63,9 @@ class RunResult(Displayed):
         Runs over each image that the outputs are the mean of; None for a deterministic run.
     counts : mapping of str to int
         ``rng_draws`` and ``rng_bits`` that were drawn, all samples together.
+    mode : str
+    notes : tuple of str
+        What must be known before the rest is read.
     """
 
     model: str
@@ -75,6 +79,8 @@ class RunResult(Displayed):
     record: RunRecord = field(repr=False)
     samples: int | None = None
     counts: Mapping[str, int] = field(default_factory=lambda: dict(NO_DRAWS))
+    mode: str = "native"
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return :meth:`to_dict` as JSON text."""
@@ -85,6 +91,8 @@ class RunResult(Displayed):
         return {
             "schema": 1,
             "model": self.model,
+            "mode": self.mode,
+            "notes": list(self.notes),
             "engine": self.engine,
             "isa": self.isa,
             "images": len(self.outputs),
@@ -97,9 +105,26 @@ class RunResult(Displayed):
         }
 
 
-def executable(graph: Graph) -> Graph:
-    """Return ``graph`` lowered in its own precision, unless it is a twin that was made already."""
-    return graph if "mode" in graph.meta else to_mode(graph, "native")
+def executable(graph: Graph, mode: str = "native") -> Graph:
+    """Return ``graph`` lowered in ``mode``; a twin that was made already as it is.
+
+    Raises
+    ------
+    InputError
+        If there is no such mode, or ``graph`` is a twin of another one.
+    """
+    made = graph.meta.get("mode")
+    if made is None:
+        return to_mode(graph, mode)
+    if mode not in ("native", made):
+        place = f"{graph.name}: mode {mode!r}"
+        raise InputError(message(place, f"a twin in mode {made!r}", "the model graph"))
+    return graph
+
+
+def notes_on(lowered: Graph) -> tuple[str, ...]:
+    """Return what a reader of results of a lowered graph must know first."""
+    return (WHAT_IF,) if lowered.meta.get("what_if") else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +149,17 @@ class Sampling:
         if self.samples == 0:
             raise InputError(message("samples", 0, "at least 1"))
 
-    def lowered(self, graph: Graph) -> Graph:
+    def lowered(self, graph: Graph, mode: str = "native") -> Graph:
         """Return ``graph`` as it runs: signs drawn, all else lowered; a stochastic twin as it is.
 
         Raises
         ------
         InputError
-            If ``graph`` is a twin of another mode, or has nothing that can be drawn.
+            If ``mode`` or ``graph`` is another twin's, or there is nothing that can be drawn.
         """
+        if mode not in ("native", STOCHASTIC_MODE):
+            rule = f"native or {STOCHASTIC_MODE}"
+            raise InputError(message("mode of a stochastic run", mode, rule))
         if "mode" not in graph.meta:
             twin = make_stochastic(graph, bits=self.bits, preact_scale=self.preact_scale)
             return lower(twin)
@@ -184,6 +212,7 @@ def run(
     graph: Graph,
     x: np.ndarray,
     *,
+    mode: str = "native",
     engine: str = "compiled",
     isa: str = "auto",
     threads: int = 1,
@@ -204,6 +233,8 @@ def run(
     graph : Graph
     x : ndarray, shape (N, features) or (N, H, W, C)
         In the dtype of the network's input, NHWC.
+    mode : str
+        A name of the mode table: the twin of the network that is executed.
     engine : str
         ``compiled`` or ``reference``; they agree bit for bit.
     isa, threads
@@ -211,7 +242,7 @@ def run(
     keep : collection of str
         Nodes or tensors whose values to return as well.
     labels : ndarray of shape (N,), optional
-        Gives an accuracy.
+        Gives an accuracy; refused for weights that were not trained in ``mode``.
     progress : callable, optional
         Called with the number of images done since the last call, in every sample.
     stochastic : bool
@@ -235,9 +266,14 @@ def run(
     """
     options = {"seed": seed, "samples": samples, "bits": bits, "preact_scale": preact_scale}
     sampling = _sampling(stochastic, {k: v for k, v in options.items() if v is not None})
-    lowered = executable(graph) if sampling is None else sampling.lowered(graph)
+    lowered = executable(graph, mode) if sampling is None else sampling.lowered(graph, mode)
     check_input(lowered, x)
     truth = None if labels is None else check_labels(labels, len(x))
+    if truth is not None and notes_on(lowered):
+        rule = "weights that were trained in this precision, whose accuracy means something"
+        remedy = "`simulate` says how often such a twin decides as its source does."
+        got = f"a what-if twin in {lowered.meta['mode']}"
+        raise InputError(message("labels", got, rule, remedy))
     names = {name: _tensor_name(lowered, name) for name in keep}
     runner = _runner(engine, lowered, x, names.values(), isa, threads, progress, watch)
     start = time.perf_counter()
@@ -259,6 +295,8 @@ def run(
         ),
         samples=sampling.samples if sampling else None,
         counts=sampling.counts(lowered, len(x)) if sampling else NO_DRAWS,
+        mode=str(lowered.meta.get("mode", "native")),
+        notes=notes_on(lowered),
     )
 
 

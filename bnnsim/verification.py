@@ -13,8 +13,17 @@ from bnnsim.display import Displayed
 from bnnsim.engine.execute import Plan
 from bnnsim.engine.reference import check_input
 from bnnsim.errors import InputError, message
-from bnnsim.execution import REFERENCE_TILE, Progress, decide, executable, reference_tensors
+from bnnsim.execution import (
+    REFERENCE_TILE,
+    Progress,
+    decide,
+    executable,
+    notes_on,
+    reference_tensors,
+)
 from bnnsim.graph.ir import Graph
+from bnnsim.graph.quantizers import SIGN
+from bnnsim.passes.precision import to_mode
 from bnnsim.passes.stochastic import deterministic
 from bnnsim.record import RunRecord, record
 
@@ -44,6 +53,10 @@ class Verification(Displayed):
     ties : int
         Elements that met a binarization at exactly 0, where sign conventions differ.
     record : RunRecord
+    mode : str
+        In which precision the network was executed.
+    notes : tuple of str
+        What must be known before the rest is read.
     """
 
     model: str
@@ -53,6 +66,8 @@ class Verification(Displayed):
     argmax_agreement: float
     ties: int
     record: RunRecord = field(repr=False)
+    mode: str = "native"
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -68,6 +83,8 @@ class Verification(Displayed):
         return {
             "schema": 1,
             "model": self.model,
+            "mode": self.mode,
+            "notes": list(self.notes),
             "against": self.against,
             "images": self.images,
             "equal": self.ok,
@@ -82,6 +99,7 @@ def verify(
     graph: Graph,
     x: np.ndarray,
     *,
+    mode: str = "native",
     against: Any = "reference",
     isa: str = "auto",
     threads: int = 1,
@@ -93,6 +111,8 @@ def verify(
     ----------
     graph : Graph
     x : ndarray, shape (N, features) or (N, H, W, C)
+    mode : str
+        A name of the mode table; its model graph is the twin before any pass.
     against : str, ndarray or torch.nn.Module
         ``"reference"`` compares every intermediate tensor of the lowered network, and the outputs
         of the model graph before any pass; an array or a module compares the outputs. A module
@@ -105,7 +125,9 @@ def verify(
     InputError
         If ``x`` does not fit, is empty, or stored outputs have another shape.
     """
-    lowered = executable(graph)
+    lowered = executable(graph, mode)
+    if "mode" not in graph.meta:
+        graph = to_mode(graph, mode, lowered=False)
     graph = deterministic(graph)
     check_input(lowered, x)
     if len(x) == 0:
@@ -136,6 +158,8 @@ def verify(
         argmax_agreement=tally.agreeing / len(x),
         ties=tally.ties,
         record=record(isa=isa, inputs={"input": x}),
+        mode=str(lowered.meta.get("mode", "native")),
+        notes=notes_on(lowered),
     )
 
 
@@ -150,7 +174,8 @@ class _Tally:
         self.tensors = {node.output: node.name for node in nodes}
         if other is not None:
             self.tensors = {lowered.outputs[0]: "output"}
-        self.signs = [n.inputs[0] for n in model.nodes if n.op == "Quantize"]
+        quantizers = [node for node in model.nodes if node.op == "Quantize"]
+        self.signs = [n.inputs[0] for n in quantizers if n.attrs["quantizer"] == SIGN]
         self.counts: dict[str, list[float]] = {}
         self.agreeing = self.ties = 0
 

@@ -141,6 +141,11 @@ def add_samples(parser: Any) -> None:
     parser.add_argument("--samples", type=positive, metavar="T", help="runs per image, default 1")
 
 
+def add_mode(parser: Parser) -> None:
+    """Add the option that names a precision."""
+    parser.add_argument("--mode", default="native", metavar="M", help="default native; see docs")
+
+
 def add_engine(parser: Parser, *, choose: bool = True) -> None:
     """Add the options of an execution."""
     if choose:

@@ -7,7 +7,15 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from bnnsim.cli.arguments import add_preact_scale, add_source, add_verb, one_of, positive, words
+from bnnsim.cli.arguments import (
+    add_mode,
+    add_preact_scale,
+    add_source,
+    add_verb,
+    one_of,
+    positive,
+    words,
+)
 from bnnsim.cli.demo import findings
 from bnnsim.cli.files import read_json, write_bytes
 from bnnsim.cli.networks import load_source, read_inputs
@@ -183,7 +191,7 @@ def add_estimate_options(parser: Any) -> None:
     """Add what one estimate of one network needs."""
     parser.add_argument("--profile", metavar="P", required=True, help="a packaged name or a .yaml")
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="of the estimate")
-    parser.add_argument("--mode", default="native", metavar="M", help="default native; see docs")
+    add_mode(parser)
     parser.add_argument("--keep-bn", action="store_true", help="price batch norms, do not fold")
     parser.add_argument(
         "--allow-unpriced", action="store_true", help="name ops without a cost instead of refusing"

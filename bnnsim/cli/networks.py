@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bnnsim.cli.arguments import add_draws, add_engine, add_source, add_verb, dump
+from bnnsim.cli.arguments import add_draws, add_engine, add_mode, add_source, add_verb, dump
 from bnnsim.cli.files import read_npy, write_array
 from bnnsim.cli.output import check_outputs, emit
 from bnnsim.errors import InputError, message, nearest
@@ -136,7 +136,7 @@ def inspect(args: Namespace) -> int:
     from bnnsim import api
 
     check_outputs(args)
-    result = api.inspect(load_source(args, args.source)).to_dict()
+    result = api.inspect(load_source(args, args.source), args.mode).to_dict()
     emit(args, result, blocks.inspect_blocks(result))
     return HELD
 
@@ -163,6 +163,7 @@ def run(args: Namespace) -> int:
     result = api.run(
         graph,
         inputs,
+        mode=args.mode,
         engine=args.engine,
         isa=args.isa,
         threads=args.threads,
@@ -227,7 +228,9 @@ def verify(args: Namespace) -> int:
         inputs = read_inputs(args.input, graph)
         if isinstance(against, str) and against.endswith(".npy"):
             against = read_npy(against, dtypes="numbers", rows=len(inputs))
-        result = api.verify(graph, inputs, against=against, isa=args.isa, threads=args.threads)
+        result = api.verify(
+            graph, inputs, mode=args.mode, against=against, isa=args.isa, threads=args.threads
+        )
     plain = result.to_dict()
     notes = [] if result.ok else [f"note: {note}" for note in graph.meta.get("notes", ())]
     emit(args, plain, [*blocks.verify_blocks(plain), *notes])
@@ -256,7 +259,9 @@ def _add_lower(verbs: Any) -> None:
 
 
 def _add_inspect(verbs: Any) -> None:
-    add_source(add_verb(verbs, "inspect", inspect, "show per layer what it is, and why"))
+    parser = add_verb(verbs, "inspect", inspect, "show per layer what it is, and why")
+    add_source(parser)
+    add_mode(parser)
 
 
 def _add_run(verbs: Any) -> None:
@@ -269,6 +274,7 @@ def _add_run(verbs: Any) -> None:
         "--dump", metavar="LAYER=FILE", type=dump, action="append",
         help="write a layer's output as .npy; may be repeated",
     )  # fmt: skip
+    add_mode(parser)
     add_engine(parser)
     add_draws(parser)
 
@@ -282,6 +288,7 @@ def _add_verify(verbs: Any) -> None:
         "--against", metavar="reference|torch|Y.npy", default="reference",
         help="reference executor (default), the PyTorch source itself, or saved outputs",
     )  # fmt: skip
+    add_mode(parser)
     add_engine(parser, choose=False)
 
 

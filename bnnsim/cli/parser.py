@@ -27,7 +27,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         known = args.parser._option_string_actions
-        near = " ".join(filter(None, (nearest(u, known) for u in unknown)))
+        near = " ".join(filter(None, (nearest(u, known) for u in unknown if u[0] == "-")))
         hint = near or f"Run `{args.parser.prog} --help`."
         raise InputError(f"{args.parser.prog}: unrecognized arguments: {' '.join(unknown)}. {hint}")
     return args

@@ -6,6 +6,7 @@ closed forms here are checked against an instrumented executor that loops and co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,9 +14,10 @@ from types import MappingProxyType
 
 from bnnsim.cost.windows import outputs_inside, pixels_inside, taps_inside
 from bnnsim.graph.draws import is_stochastic, rng_bits
-from bnnsim.graph.dtypes import DType
+from bnnsim.graph.dtypes import TERNARY, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, normal_attrs
+from bnnsim.graph.quantizers import steps_of
 
 _PLANE_BITS = 4
 _WIDEST = 32  # a sum of int32 tensors stays in int32: 32 bits is what their type allows, not needs
@@ -163,18 +165,20 @@ def operands_of(act: DType, weight: DType, fan_in: int, *, pixel: bool = False) 
     """Return what a dot product of ``fan_in`` elements of these types asks of a datapath."""
     if act.is_float or weight.is_float:
         return Operands(act, weight, 0, 0)
-    light = weight.kind in ("bipolar", "ternary")
-    product = max(act.bits, weight.bits) if light else act.bits + weight.bits
+    product = max(act.bits, weight.bits) if weight.is_light else act.bits + weight.bits
+    # A grid keeps its sign beside its bits; by another grid only every other sum can occur.
+    product += weight.kind == "bipolar" and weight.bits > 1 and act.kind == "unsigned"
     width = product + (fan_in - 1).bit_length()
     return Operands(act, weight, _planes(act, weight, pixel), width)
 
 
 def _planes(act: DType, weight: DType, pixel: bool) -> int:
     """Return the bit-plane pairs of one MAC, or 0 where planes are not the natural way."""
-    if "ternary" in (act.kind, weight.kind) and {act.kind, weight.kind} <= {"ternary", "bipolar"}:
+    if act.is_light and weight.is_light and TERNARY in (act, weight):
         return 2  # signs and non-zero masks: two planes, also for ternary by ternary
     narrow = act.bits <= _PLANE_BITS and weight.bits <= _PLANE_BITS
-    return act.bits * weight.bits if narrow or (pixel and weight.bits == 1) else 0
+    grid = weight.kind == "bipolar" and (pixel or act.kind in ("unsigned", "bipolar"))
+    return act.bits * weight.bits if narrow or grid else 0
 
 
 def _count(
@@ -201,9 +205,9 @@ def mac_actions(operands: Operands, macs: int) -> Mapping[Action, int]:
     if act.is_float or weight.is_float:
         dtype = str(max(act, weight, key=_float_rank))
         add = Action("add", dtype)
-        return _tidy({add: macs} if weight.bits <= 2 else {Action("mul", dtype): macs, add: macs})
+        return _tidy({add: macs} if weight.is_light else {Action("mul", dtype): macs, add: macs})
     add = Action("add", f"int{operands.accumulator_bits}")
-    if weight.bits <= 2:
+    if weight.is_light:
         return _tidy({add: macs})
     return _tidy({Action("mul", f"int{max(act.bits, weight.bits)}"): macs, add: macs})
 
@@ -263,15 +267,21 @@ def _compares(number: int) -> Rule:
 
 
 def _quantize(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
-    x = graph.activation(node)
+    x, out = graph.activation(node), graph.result(node).dtype
     numeric = _numeric(graph, x.name, widths)
-    if not is_stochastic(node):
-        return {Action("compare", numeric): x.size, Action("pack", "bit"): x.size}
-    # The probability x 2^(n-1) + 2^(n-1) + 0.5 is one add, as scaling by a power of two moves the
-    # exponent only, and one conversion to n bits that saturates; then u < p, n bits wide.
-    word = f"uint{rng_bits(node)}"
-    done = (("add", numeric), ("convert", word), ("compare", word), ("draw", word), ("pack", "bit"))
-    return {Action(verb, dtype): x.size for verb, dtype in done}
+    if is_stochastic(node):
+        # The probability x 2^(n-1) + 2^(n-1) + 0.5 is one add, as scaling by a power of two moves
+        # the exponent only, and one conversion to n bits that saturates; then u < p, n bits wide.
+        word = f"uint{rng_bits(node)}"
+        verbs = [("add", numeric), ("convert", word), ("compare", word), ("draw", word)]
+    elif out.is_light:  # compares with 0, or with -1/2 and 1/2
+        verbs = [("compare", numeric)] * steps_of(out)
+    else:  # two compares clip, a product (on a grid and a sum) gives the level, which is rounded
+        numeric = str(x.dtype) if x.dtype.is_float else "float32"
+        shift = [("add", numeric)] * (out.kind == "bipolar")
+        verbs = [("compare", numeric)] * 2 + [("mul", numeric), *shift, ("convert", str(out))]
+    done = Counter([*verbs, *[("pack", "bit")] * out.bits])
+    return {Action(verb, dtype): number * x.size for (verb, dtype), number in done.items()}
 
 
 def _threshold(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
@@ -302,7 +312,7 @@ def _max_pool(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Ac
         for a in (0, 1)
     )  # fmt: skip
     number = rows * columns * out.shape[2] - out.size
-    bits = x.dtype.bits == 1
+    bits = x.dtype.bits == 1  # of either kind: an OR or an AND
     action = Action("gate", "bit") if bits else Action("compare", _numeric(graph, x.name, widths))
     return {action: number}
 

@@ -83,11 +83,12 @@ def _wider(operands: Operands) -> list[tuple[DType, DType]]:
         names = [str(max(act, weight, key=lambda d: d.bits if d.is_float else 0))]
         names += _WIDER_FLOAT.get(names[0], ())
     else:
-        least = max(act.bits + (act.kind == "unsigned" and weight.bits > 2), weight.bits)
-        names = [f"int{n}" for n in _INTEGERS if n >= min(least, 8)] + ["float32"]
-        names = [n for n in names if not n.startswith("int") or int(n[3:]) >= act.bits]
+        least = max(
+            act.bits, weight.bits
+        )  # of levels: what they stand for is a scale and an offset
+        names = [f"int{n}" for n in _INTEGERS if n >= least] + ["float32"]
     wide = [DType.parse(name) for name in names]
-    return [(d, w) for d in wide for w in ((weight, d) if weight.bits <= 2 else (d,))]
+    return [(d, w) for d in wide for w in ((weight, d) if weight.is_light else (d,))]
 
 
 def k_steps(array: Array, execution_: Execution, taps: int, channels: int) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from bnnsim.cost.result import Assumption, CostReport, LayerCost, Samples
 from bnnsim.cost.schedule import CATEGORIES, NodePlan, Schedule, schedules
 from bnnsim.cost.stages import Layout, lay_out
 from bnnsim.errors import InputError, ProfileError, message
-from bnnsim.graph.ir import Graph
+from bnnsim.graph.ir import WHAT_IF, Graph
 
 __all__ = ["CostReport", "estimate"]
 
@@ -187,7 +187,7 @@ def _notes(graph: Graph, synthetic: bool) -> tuple[str, ...]:
     if synthetic:
         return ("cost-only twin: some of its constants have no values, no accuracy",)
     if graph.meta.get("what_if"):
-        return ("what-if: not trained in this precision, no accuracy",)
+        return (WHAT_IF,)
     return ()
 
 

@@ -22,6 +22,7 @@ from bnnsim.graph.draws import Draws, is_stochastic, needed, rng_bits
 from bnnsim.graph.dtypes import BIT, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, constants_of, normal_attrs
+from bnnsim.graph.quantizers import SIGN
 
 NUMPY = "numpy"
 Multiply: TypeAlias = Callable[[Any], Array]
@@ -150,22 +151,20 @@ def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
 
 def _family(x: DType, weight: Tensor, pad_value: int) -> str | None:
     """Return which kernels multiply these operands, or None where numpy does."""
-    coarse = ("bipolar", "ternary")
-    if x.kind in coarse and weight.dtype.kind in coarse:
-        return "bit" if x.kind == weight.dtype.kind == "bipolar" else "ternary"
-    if x.is_float or weight.dtype.numpy != np.int8:
+    if x.is_light and weight.dtype.is_light:
+        return "bit" if x == weight.dtype == BIT else "ternary"
+    if x.is_float or weight.dtype.numpy != np.int8 or str(x.numpy) not in _KERNEL_INTEGERS:
         return None
-    if x.kind not in coarse and str(x.numpy) not in _KERNEL_INTEGERS:
-        return None
-    is_byte = x.kind not in coarse and x.numpy.itemsize == 1 and x.low <= pad_value <= x.high
+    limits = np.iinfo(x.numpy)
+    is_byte = _is_dense(x) and x.numpy.itemsize == 1 and limits.min <= pad_value <= limits.max
     if is_byte and _fan_in(weight) <= _MAX_BYTE_FAN_IN:
         return "byte"
-    return "int_bit" if weight.dtype.kind == "bipolar" else "int"
+    return "int_bit" if weight.dtype == BIT else "int"
 
 
 def _scales_after(node: Node, weight: Tensor, affine: tuple[int, int]) -> bool:
     """Return whether byte sums can be scaled afterwards: inside int32, with pads that add 0."""
-    largest = 2 ** (weight.dtype.bits - 1)
+    largest = int(max(-weight.dtype.low, weight.dtype.high))
     reach = _fan_in(weight) * largest * (abs(affine[0]) * 255 + abs(affine[1]))
     attrs = normal_attrs(node)
     padded = any(attrs.get("pads", ())) and attrs["pad_value"] != 0
@@ -263,6 +262,8 @@ def _plan_quantize(graph: Graph, node: Node, isa: str) -> Step:
     dtype = graph.activation(node).dtype
     if is_stochastic(node):
         return _plan_stochastic(node, isa)
+    if node.attrs["quantizer"] != SIGN:
+        return _plan_numpy(graph, node, isa)
     if str(dtype) == "float64" or dtype.numpy.itemsize > 4 or not _is_dense(dtype):
         return _plan_numpy(graph, node, isa)
     held = np.int32 if dtype.is_integer else np.float32
@@ -296,14 +297,15 @@ def _plan_stochastic(node: Node, isa: str) -> Step:
 
 
 def _is_dense(dtype: DType) -> bool:
-    return dtype.kind not in ("bipolar", "ternary")
+    """Return whether values of a type lie in memory as plain numpy arrays."""
+    return not dtype.is_light
 
 
 def _plan_threshold(graph: Graph, node: Node, isa: str) -> Step:
     x, out = graph.activation(node).dtype, graph.result(node).dtype
     thresholds, direction = _constant(graph, node, 1), _constant(graph, node, 2)
     base = normal_attrs(node)["base"]
-    fits = out.kind in ("bipolar", "ternary") or out.numpy == np.int8
+    fits = out.kind == "bipolar" or out.numpy.itemsize == 1
     if not _is_dense(x) or str(x.numpy) not in _KERNEL_INTEGERS or not fits:
         return _plan_numpy(graph, node, isa)
     if out == BIT:
@@ -313,11 +315,19 @@ def _plan_threshold(graph: Graph, node: Node, isa: str) -> Step:
             _bit_threshold(np.ascontiguousarray(thresholds[:, 0]), direction, isa),
         )
 
+    # The kernel counts in int8; more levels than that wrap around, and back in the wider type.
+    start = -128 if out.kind == "bipolar" else base - 128 * (out.kind == "unsigned")
+
     def run(value: Array | Pixels) -> Value:
         x = to_dense(value, isa)
-        rows = _rows(x, np.int32)
-        levels = _kernels.multi_threshold(rows, thresholds, direction, base, isa=isa)
-        return to_value(levels.reshape(x.shape), out, isa)
+        levels: Array = _kernels.multi_threshold(
+            _rows(x, np.int32), thresholds, direction, start, isa=isa
+        ).reshape(x.shape)
+        if out.kind == "bipolar":
+            levels = 2 * (levels.astype(np.int16) + 128) - int(out.high)
+        elif out.kind == "unsigned":
+            levels = levels.view(np.uint8) ^ np.uint8(128)
+        return to_value(levels, out, isa)
 
     return Step(node, select("multi_threshold", isa).name, run)
 

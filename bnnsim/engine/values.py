@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from bnnsim.engine import _kernels
-from bnnsim.graph.dtypes import DType
+from bnnsim.graph.dtypes import BIT, DType
 
 Array = np.ndarray
 
@@ -73,12 +73,12 @@ def bytes_of(value: Value) -> int:
 
 def to_value(dense: Array, dtype: DType, isa: str) -> Value:
     """Return dense values in the form that tensors of ``dtype`` have in the engine."""
-    if dtype.kind not in ("bipolar", "ternary"):
+    if not dtype.is_light:
         return np.ascontiguousarray(dense, dtype.numpy)
     channels = dense.shape[-1]
     flat = np.ascontiguousarray(dense.reshape(-1, channels), np.int8)
     lead = dense.shape[:-1]
-    if dtype.kind == "bipolar":
+    if dtype == BIT:
         return Bits(_kernels.pack_sign(flat, isa=isa).reshape(*lead, -1), channels)
     sign, mask = _kernels.pack_ternary(flat, isa=isa)
     return Planes(sign.reshape(*lead, -1), mask.reshape(*lead, -1), channels)

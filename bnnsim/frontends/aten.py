@@ -179,9 +179,10 @@ def _scaled(
         im.note_once("A bias is added once, after the sum; torch may add it before.")
     if scale is not None:
         im.note_once(
-            f"{call.place}: weights are -a and +a (or 0) per output channel; the sum of signs is "
-            "multiplied by a once, torch rounds every product: where the exact sum is 0, torch "
-            "may be next to 0 on either side, and a sign after it may differ."
+            f"{call.place}: weights are -a and +a, or 0 and other multiples of a, per output "
+            "channel; the sum of integers is multiplied by a once, torch rounds every product: "
+            "where the exact sum is 0, torch may be next to 0 on either side, and a sign after it "
+            "may differ."
         )
         y = _scale(im, y, scale)
     return im.add("Bias", y, {"bias": (shift, FLOAT32)}, label="bias") if shift.any() else y

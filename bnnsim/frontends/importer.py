@@ -11,7 +11,7 @@ import numpy as np
 from bnnsim.errors import SourceError, message
 from bnnsim.frontends.builder import GraphBuilder
 from bnnsim.frontends.elementwise import Lookup, scalar_of, table_type
-from bnnsim.graph.dtypes import DType
+from bnnsim.graph.dtypes import FLOAT32, DType
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +49,14 @@ class Clipped:
     inner: Activation
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """An activation times a positive constant: a layer multiplies its sums by it instead."""
+
+    inner: Activation | Clipped
+    factor: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,8 @@ def is_symbolic(value: Any) -> bool:
     """Whether a value depends on the input."""
     if isinstance(value, (list, tuple)):
         return any(map(is_symbolic, value))
-    return isinstance(value, (Activation, Lookup, Padded, Clipped, Sliced, Magnitude, ScaleMap))
+    kinds = (Activation, Lookup, Padded, Clipped, Scaled, Sliced, Magnitude, ScaleMap)
+    return isinstance(value, kinds)
 
 
 def pair_of(value: Any) -> tuple[int, int]:
@@ -191,6 +200,8 @@ class Importer:
         if isinstance(value, Magnitude):
             rule = "the mean over channels right after abs"
             raise self.refused(place, "the magnitudes themselves", rule)
+        if isinstance(value, Scaled):
+            return self.scaled(self.activation(value.inner, place), value.factor)
         raise self.refused(place, "padding", "a convolution right after padding")
 
     def input_scale(self, x: Activation, shape: tuple[int, ...], **window: Any) -> Activation:
@@ -204,6 +215,13 @@ class Importer:
         tensor = self.builder.add("Slice", value.inner.tensor, label="slice", **places)
         height, width, channels = self.builder.tensor(tensor).shape
         return Activation(tensor, (channels, height, width))
+
+    def scaled(self, x: Activation, factor: float, bias: np.ndarray | None = None) -> Activation:
+        """Append ``x * factor + bias``; the bias is one value per channel of ``x``."""
+        constants = {"scale": (np.full(x.shape[0], factor), FLOAT32)}
+        if bias is None:
+            return self.add("Scale", x, constants, label="scale")
+        return self.add("Affine", x, {**constants, "bias": (bias, FLOAT32)}, label="affine")
 
     def floats(self, value: Any, place: str) -> Activation:
         """Return a plain activation of a float type, cast where it holds integers."""

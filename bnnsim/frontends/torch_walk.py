@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Any
 
 from bnnsim.frontends.aten import unsupported
-from bnnsim.frontends.aten_scales import HANDLERS
+from bnnsim.frontends.aten_levels import HANDLERS
 from bnnsim.frontends.elementwise import ELEMENTWISE, Lookup, apply_to_table
 from bnnsim.frontends.importer import Activation, Call, Importer, is_symbolic
 

@@ -13,10 +13,9 @@ import numpy as np
 from bnnsim.errors import GraphError, InputError, message
 from bnnsim.graph.ir import Node
 from bnnsim.graph.philox import uniform_draws
+from bnnsim.graph.quantizers import RNG_BITS, STOCHASTIC
 
-RNG_BITS = (1, 2, 4, 8, 16)
 DEFAULT_BITS = 8
-STOCHASTIC = "stochastic_sign"
 _WORD = 2**32
 _LAST_ELEMENT = 2**62
 

@@ -18,8 +18,10 @@ _NAMED = {
     "float64": ("float", 64),
     "bfloat16": ("bfloat", 16),
 }
-_INTEGER_NAME = re.compile(r"(u?)int([1-9][0-9]?)\Z")
+_INTEGER_NAME = re.compile(r"(uint|int|bipolar)([1-9][0-9]?)\Z")
+_KIND_OF_NAME = {"uint": "unsigned", "int": "signed", "bipolar": "bipolar"}
 _MAX_INTEGER_BITS = 64
+MAX_GRID_BITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,11 @@ class DType:
     Parameters
     ----------
     kind : str
-        ``bipolar`` {-1, +1}, ``ternary`` {-1, 0, +1}, ``signed`` and ``unsigned`` integers,
+        ``bipolar`` (the odd integers from -(2^bits - 1) to 2^bits - 1: one sign for each bit
+        plane; {-1, +1} of 1 bit), ``ternary`` {-1, 0, +1}, ``signed`` and ``unsigned`` integers,
         ``float`` (IEEE) or ``bfloat``.
     bits : int
-        Bits per element: 1 for bipolar, 2 for ternary.
+        Bits per element: 1 to 8 for bipolar, 2 for ternary.
     scale, zero_point : float, int
         The real value of element q is ``scale * (q - zero_point)``; 1 and 0 where not quantized.
     """
@@ -46,7 +49,7 @@ class DType:
         if self.kind not in KINDS:
             raise GraphError(message("dtype.kind", self.kind, f"one of {', '.join(KINDS)}"))
         allowed = {
-            "bipolar": (1,),
+            "bipolar": range(1, MAX_GRID_BITS + 1),
             "ternary": (2,),
             "float": (16, 32, 64),
             "bfloat": (16,),
@@ -60,18 +63,21 @@ class DType:
         for name, pair in _NAMED.items():
             if pair == (self.kind, self.bits):
                 return name
-        return f"{'u' if self.kind == 'unsigned' else ''}int{self.bits}"
+        return f"{next(n for n, k in _KIND_OF_NAME.items() if k == self.kind)}{self.bits}"
 
     @classmethod
     def parse(cls, name: str) -> DType:
-        """Return the dtype called ``name``: bit, ternary, intN, uintN, floatN or bfloat16."""
+        """Return the dtype called ``name``, as ``str`` gives it: bit, bipolar4, uint2, float16."""
         if name in _NAMED:
             return cls(*_NAMED[name])
         match = _INTEGER_NAME.match(name)
         if match is None:
-            rule = f"one of {', '.join(_NAMED)}, intN or uintN with N <= {_MAX_INTEGER_BITS}"
+            rule = (
+                f"one of {', '.join(_NAMED)}, intN or uintN with N <= {_MAX_INTEGER_BITS}, "
+                f"bipolarN with N <= {MAX_GRID_BITS}"
+            )
             raise GraphError(message("dtype", name, rule))
-        return cls("unsigned" if match[1] else "signed", int(match[2]))
+        return cls(_KIND_OF_NAME[match[1]], int(match[2]))
 
     @property
     def is_integer(self) -> bool:
@@ -84,10 +90,15 @@ class DType:
         return not self.is_integer
 
     @property
+    def is_light(self) -> bool:
+        """Whether the values are -1, +1 and perhaps 0, so that a product is no multiplication."""
+        return self.kind == "ternary" or (self.kind, self.bits) == ("bipolar", 1)
+
+    @property
     def low(self) -> float:
         """The least value an element may have."""
         if self.kind in ("bipolar", "ternary"):
-            return -1
+            return -self.high
         if self.is_float:
             return -np.inf
         return -(2 ** (self.bits - 1)) if self.kind == "signed" else 0
@@ -95,7 +106,7 @@ class DType:
     @property
     def high(self) -> float:
         """The greatest value an element may have."""
-        if self.kind in ("bipolar", "ternary"):
+        if self.kind == "ternary":
             return 1
         if self.is_float:
             return np.inf
@@ -106,18 +117,20 @@ class DType:
         """The numpy dtype that holds one element (bfloat16 is held as float32)."""
         if self.is_float:
             return np.dtype(f"float{32 if self.kind == 'bfloat' else self.bits}")
-        if self.kind in ("bipolar", "ternary"):
-            return np.dtype(np.int8)
-        width = next(w for w in (8, 16, 32, 64) if self.bits <= w)
+        held = self.bits + (self.kind == "bipolar" and self.bits > 1)  # a grid's sign is extra
+        width = next(w for w in (8, 16, 32, 64) if held <= w)
         return np.dtype(f"{'u' if self.kind == 'unsigned' else ''}int{width}")
 
     def valid(self, values: np.ndarray) -> np.ndarray:
         """Return, element by element, whether this dtype may hold the value."""
         if self.is_float:
             return np.isfinite(values)
-        if self.kind == "bipolar":
+        if self == BIT:
             return (values == 1) | (values == -1)
-        return (values == np.trunc(values)) & (values >= self.low) & (values <= self.high)
+        inside = (values == np.trunc(values)) & (values >= self.low) & (values <= self.high)
+        if self.kind == "bipolar":
+            return inside & (np.where(inside, values, 0) % 2 == 1)
+        return inside
 
 
 BIT = DType("bipolar", 1)
@@ -128,3 +141,4 @@ INT16 = DType("signed", 16)
 INT32 = DType("signed", 32)
 FLOAT16 = DType("float", 16)
 FLOAT32 = DType("float", 32)
+BFLOAT16 = DType("bfloat", 16)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from bnnsim.errors import GraphError
-from bnnsim.graph.dtypes import BIT, DType
+from bnnsim.graph.dtypes import DType
+from bnnsim.graph.quantizers import QUANTIZERS
 
 Array = np.ndarray
 Attrs = Mapping[str, Any]
@@ -84,20 +85,19 @@ def _encode(operands: list[Array], _: Attrs, __: DType) -> Array:
     return table[x]
 
 
-def _quantize(operands: list[Array], attrs: Attrs, __: DType) -> Array:
+def _quantize(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     (x,) = operands
-    assert attrs["quantizer"] == "sign", "graph/draws.py has the meaning of the others"
     if np.isnan(x).any():
         raise GraphError("Quantize: got nan, expected numbers. Check the weights and the input.")
-    return np.where(x >= 0, np.int8(1), np.int8(-1))
+    return QUANTIZERS[attrs["quantizer"]](x, dtype)
 
 
 def _threshold(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     x, thresholds, direction = operands
     met = np.where(direction[:, None] > 0, x[..., None] >= thresholds, x[..., None] <= thresholds)
     level = met.sum(axis=-1, dtype=np.int64)
-    if dtype == BIT:
-        return (2 * level - 1).astype(np.int8)
+    if dtype.kind == "bipolar":
+        return (2 * level - int(dtype.high)).astype(dtype.numpy)
     return (attrs["base"] + level).astype(dtype.numpy)
 
 

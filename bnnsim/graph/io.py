@@ -25,7 +25,7 @@ import numpy as np
 
 from bnnsim.errors import BnnsimError, GraphError, SourceError, message
 from bnnsim.graph.bits import pack, tail_is_zero, unpack, words_for
-from bnnsim.graph.dtypes import DType
+from bnnsim.graph.dtypes import BIT, DType
 from bnnsim.graph.header import check_header
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.verify import verify
@@ -240,14 +240,14 @@ def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
 def _stored(tensor: Tensor) -> np.ndarray:
     """Return a constant as it stands in the file: bits packed, the rest as they are."""
     assert tensor.data is not None
-    if tensor.dtype.kind == "bipolar":
+    if tensor.dtype == BIT:
         return pack(tensor.data)
     return np.ascontiguousarray(tensor.data)
 
 
 def _restored(where: str, shape: tuple[int, ...], dtype: DType, array: np.ndarray) -> np.ndarray:
     """Return the data of a constant from its stored array, all of it checked."""
-    if dtype.kind != "bipolar":
+    if dtype != BIT:
         if array.shape != shape or array.dtype != dtype.numpy:
             found = f"{array.dtype} {array.shape}"
             raise GraphError(message(where, found, f"{dtype.numpy} {shape}"))

@@ -18,6 +18,8 @@ import numpy as np
 from bnnsim.errors import GraphError, message
 from bnnsim.graph.dtypes import DType
 
+WHAT_IF = "what-if: not trained in this precision, no accuracy"
+
 if TYPE_CHECKING:
     from bnnsim.graph.summary import Inspection
 

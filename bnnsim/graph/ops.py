@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from bnnsim.errors import GraphError, message, nearest
 from bnnsim.graph import scale_rules, shape_rules
 from bnnsim.graph.attributes import dtype_name as _dtype_name
@@ -23,6 +25,7 @@ from bnnsim.graph.attributes import truth as _truth
 from bnnsim.graph.attributes import tuple_of as _tuple_of
 from bnnsim.graph.dtypes import BIT, FLOAT32, INT32, DType
 from bnnsim.graph.ir import Node, Tensor
+from bnnsim.graph.quantizers import QUANTIZER_NAMES, quantized_dtype
 from bnnsim.graph.shape_rules import Inference, check_padded, pooled, window_output
 
 
@@ -99,8 +102,11 @@ def _conv2d(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
         )
     if weight.shape[0] % groups:
         raise GraphError(f"{weight.shape[0]} output channels do not divide into {groups} groups.")
-    if x.dtype.kind in ("bipolar", "ternary") and attrs["pad_value"] not in (-1, 0, 1):
-        raise GraphError(f"pad_value is {attrs['pad_value']}, but bits are padded by -1, 0 or 1.")
+    pad = attrs["pad_value"]
+    if x.dtype.kind in ("bipolar", "ternary") and pad and not x.dtype.valid(np.array(pad)):
+        values = "-1, 0 or 1" if x.dtype.high == 1 else "0 or a value of its own"
+        what = "bits are" if x.dtype == BIT else f"{x.dtype} is"
+        raise GraphError(f"pad_value is {pad}, but {what} padded by {values}.")
     size = window_output(
         x.shape,
         weight.shape[1:3],
@@ -127,8 +133,9 @@ def _per_channel_float(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Infer
 
 
 def _rectify(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
-    if tensors[0].dtype == BIT:
-        raise GraphError("the input is bit, which has no value between -1 and +1 to clip to.")
+    dtype = tensors[0].dtype
+    if dtype.kind == "bipolar":
+        raise GraphError(f"the input is {dtype}, which has no value between -1 and +1 to clip to.")
     return tensors[0].shape, tensors[0].dtype
 
 
@@ -143,7 +150,7 @@ def _clip(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
 
 
 def _quantize(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
-    return tensors[0].shape, BIT
+    return tensors[0].shape, quantized_dtype(attrs["quantizer"], attrs["bits"])
 
 
 def _threshold(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
@@ -156,9 +163,10 @@ def _threshold(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference
         )
     _check_channels(x, direction)
     out, steps, base = DType.parse(attrs["dtype"]), thresholds.shape[1], attrs["base"]
-    if out == BIT:
-        if steps != 1:
-            raise GraphError(f"{steps} thresholds per channel cannot give bits: 1 is needed.")
+    if out.kind == "bipolar":
+        if steps != out.high:
+            need = "bits: 1 is" if out == BIT else f"{out}: {out.high} are"
+            raise GraphError(f"{steps} thresholds per channel cannot give {need} needed.")
     elif out.is_float or base < out.low or base + steps > out.high:
         raise GraphError(f"levels {base} to {base + steps} do not fit dtype {out}.")
     return x.shape, out
@@ -183,7 +191,7 @@ def _max_pool(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
 def _cast(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     x, out = tensors[0], DType.parse(attrs["dtype"])
     holds = x.dtype.is_integer and out.low <= x.dtype.low and x.dtype.high <= out.high
-    if out.is_integer and (out == BIT or not holds):
+    if out.is_integer and (out.kind == "bipolar" or not holds):
         raise GraphError(f"casts {x.dtype} to {out}, which does not hold all its values.")
     return x.shape, out
 
@@ -232,17 +240,20 @@ OPS: Mapping[str, Op] = MappingProxyType(
             ("x",),
             _quantize,
             "sign: y = +1 if x >= 0 else -1; stochastic_sign: y = +1 if u < floor(clip((x + 1) / 2,"
-            " 0, 1) * 2^bits + 0.5) else -1, each step in float32, u uniform below 2^bits",
+            " 0, 1) * 2^bits + 0.5) else -1, u uniform below 2^bits; with n = 2^bits - 1, dorefa: "
+            "y = rint(clip(x, 0, 1) * n); bipolar: y = 2 rint((clip(x, -1, 1) / 2 + 1/2) * n) - n; "
+            "ternary: y = rint(clip(x, -1, 1)); each step in float32, rint half to even",
             {
-                "quantizer": (_one_of("sign", "stochastic_sign"), None),
-                "bits": (_one_of(1, 2, 4, 8, 16), 8),
+                "quantizer": (_one_of(*QUANTIZER_NAMES), None),
+                "bits": (_positive, 8),
             },
         ),
         "Threshold": Op(
             ("x", "thresholds", "direction"),
             _threshold,
             "level = number of i with x >= thresholds[c, i] (direction +1) or "
-            "x <= thresholds[c, i] (direction -1); y = base + level, or for bits 2 * level - 1",
+            "x <= thresholds[c, i] (direction -1); y = base + level, or for bits 2 * level - 1 and "
+            "for bipolar types of n thresholds 2 * level - n",
             {"dtype": (_dtype_name, "bit"), "base": (_integer, 0)},
         ),
         "Requantize": Op(

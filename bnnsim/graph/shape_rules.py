@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnnsim.errors import GraphError
-from bnnsim.graph.dtypes import BIT, INT32, DType
+from bnnsim.graph.dtypes import INT32, DType
 from bnnsim.graph.ir import Tensor
 
 Shape = tuple[int, ...]
@@ -88,8 +88,8 @@ def add(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
 
 
 def _require_numbers(x: Tensor, why: str) -> None:
-    if x.dtype == BIT:
-        raise GraphError(f"the input is bit, {why}: cast it to int8 or a float type first.")
+    if x.dtype.kind == "bipolar":
+        raise GraphError(f"the input is {x.dtype}, {why}: cast it to int8 or a float type first.")
 
 
 def average_pool(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:

@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from bnnsim.display import Displayed
 from bnnsim.graph.draws import is_stochastic, rng_bits
-from bnnsim.graph.dtypes import BIT
-from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.dtypes import BIT, DType
+from bnnsim.graph.ir import WHAT_IF, Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
+from bnnsim.graph.quantizers import DOREFA, GRID, SIGN, TERNARIZE
 from bnnsim.graph.ranges import INT32_MAX, INT32_MIN
 
 LINEAR = ("Dense", "Conv2d")
@@ -86,7 +89,8 @@ def summarize(graph: Graph) -> Inspection:
         input_dtype=str(source.dtype),
         layers=tuple(_layer(graph, node) for node in graph.nodes),
         parameters=sum(t.size for t in graph.constants() if not t.name.endswith(".table")),
-        notes=tuple(graph.meta.get("notes", ())),
+        notes=((WHAT_IF,) if graph.meta.get("what_if") else ())
+        + tuple(graph.meta.get("notes", ())),
     )
 
 
@@ -134,11 +138,23 @@ def _linear_kind(x: Tensor, weight: Tensor, *, is_input: bool) -> tuple[str, str
         return "binary", f"weights and activations are -1/+1: XNOR-popcount over {fan_in} bits"
     if weight.dtype == BIT and x.dtype.is_integer and is_input:
         return "binary", f"weights are -1/+1, the input holds {x.dtype} integers: exact sums"
-    if weight.dtype == BIT:
+    levels = x.dtype.kind in ("unsigned", "bipolar", "ternary")
+    if weight.dtype == BIT and not levels:
         return "weight-only", f"weights are -1/+1, activations {x.dtype}: additions, no products"
     if weight.dtype.is_integer and x.dtype.is_integer:
-        return "k-bit", f"weights are {weight.dtype}, activations {x.dtype}: exact integer sums"
+        return (
+            "k-bit",
+            f"weights {_values(weight.dtype)}, activations {x.dtype}: exact integer sums",
+        )
     return "float", f"weights are {weight.dtype}: sums in float64, rounded once to {x.dtype}"
+
+
+def _values(dtype: DType) -> str:
+    """Return in words which values a type of weights holds."""
+    if dtype.is_light:
+        return "are -1/+1" if dtype == BIT else "are -1/0/+1"
+    odd = ", odd" if dtype.kind == "bipolar" else ""
+    return f"are {dtype} ({int(dtype.low)} to {int(dtype.high)}{odd})"
 
 
 def _threshold_why(graph: Graph, node: Node) -> str:
@@ -147,7 +163,7 @@ def _threshold_why(graph: Graph, node: Node) -> str:
     text = f"integer compare per channel, {steps} step{'s' if steps > 1 else ''}"
     if thresholds.data is None or direction.data is None:
         return text
-    ends = (thresholds.data[:, 0] == INT32_MIN) | (thresholds.data[:, 0] == INT32_MAX)
+    ends = np.isin(thresholds.data, (INT32_MIN, INT32_MAX)).all(axis=1)
     falling = int((direction.data < 0).sum())
     return f"{text}; {falling} of {thresholds.shape[0]} fall, {int(ends.sum())} never change"
 
@@ -162,10 +178,18 @@ def _pool_why(graph: Graph, node: Node) -> str:
     return f"{word} over each window, {other} in {count} falling channels"
 
 
+_QUANTIZED = {
+    SIGN: "sign, with sign(0) = +1",
+    DOREFA: "clip to [0, 1], rounded half to even to levels of {bits} bits",
+    GRID: "clip to [-1, 1], rounded half to even to a grid of {bits} bits",
+    TERNARIZE: "clip to [-1, 1], rounded half to even to -1, 0 or +1",
+}
+
+
 def _quantize_why(node: Node) -> str:
     if is_stochastic(node):
         return f"+1 with the probability of a hard sigmoid, {rng_bits(node)} random bits a draw"
-    return "sign, with sign(0) = +1"
+    return _QUANTIZED[node.attrs["quantizer"]].format(bits=node.attrs.get("bits"))
 
 
 def _slice_why(node: Node) -> str:

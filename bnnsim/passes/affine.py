@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from bnnsim.graph.dtypes import FLOAT32, DType
+from bnnsim.graph.elementwise import to_dtype
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
 
@@ -74,8 +75,7 @@ def _scaled(weight: Tensor, scale: Tensor) -> np.ndarray | None:
     if weight.data is None or scale.data is None:
         return None
     per_row = scale.data.reshape(-1, *[1] * (weight.data.ndim - 1))
-    scaled: np.ndarray = (weight.data * per_row).astype(weight.data.dtype)
-    return scaled
+    return to_dtype(weight.data * per_row, weight.dtype)
 
 
 def _pool_minimum(graph: Graph, pool: Node, falling: np.ndarray) -> tuple[Tensor, Node]:

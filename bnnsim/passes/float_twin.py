@@ -1,22 +1,31 @@
-"""The twins whose activations between layers are floats: float32, weight-only, what-if binary."""
+"""The twins whose activations between layers are floats or levels: float32, weight-only, wKaM ...
+
+A tensor of the twin may stand for ``1 / ratio`` times its values: levels of 4 bits for signs, or
+numbers in [0, 1] for levels. Only layers, and what moves elements, take such a tensor as it is;
+the ratio joins the scale after the layer, and every other reader gets the real values.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, DType
+from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, TERNARY, DType
 from bnnsim.graph.elementwise import to_dtype
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, normal_attrs
+from bnnsim.graph.quantizers import DOREFA, GRID, SIGN, TERNARIZE
 from bnnsim.passes.affine import affine_of
 from bnnsim.passes.input_scales import InputScales
-from bnnsim.passes.layers import BINARY, BIT_WEIGHTS, INTEGER, LINEAR, SOURCE, binarized, has_bits
-from bnnsim.passes.modes import K_MODE, Mode
+from bnnsim.passes.layers import BIT_WEIGHTS, INTEGER, LEVELS, LINEAR, LOW, has_bits
+from bnnsim.passes.modes import ALPHA_MODE, K_MODE, Mode
 from bnnsim.passes.requantize import to_int8
 from bnnsim.passes.rewriter import Rewriter
+from bnnsim.passes.weights import binarized, on_levels
 
+_MOVES = ("MaxPool", "Slice", "Flatten")
 _SIGN_KEEPING = ("MaxPool", "AvgPool", "GlobalAvgPool", "Slice", "PadChannels", "Flatten")
 _SCALED = ("BatchNorm", "Affine", "Bias", "Scale", "IntegerAffine")
 
@@ -26,6 +35,9 @@ def float_twin(graph: Graph, row: Mode, operands: dict[int, str], *, keep_bn: bo
     twin = _FloatTwin(graph, row, operands, keep_bn=keep_bn)
     for node in graph.nodes:
         twin.rewrite(node)
+    for name in graph.outputs:
+        if name in twin.ratios:
+            twin.out.where[name] = twin.real(name).name
     return twin.out.graph()
 
 
@@ -36,16 +48,42 @@ class _FloatTwin:
         self.out = Rewriter(graph)
         self.row, self.operands, self.keep_bn = row, operands, keep_bn
         self.dtype: DType = row.activation or FLOAT32
-        self.dropped = _constant_signs(graph, operands)
+        self.dropped = set() if row.quantizer == DOREFA else _constant_signs(graph, operands)
         self.alphas: dict[str, Tensor] = {}
-        self.signs: dict[str, Tensor] = {}
+        self.low_inputs: dict[str, Tensor] = {}
+        self.ratios: dict[str, float] = {}
         self.input_scales = InputScales(self.out) if row.name == K_MODE else None
         self.has_bits = has_bits(graph)
-        # Of bits alpha is 1: unless K is in between, the source's own batch norms stay.
+        # Where thresholds replace batch norms, these stay the source's own unless a scale waits.
         self.as_source = self.has_bits and row.batch_norm == "threshold"
 
     def rewrite(self, node: Node) -> None:
         """Append what the mode makes of ``node``."""
+        scaled = [name for name in activations_of(node) if name in self.ratios]
+        cast_away = node.op == "Cast" and self._needless(node)
+        if not scaled or node.op in LINEAR:
+            self._rewrite(node)
+        elif node.op in _MOVES or cast_away:
+            self._rewrite(node)
+            self.ratios[node.output] = self.ratios[scaled[0]]
+        elif node.op == "Cast":
+            self.out.where[node.output] = self.real(node.inputs[0]).name
+        else:
+            levels = {name: self.out.where[name] for name in scaled}
+            self.out.where.update({name: self.real(name).name for name in scaled})
+            self._rewrite(node)
+            self.out.where.update(levels)
+
+    def real(self, name: str) -> Tensor:
+        """Return the real values of a tensor of the source, computed once for all its readers."""
+        levels = self.out.tensors[self.out.where[name]]
+        real = f"{levels.name}.real"
+        if f"{real}.out" not in self.out.tensors:
+            factor = _filled(f"{real}.scale", levels.shape[-1:], 1 / self.ratios[name])
+            self.out.derive(levels.name, real, "Scale", [factor])
+        return self.out.tensors[f"{real}.out"]
+
+    def _rewrite(self, node: Node) -> None:
         out, mixed = self.out, self.row.activation is None
         if node.op in LINEAR:
             self._linear(node)
@@ -56,19 +94,26 @@ class _FloatTwin:
             out.emit(node)
         elif node.op in _SCALED:
             self._affine(node)
-        elif node.op == "Add":
+        elif node.op == "Add" or (node.op == "Mul" and not mixed):
             if not all(out.current(node, i).dtype.is_integer for i in (0, 1)) or not mixed:
                 out.cast(node, self.dtype)
             out.emit(node)
-        elif node.op == "Mul" and not mixed:
-            out.cast(node, self.dtype)
-            out.emit(node)
-        elif node.op in ("Encode", "Quantize", "Threshold") and not mixed:
-            self._quantizer(node)
-        elif node.op in ("Quantize", "Threshold") and self.input_scales is not None:
-            self.input_scales.sign(node)
+        elif node.op in ("Encode", "Quantize", "Threshold", "Requantize"):
+            self._requantized(node)
         else:
             out.emit(node)
+
+    def _requantized(self, node: Node) -> None:
+        """Append what stands in the place of a quantizer, a table or thresholds."""
+        levels = node.op in ("Quantize", "Threshold")
+        if self.row.activation is not None:
+            self._quantizer(node)
+        elif levels and LEVELS in self.operands.values():
+            self._levels(node)
+        elif levels and self.input_scales is not None:
+            self.input_scales.sign(node)
+        else:
+            self.out.emit(node)
 
     def _needless(self, cast: Node) -> bool:
         """Whether a Cast can go: where all else becomes float, or only layers read its result."""
@@ -77,33 +122,71 @@ class _FloatTwin:
             return True
         return not self.has_bits and all(node.op in LINEAR for node in readers)
 
+    def _levels(self, node: Node) -> None:
+        """Append the quantizer that gives the mode's levels where the source has its own."""
+        trained = self.out.source.result(node).dtype
+        if node.op == "Threshold":
+            self._unknown_affine(node)
+        quantizer = self.row.quantizer
+        if quantizer == DOREFA and trained.kind != "unsigned":
+            quantizer = GRID if self.row.bits > 1 else SIGN
+        attrs = _quantizer_attrs(quantizer, self.row.bits)
+        levels = self.out.emit(node, op="Quantize", attrs=attrs, constants=[])
+        self._stands_for(node, levels.dtype.high / trained.high)
+
+    def _stands_for(self, node: Node, ratio: float) -> None:
+        if ratio != 1:
+            self.ratios[node.output] = ratio
+
+    def _unknown_affine(self, node: Node) -> None:
+        out = self.out
+        constants = [out.unknown(node, "scale"), out.unknown(node, "bias")]
+        out.insert(node, f"{node.name}.affine", "Affine", constants)
+
     def _quantizer(self, node: Node) -> None:
-        out, limits = self.out, {"low": -1.0, "high": 1.0}
+        out, trained = self.out, self.out.source.result(node).dtype
         if node.op == "Encode":
             table = out.source.tensor(node.inputs[1])
             data = None if table.data is None else to_dtype(table.data, self.dtype)
             out.emit(node, constants=[replace(table, dtype=self.dtype, data=data)])
             return
-        if node.op == "Threshold":
-            constants = [out.unknown(node, "scale"), out.unknown(node, "bias")]
+        if node.op == "Requantize":  # its integers are the values: a clip without the rounding
+            constants = [out.source.tensor(name) for name in node.inputs[1:]]
             out.insert(node, f"{node.name}.affine", "Affine", constants)
-        out.emit(node, op="Clip", attrs=limits, constants=[])
+            limits = {"low": float(trained.low), "high": float(trained.high)}
+            out.emit(node, op="Clip", attrs=limits, constants=[])
+            return
+        if node.op == "Threshold":
+            self._unknown_affine(node)
+        low = 0.0 if node.op == "Quantize" and trained.kind == "unsigned" else -1.0
+        out.emit(node, op="Clip", attrs={"low": low, "high": 1.0}, constants=[])
+        if node.op == "Quantize":
+            self._stands_for(node, 1 / trained.high)
 
     def _linear(self, node: Node) -> None:
         out, how = self.out, self.operands[node.id]
         weight = out.source.tensor(node.inputs[1])
+        ratio = self.ratios.get(node.inputs[0], 1.0)
         if how == INTEGER:
             self._integer_layer(node, weight)
-        elif how == SOURCE and self.row.activation is None:
-            out.emit(node)
-        elif how == BINARY:
-            bits, alpha = binarized(weight)
-            reads = self._sign(node)
+        elif how == LOW:
+            levels, alpha = (
+                binarized(weight)
+                if self.row.quantizer == SIGN
+                else (on_levels(weight, self._weight_type()))
+            )
+            reads = self._low_input(node)
             scale = self.input_scales.of_layer(node) if self.input_scales else None
-            out.emit(node, constants=[bits], reads=reads)
+            out.emit(node, constants=[levels], reads=reads)
             if scale is not None:
                 self._follow(node, "scaled", "Mul", scale, groups=scale.shape[-1])
-            self._scale_after(node, alpha)
+            self._scale_after(node, alpha, reads.dtype.high)
+        elif how == LEVELS and weight.dtype.is_integer:
+            levels, alpha = weight, _filled(f"{weight.name}.alpha", weight.shape[:1], 1)
+            if weight.dtype != TERNARY or self.row.weight == TERNARY:
+                levels, alpha = on_levels(weight, self._weight_type())
+            out.emit(node, constants=[levels], attrs=_scaled_pad(node, ratio))
+            self._scale_after(node, alpha, ratio)
         elif how == BIT_WEIGHTS:
             if self.row.activation is not None or out.current(node).dtype.is_float:
                 out.cast(node, self.dtype)
@@ -112,7 +195,13 @@ class _FloatTwin:
             self._scale_after(node, alpha)
         else:
             out.cast(node, self.dtype)
-            out.emit(node, constants=[self._float_weight(weight)])
+            out.emit(node, constants=[self._float_weight(weight)], attrs=_scaled_pad(node, ratio))
+            if ratio != 1:
+                self._scale_after(node, _filled(f"{node.name}.ratio", weight.shape[:1], 1), ratio)
+
+    def _weight_type(self) -> DType:
+        assert self.row.weight is not None  # of a mode that quantizes
+        return self.row.weight
 
     def _float_weight(self, weight: Tensor) -> Tensor:
         """Return the weight in the mode's type; a weight-only mode keeps bits and ternaries."""
@@ -121,16 +210,16 @@ class _FloatTwin:
         data = None if weight.data is None else to_dtype(weight.data, self.dtype)
         return replace(weight, dtype=self.dtype, data=data)
 
-    def _sign(self, node: Node) -> Tensor:
-        """Return the sign of what ``node`` reads, computed once for all its readers."""
-        now = self.out.current(node)
+    def _low_input(self, node: Node) -> Tensor:
+        """Return the levels of what ``node`` reads, computed once for all its readers."""
+        now, quantizer = self.out.current(node), self.row.quantizer
         if now.dtype == BIT:
             return now
-        if now.name not in self.signs:
-            quantizer = {"quantizer": "sign"}
-            name = f"{node.name}.sign"
-            self.signs[now.name] = self.out.derive(now.name, name, "Quantize", attrs=quantizer)
-        return self.signs[now.name]
+        if now.name not in self.low_inputs:
+            attrs = _quantizer_attrs(quantizer, self.row.bits)
+            name = f"{node.name}.{'sign' if quantizer == SIGN else 'quantize'}"
+            self.low_inputs[now.name] = self.out.derive(now.name, name, "Quantize", attrs=attrs)
+        return self.low_inputs[now.name]
 
     def _integer_layer(self, node: Node, weight: Tensor) -> None:
         """Append an int8 layer; the range of its input is unknown, so that it is for costs only."""
@@ -145,11 +234,20 @@ class _FloatTwin:
         out.emit(node, constants=[replace(weight, dtype=INT8, data=data)], reads=reads)
         self._scale_after(node, out.unknown(node, "scale"))
 
-    def _scale_after(self, node: Node, alpha: Tensor) -> None:
-        """Multiply the layer's result by ``alpha``: in what follows if only it reads."""
+    def _scale_after(self, node: Node, alpha: Tensor, ratio: float = 1.0) -> None:
+        """Multiply the layer's result by ``alpha / ratio``: in what follows if only it reads.
+
+        Not at all where the factor is 1, unless the mode is there to show it.
+        """
+        shown = self.row.name in (ALPHA_MODE, K_MODE)
+        if alpha.data is not None:
+            factors = alpha.data / np.float32(ratio)
+            if not shown and (factors == 1).all():
+                return
+            alpha = replace(alpha, data=factors)
         taker = self._taker(node)
         if taker is not None and (not self.keep_bn or taker.op in ("Scale", "Threshold")):
-            if not self.as_source:
+            if not (self.as_source and shown):  # of bits alpha is 1
                 self.alphas[taker.inputs[0]] = alpha
         else:
             self._follow(node, "alpha", "Scale", alpha)
@@ -205,6 +303,23 @@ class _FloatTwin:
         return True
 
 
+def _filled(name: str, shape: tuple[int, ...], value: float) -> Tensor:
+    return Tensor(name, shape, FLOAT32, True, np.full(shape, value, np.float32))
+
+
+def _quantizer_attrs(quantizer: str, bits: int) -> dict[str, Any]:
+    plain = {"quantizer": quantizer}
+    return plain if quantizer in (SIGN, TERNARIZE) else {**plain, "bits": bits}
+
+
+def _scaled_pad(node: Node, ratio: float) -> dict[str, Any]:
+    """Return a layer's attributes with its padding value in levels of ``ratio`` to the real one."""
+    attrs = dict(node.attrs)
+    if attrs.get("pad_value") and ratio != 1:
+        attrs["pad_value"] = int(np.rint(attrs["pad_value"] * ratio))
+    return attrs
+
+
 def _product(scale: Tensor, alpha: Tensor | None) -> Tensor:
     if alpha is None:
         return scale
@@ -216,9 +331,7 @@ def _constant_signs(graph: Graph, operands: dict[int, str]) -> set[int]:
     """Return the ids of rectifiers whose results a binary layer reads: their sign says nothing."""
     found: set[int] = set()
     for node in graph.nodes:
-        before = (
-            graph.producer(activations_of(node)[0]) if operands.get(node.id) == BINARY else None
-        )
+        before = graph.producer(activations_of(node)[0]) if operands.get(node.id) == LOW else None
         while before is not None and before.op in _SIGN_KEEPING:
             before = graph.producer(activations_of(before)[0])
         if before is not None and _never_negative(before):

@@ -7,19 +7,18 @@ Every layer but the first and the last gets the mode's operands, unless the user
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-import numpy as np
-
 from bnnsim.errors import InputError, message, nearest
-from bnnsim.graph.dtypes import BIT, FLOAT32
-from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.dtypes import BIT
+from bnnsim.graph.ir import Graph, Node
 from bnnsim.passes.modes import ALPHA_MODE, K_MODE, Mode
 
 LINEAR = ("Dense", "Conv2d")
 ENDS = ("float", "int8", "binary")
-SOURCE, FLOAT, INTEGER, BIT_WEIGHTS, BINARY = "source", "float", "int8", "bit weights", "binary"
+SOURCE, FLOAT, INTEGER, BIT_WEIGHTS, LOW = "source", "float", "int8", "bit weights", "low"
+LEVELS = "levels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +50,30 @@ DEFAULT = Layers()
 
 
 def has_bits(graph: Graph) -> bool:
-    """Whether a layer of ``graph`` has bit or ternary weights."""
+    """Whether a layer of ``graph`` was trained with bits, ternaries or other integer weights."""
     weights = [graph.tensor(node.inputs[1]) for node in _linear(graph)]
-    return any(weight.dtype.kind in ("bipolar", "ternary") for weight in weights)
+    return any(weight.dtype.is_integer for weight in weights)
+
+
+def fits(graph: Graph, row: Mode) -> bool:
+    """Whether a source was trained with the levels of ``row``: its integer weights and activations.
+
+    Layers with float weights, such as the first and the last of a DoReFa net, do not count.
+    """
+    weights = {graph.tensor(node.inputs[1]).dtype for node in _linear(graph)}
+    made = {
+        graph.result(node).dtype for node in graph.nodes if node.op in ("Quantize", "Threshold")
+    }
+    trained = {dtype for dtype in weights if dtype.is_integer}
+    return trained == {row.weight} and {dtype.bits for dtype in made} == {row.bits}
 
 
 def operands_by_layer(graph: Graph, row: Mode, layers: Layers) -> dict[int, str]:
     """Return by node id what the operands of each Dense and Conv2d become.
 
     ``source`` where the mode alone decides; ``float`` and ``int8`` for both operands;
-    ``bit weights`` under activations of the mode's type; ``binary`` for both.
+    ``bit weights`` under activations of the mode's type; ``low`` for the mode's weights under what
+    its quantizer gives; ``levels`` for trained weights moved to the levels of another mode.
 
     Raises
     ------
@@ -81,16 +94,18 @@ def operands_by_layer(graph: Graph, row: Mode, layers: Layers) -> dict[int, str]
     if has_bits(graph) and row.name in (ALPHA_MODE, K_MODE):
         return {node.id: _as_trained(graph, node) for node in linear}
     if has_bits(graph) or row.weight is None or row.weight.is_float:
-        return {node.id: SOURCE for node in linear}
-    low = BINARY if row.activation is None else BIT_WEIGHTS
-    found = {node.id: low if row.weight == BIT else INTEGER for node in linear}
+        moved = row.has_levels and not fits(graph, row)
+        return {node.id: LEVELS if moved else SOURCE for node in linear}
+    low = LOW if row.activation is None else BIT_WEIGHTS
+    quantized = row.weight == BIT or row.activation is None
+    found = {node.id: low if quantized else INTEGER for node in linear}
     if linear:
         found[linear[-1].id] = _end(row, layers.last, low)
         if len(linear) > 1 or layers.last is None:
             found[linear[0].id] = _end(row, layers.first, BIT_WEIGHTS)
     found |= {node.id: FLOAT for node in linear if node.name in kept}
     found |= {node.id: low for node in linear if node.name in binarized}
-    if row.weight == BIT and not {BINARY, BIT_WEIGHTS}.intersection(found.values()):
+    if quantized and low not in found.values():
         remedy = "Name layers with --binarize, or use --first binary or --last binary."
         rule = "a layer to binarize beside the first, the last and those kept"
         raise InputError(message(f"{graph.name}: mode", row.name, rule, remedy))
@@ -107,7 +122,7 @@ def _as_trained(graph: Graph, node: Node) -> str:
     makers = [graph.producer(name) for name in factors]
     if weight != BIT or any(maker is not None and maker.op == "InputScale" for maker in makers):
         return SOURCE
-    return BINARY if x == BIT else BIT_WEIGHTS
+    return LOW if x == BIT else BIT_WEIGHTS
 
 
 def _linear(graph: Graph) -> list[Node]:
@@ -131,19 +146,3 @@ def _matching(linear: Sequence[Node], patterns: Sequence[str], option: str) -> s
             raise InputError(message(option, pattern, rule, nearest(pattern, names)))
         found |= fits
     return found
-
-
-def binarized(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return sign(weight) as bits, and alpha = mean |weight| per output channel, (C,) float32.
-
-    References
-    ----------
-    Rastegari et al., "XNOR-Net", ECCV 2016, section 3.1: the scale with the least squared error.
-    """
-    bits = alpha = None
-    if weight.data is not None:
-        bits = np.where(weight.data >= 0, np.int8(1), np.int8(-1))
-        size = np.abs(weight.data.astype(np.float64)).reshape(len(weight.data), -1)
-        alpha = size.mean(axis=1).astype(np.float32)
-    scale = Tensor(f"{weight.name}.alpha", weight.shape[:1], FLOAT32, True, alpha)
-    return replace(weight, dtype=BIT, data=bits), scale

@@ -7,12 +7,24 @@ names, shapes or order.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
+from typing import Any
 
 from bnnsim.errors import InputError, message, nearest
-from bnnsim.graph.dtypes import BIT, FLOAT16, FLOAT32, INT8, DType
+from bnnsim.graph.dtypes import (
+    BFLOAT16,
+    BIT,
+    FLOAT16,
+    FLOAT32,
+    INT8,
+    MAX_GRID_BITS,
+    TERNARY,
+    DType,
+)
+from bnnsim.graph.quantizers import DOREFA, SIGN, TERNARIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +35,8 @@ class Mode:
     ----------
     name : str
     activation, weight : DType or None
-        Operand types of Dense and Conv2d; None keeps the source's own.
+        Operand types of Dense and Conv2d; None keeps the source's own. Low-precision layers of a
+        mode without ``activation`` read what ``quantizer`` gives.
     accumulator : str
         Type of the sums, in words.
     batch_norm : str
@@ -36,6 +49,10 @@ class Mode:
         In words; the residual stream is what the additions of shortcuts read and write.
     what_if : str
         What becomes of the layers of a source without bit weights.
+    quantizer : str
+        What stands before a layer of a float source that the mode quantizes.
+    bits : int
+        Of the quantizer's result; 0 where there is none.
     """
 
     name: str
@@ -49,6 +66,13 @@ class Mode:
     pooling: str
     residual_stream: str
     what_if: str
+    quantizer: str = ""
+    bits: int = 0
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether layers multiply integer levels of which a float source's have a scale."""
+        return self.quantizer in (DOREFA, TERNARIZE)
 
 
 STOCHASTIC_MODE = "binary-stochastic"
@@ -65,25 +89,70 @@ _SCALES = "sign(w) with alpha = mean |w| per channel in the affine; first and la
 _STREAM = "as the source; float32 in a what-if twin, with one sign before each layer that reads it"
 _SIGNS = "; a sign in the place of each ReLU that a binarized layer reads"
 _ROUNDED = "int8: what is no int8 is rounded before the addition, the sum after it"
+_LEVELS_STREAM = (
+    "as the source; float32 in a what-if twin, quantized before each layer that reads it"
+)
+_KBIT_NAME = re.compile(rf"w([1-{MAX_GRID_BITS}])a([1-{MAX_GRID_BITS}])\Z")
+KBIT_FAMILY = "wKaM"
+
+
+def _float_mode(dtype: DType) -> Mode:
+    """Return the row of a mode that computes in one float type throughout."""
+    rounded = f"weights, and the result of every op, rounded to {dtype}"
+    return Mode(
+        str(dtype),
+        dtype,
+        dtype,
+        str(dtype),
+        "fold",
+        "clip",
+        f"{dtype} x {dtype}",
+        f"bias, {dtype} logits",
+        f"max or average of {dtype} (min where a folded scale is negative)",
+        str(dtype),
+        "none: as the source" if dtype == FLOAT32 else rounded,
+    )
+
+
+def _levels_mode(name: str, weight: DType, *, first: str, what_if: str, **low: Any) -> Mode:
+    """Return the row of a mode whose layers multiply integer levels."""
+    return Mode(
+        name,
+        None,
+        weight,
+        "int32",
+        "threshold",
+        "threshold, one compare for each step between levels",
+        first,
+        "affine with the scale of the levels, float32 logits",
+        "max of levels; averages in float32",
+        _LEVELS_STREAM,
+        what_if,
+        **low,
+    )
+
+
+def _kbit_mode(weight_bits: int, bits: int) -> Mode:
+    return _levels_mode(
+        f"w{weight_bits}a{bits}",
+        DType("bipolar", weight_bits),
+        first="integer input x K-bit weights, exact",
+        what_if="weights max |w| x odd / (2^K - 1) with the maximum of the layer, or sign(w) x "
+        "mean |w| where K is 1; activations rint(clip(x, 0, 1) x (2^M - 1)); first and last layer "
+        "float32",
+        quantizer=DOREFA,
+        bits=bits,
+    )
+
 
 MODES: Mapping[str, Mode] = MappingProxyType(
     {
         mode.name: mode
         for mode in (
             Mode("native", None, None, *_BINARY, "as the source", "none: as the source"),
-            Mode(
-                "float32",
-                FLOAT32,
-                FLOAT32,
-                "float32",
-                "fold",
-                "clip",
-                "float32 x float32",
-                "bias, float32 logits",
-                "max or average of float32 (min where a folded scale is negative)",
-                "float32",
-                "none: as the source",
-            ),
+            _float_mode(FLOAT32),
+            _float_mode(BFLOAT16),
+            _float_mode(FLOAT16),
             Mode(
                 "int8",
                 INT8,
@@ -143,6 +212,18 @@ MODES: Mapping[str, Mode] = MappingProxyType(
                 *_BINARY,
                 _STREAM,
                 _SCALES.format(ends="float32") + _SIGNS,
+                SIGN,
+                1,
+            ),
+            _levels_mode(
+                "ternary",
+                TERNARY,
+                first="integer input x ternary weights, exact",
+                what_if="weights sign(w) where |w| > 0.7 mean |w| of the layer and 0 elsewhere, "
+                "times alpha = mean |w| of those above; activations rint(clip(x, -1, 1)) in the "
+                "place of each ReLU that such a layer reads; first and last layer float32",
+                quantizer=TERNARIZE,
+                bits=2,
             ),
             Mode(
                 STOCHASTIC_MODE,
@@ -167,6 +248,8 @@ MODES: Mapping[str, Mode] = MappingProxyType(
                 *_BINARY[3:],
                 _STREAM,
                 _SCALES.format(ends="float32") + _SIGNS + "; of bit weights alpha is 1",
+                SIGN,
+                1,
             ),
             Mode(
                 K_MODE,
@@ -182,6 +265,8 @@ MODES: Mapping[str, Mode] = MappingProxyType(
                 _STREAM,
                 _SCALES.format(ends="float32") + _SIGNS + "; of bit weights alpha is 1; thresholds "
                 "become an affine of unknown scale and a sign: cost only",
+                SIGN,
+                1,
             ),
         )
     }
@@ -199,8 +284,10 @@ def mode_named(name: str) -> Mode:
         If there is no such mode; the message lists them and suggests the nearest.
     """
     found = MODES.get(ALIASES.get(name, name))
+    if found is None and (match := _KBIT_NAME.match(name)):
+        return _kbit_mode(int(match[1]), int(match[2]))
     if found is None:
-        known = [*MODES, *ALIASES]
+        known = [*MODES, *ALIASES, f"{KBIT_FAMILY} with K and M from 1 to {MAX_GRID_BITS}"]
         remedy = nearest(name, known)
         raise InputError(message("mode", name, f"one of {', '.join(known)}", remedy))
     return found
@@ -208,11 +295,17 @@ def mode_named(name: str) -> Mode:
 
 def mode_rows() -> list[dict[str, str]]:
     """Return the table as plain rows for printing."""
-    names = [field.name for field in fields(Mode)]
-    return [
-        {
-            name: "as the source" if getattr(mode, name) is None else str(getattr(mode, name))
-            for name in names
-        }
-        for mode in MODES.values()
-    ]
+    family = {
+        "name": KBIT_FAMILY,
+        "activation": "uintM, or bipolarM in the place of a sign; K and M are 1 to 8",
+        "weight": "bipolarK: odd integers of K bits, bits where K is 1",
+    }
+    return [*(_printed(mode) for mode in MODES.values()), _printed(_kbit_mode(2, 2)) | family]
+
+
+def _printed(mode: Mode) -> dict[str, str]:
+    names = [field.name for field in fields(Mode) if field.name not in ("quantizer", "bits")]
+    row = {name: getattr(mode, name) for name in names}
+    if mode.quantizer == TERNARIZE:
+        row["activation"] = TERNARY
+    return {name: "as the source" if value is None else str(value) for name, value in row.items()}

@@ -13,6 +13,7 @@ from bnnsim.errors import InputError, message
 from bnnsim.graph.draws import DEFAULT_BITS, is_stochastic
 from bnnsim.graph.dtypes import BIT, FLOAT32
 from bnnsim.graph.ir import Graph
+from bnnsim.graph.quantizers import SIGN
 from bnnsim.graph.verify import verify
 from bnnsim.passes.affine import fold_affine
 from bnnsim.passes.float_twin import float_twin
@@ -31,8 +32,9 @@ def to_mode(
     layers: Layers = DEFAULT,
     rng_bits: int = DEFAULT_BITS,
     preact_scale: float | None = None,
+    lowered: bool = True,
 ) -> Graph:
-    """Return the lowered twin of ``graph`` in ``mode``.
+    """Return the twin of ``graph`` in ``mode``.
 
     Parameters
     ----------
@@ -48,6 +50,8 @@ def to_mode(
     rng_bits, preact_scale
         Of ``binary-stochastic``: see :func:`bnnsim.passes.stochastic.stochastic`. In every other
         mode a stochastic sign of the source is the sign.
+    lowered : bool, optional
+        False leaves thresholds and pools as the rewriting made them, to compare with.
 
     Returns
     -------
@@ -61,18 +65,19 @@ def to_mode(
         If the mode is unknown, or ``layers`` does not fit the source.
     """
     row = mode_named(mode)
+    end = lower if lowered else _unlowered
     trained_bits = has_bits(graph)
-    if row.weight == BIT and row.activation is None:
+    if row.quantizer == SIGN or row.name == STOCHASTIC_MODE:
         _check_binary(graph, row)
     operands = operands_by_layer(graph, row, layers)
     if row.name == STOCHASTIC_MODE:
-        return _stochastic_twin(
-            graph, row, keep_bn=keep_bn, rng_bits=rng_bits, preact_scale=preact_scale
-        )
+        twin = stochastic(graph, bits=rng_bits, preact_scale=preact_scale)
+        trained = any(is_stochastic(node) for node in graph.nodes)
+        return _marked(end(twin, keep_bn=keep_bn), row, what_if=not trained)
     graph = deterministic(graph)
     chosen = any(how != SOURCE for how in operands.values())
     if row.activation is None and not chosen:
-        return _marked(lower(graph, keep_bn=keep_bn), row, what_if=False)
+        return _marked(end(graph, keep_bn=keep_bn), row, what_if=False)
     if row.activation is not None and row.activation.is_integer:
         twin = integer_twin(graph, row, operands)
     else:
@@ -80,19 +85,15 @@ def to_mode(
     if row.batch_norm == "fold" and not keep_bn:
         twin = fold_affine(twin)
     return _marked(
-        lower(verify(twin, known=graph), keep_bn=keep_bn and row.activation is None),
+        end(verify(twin, known=graph), keep_bn=keep_bn and row.activation is None),
         row,
         what_if=trained_bits or chosen or row.activation != FLOAT32,
         synthetic=_has_thresholds(graph) or graph.has_weights,
     )
 
 
-def _stochastic_twin(
-    graph: Graph, row: Mode, *, keep_bn: bool, rng_bits: int, preact_scale: float | None
-) -> Graph:
-    trained = any(is_stochastic(node) for node in graph.nodes)
-    twin = stochastic(graph, bits=rng_bits, preact_scale=preact_scale)
-    return _marked(lower(twin, keep_bn=keep_bn), row, what_if=not trained)
+def _unlowered(graph: Graph, **_: bool) -> Graph:
+    return graph
 
 
 def _has_thresholds(graph: Graph) -> bool:

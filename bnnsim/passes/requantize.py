@@ -16,12 +16,14 @@ from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import OPS, activations_of, normal_attrs
 from bnnsim.passes.affine import affine_of
-from bnnsim.passes.layers import BIT_WEIGHTS, FLOAT, binarized
+from bnnsim.passes.layers import BIT_WEIGHTS, FLOAT
 from bnnsim.passes.modes import Mode
 from bnnsim.passes.rewriter import Rewriter
+from bnnsim.passes.weights import binarized
 
 _TOP = 127.0  # int8 activations are symmetric: -127 .. 127 stand for -1 .. 1
 _UINT1 = DType("unsigned", 1)
+_UINT7 = DType("unsigned", 7)  # levels that start at 0: 0 .. 127 stand for 0 .. 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +90,11 @@ def _node(out: Rewriter, node: Node, real: Real) -> Real:
         return _requantize(out, node, real)
     if node.op in ("Threshold", "Relu", "Clip"):
         return _requantize(out, node, _UNKNOWN)
+    if node.op == "Requantize":
+        factor, shift = (_wide(out.source.tensor(name).data) for name in node.inputs[1:])
+        pair = real.then(factor, shift)
+        out.emit(node, constants=_real_constants(node.name, pair, out.current(node).shape[-1]))
+        return _PLAIN
     if node.op == "MaxPool":
         return _pool(out, node, real)
     if node.op == "InputScale":
@@ -141,7 +148,7 @@ def _linear(out: Rewriter, node: Node, reals: dict[str, Real], how: tuple[Mode, 
     row, operands = how
     if operands == FLOAT:
         return _of_numbers(out, node, reals[node.inputs[0]])
-    if out.current(node).dtype != INT8 or not reals[node.inputs[0]].is_one_scale:
+    if out.current(node).dtype not in (INT8, _UINT7) or not reals[node.inputs[0]].is_one_scale:
         _round(out, node, reals, 0)
     real, weight = reals[node.inputs[0]], out.source.tensor(node.inputs[1])
     real = real if real.bias is None else Real(real.scale, np.zeros(1))
@@ -220,7 +227,13 @@ def _real_constants(name: str, real: Real, channels: int) -> list[Tensor]:
 
 
 def _requantize(out: Rewriter, node: Node, real: Real) -> Real:
+    """Append the rounding to bytes that stands for a quantizer, a threshold or a rectifier.
+
+    Levels of the source stand for their share of the highest one, so that 127 stands for it.
+    """
+    levels = out.source.result(node).dtype
     channels = out.source.result(node).shape[-1]
+    dtype = _UINT7 if node.op == "Quantize" and levels.kind == "unsigned" else INT8
     if real.scale is None or real.bias is None:
         constants = [out.unknown(node, "scale"), out.unknown(node, "bias")]
     else:
@@ -228,9 +241,9 @@ def _requantize(out: Rewriter, node: Node, real: Real) -> Real:
             _vector(f"{node.name}.scale", real.scale * _TOP, channels),
             _vector(f"{node.name}.bias", real.bias * _TOP, channels),
         ]
-    out.emit(node, op="Requantize", attrs={"dtype": "int8"}, constants=constants)
+    out.emit(node, op="Requantize", attrs={"dtype": str(dtype)}, constants=constants)
     known = real.scale is not None
-    return Real(np.full(1, 1 / _TOP), np.zeros(1)) if known else _UNKNOWN
+    return Real(np.full(1, levels.high / _TOP), np.zeros(1)) if known else _UNKNOWN
 
 
 def _vector(name: str, values: np.ndarray, channels: int) -> Tensor:

@@ -12,9 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from bnnsim.errors import InputError, message
-from bnnsim.graph.draws import DEFAULT_BITS, STOCHASTIC, check_bits, is_stochastic
+from bnnsim.graph.draws import DEFAULT_BITS, check_bits, is_stochastic
 from bnnsim.graph.dtypes import BIT, FLOAT32
 from bnnsim.graph.ir import Graph, Node, Tensor
+from bnnsim.graph.quantizers import SIGN, STOCHASTIC
 from bnnsim.graph.verify import verify
 from bnnsim.passes.rewriter import Rewriter
 
@@ -24,7 +25,7 @@ def deterministic(graph: Graph) -> Graph:
     if not any(map(is_stochastic, graph.nodes)):
         return graph
     nodes = [
-        replace(node, attrs={"quantizer": "sign"}) if is_stochastic(node) else node
+        replace(node, attrs={"quantizer": SIGN}) if is_stochastic(node) else node
         for node in graph.nodes
     ]
     return graph.with_nodes(nodes)
@@ -65,12 +66,12 @@ def stochastic(
         remedy = "Give the scale of a pre-activation (acc - t) * scale: --preact-scale VALUE."
         place = f"{graph.name}: {thresholds[0].describe()}: stochastic binarization"
         raise InputError(message(place, "an integer threshold", rule, remedy))
-    if not thresholds and not any(node.op == "Quantize" for node in graph.nodes):
+    if not thresholds and not any(map(_is_sign, graph.nodes)):
         place = f"{graph.name}: stochastic binarization"
         raise InputError(message(place, "no binarization", "at least one sign or threshold"))
     out = Rewriter(graph)
     for node in graph.nodes:
-        if node.op == "Quantize" and not is_stochastic(node):
+        if node.op == "Quantize" and node.attrs["quantizer"] == SIGN:
             out.emit(node, attrs={"quantizer": STOCHASTIC, "bits": bits})
         elif node in thresholds and scale is not None:
             preact = out.derive(out.current(node).name, f"{node.name}.preact", "BatchNorm",
@@ -80,6 +81,10 @@ def stochastic(
         else:
             out.emit(node)
     return verify(out.graph(), known=graph)
+
+
+def _is_sign(node: Node) -> bool:
+    return node.op == "Quantize" and node.attrs["quantizer"] in (SIGN, STOCHASTIC)
 
 
 def _checked_scale(value: float) -> np.float32:

@@ -1,15 +1,16 @@
-"""Fold the float chain between an integer accumulator and its binarization into one compare.
+"""Fold the float chain between an integer accumulator and its quantization into compares.
 
-The chain (BatchNorm, Bias, Affine, Scale, Relu, Clip, Cast) is monotone in the accumulator for
-every channel, so the sign of its result changes at most once over the reachable integers. The place
-of the change is found by bisection on the reference's own float32 evaluation: its rounding, ties at
-zero included, is inherited and not approximated by a formula.
+The chain (BatchNorm, Bias, Affine, Scale, Relu, Clip, Cast) and the quantizer are monotone in the
+accumulator for every channel, so that each level of the result is entered at most once over the
+reachable integers. The places are found by bisection on the reference's own float32 evaluation:
+its rounding, ties at zero and halves included, is inherited and not approximated by a formula.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -19,13 +20,14 @@ from bnnsim.graph.dtypes import INT8, INT32
 from bnnsim.graph.elementwise import ELEMENTWISE
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
+from bnnsim.graph.quantizers import level_of, steps_of
 from bnnsim.graph.ranges import INT32_MAX, INT32_MIN, value_ranges
 
 MONOTONE = ("BatchNorm", "Bias", "Affine", "Scale", "Relu", "Clip", "Cast")
 
 
 def fold_thresholds(graph: Graph) -> Graph:
-    """Replace each chain from an integer tensor to ``Quantize(sign)`` by one Threshold.
+    """Replace each chain from an integer tensor to a Quantize by one Threshold.
 
     Parameters
     ----------
@@ -35,12 +37,12 @@ def fold_thresholds(graph: Graph) -> Graph:
     Returns
     -------
     Graph
-        Same outputs, bit for bit. Thresholds: (C, 1) int32; direction: (C,) int8, +1 where the
-        bit is +1 iff ``acc >= t`` and -1 where it is +1 iff ``acc <= t``. Channels that never
-        change use the ends of int32 with direction +1. The Threshold keeps the Quantize's id and
-        name. Chains stay that start from a float tensor or with a float result that other nodes
-        read as well, that overflow inside the reach, or that end in a stochastic sign, whose
-        probability depends on the value.
+        Same outputs, bit for bit. Thresholds: (C, levels - 1) int32; direction: (C,) int8, +1
+        where level i or more is iff ``acc >= t[i]`` and -1 where it is iff ``acc <= t[i]``.
+        Compares that never change use the ends of int32, with direction +1 where that holds for a
+        whole channel. The Threshold keeps the Quantize's id and name. Chains stay that start from
+        a float tensor or with a float result that other nodes read as well, that overflow inside
+        the reach, or that end in a stochastic sign, whose probability depends on the value.
     """
     ranges = value_ranges(graph)
     nodes: list[Node] = []
@@ -58,7 +60,11 @@ def fold_thresholds(graph: Graph) -> Graph:
             continue
         fresh.extend(constants)
         names = (source.name, *(t.name for t in constants))
-        nodes.append(replace(node, op="Threshold", inputs=names, attrs={"dtype": "bit"}))
+        out = graph.result(node).dtype
+        attrs: dict[str, Any] = {"dtype": str(out)}
+        if out.kind != "bipolar":
+            attrs["base"] = int(out.low)
+        nodes.append(replace(node, op="Threshold", inputs=names, attrs=attrs))
     return drop_unused(graph.with_nodes(nodes, fresh))
 
 
@@ -99,64 +105,66 @@ def _constants(
     None where the chain gives no number at an end of the reach, because it overflows there.
     """
     source = graph.activation(chain[0])
-    channels = source.shape[-1]
+    channels, steps = source.shape[-1], steps_of(graph.result(quantize).dtype)
     thresholds = direction = None
     operands = [graph.tensor(name) for node in chain for name in node.inputs[1:]]
     if all(t.data is not None for t in operands):
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                found, direction = step_of(_evaluator(graph, chain), reach, channels)
+                thresholds, direction = changes(_evaluator(graph, chain), reach, (steps, channels))
         except GraphError:
             return None
-        thresholds = found[:, None]
     name = quantize.name
     return (
-        Tensor(f"{name}.thresholds", (channels, 1), INT32, True, thresholds),
+        Tensor(f"{name}.thresholds", (channels, steps), INT32, True, thresholds),
         Tensor(f"{name}.direction", (channels,), INT8, True, direction),
     )
 
 
 def _evaluator(graph: Graph, chain: list[Node]) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from (C,) accumulators to (C,) booleans, true where the bit is +1."""
+    """Return a function from (steps, C) accumulators to whether row i reaches level i + 1."""
+    out = graph.result(chain[-1]).dtype
 
-    def is_plus(accumulators: np.ndarray) -> np.ndarray:
-        values = accumulators[None, :]
+    def is_met(accumulators: np.ndarray) -> np.ndarray:
+        values = accumulators
         for node in chain:
             constants = [graph.tensor(name).data for name in node.inputs[1:]]
             operands = [values, *(c for c in constants if c is not None)]
             values = ELEMENTWISE[node.op](operands, normal_attrs(node), graph.result(node).dtype)
-        return np.asarray(values[0] == 1)
+        return level_of(values, out) > np.arange(len(values))[:, None]
 
-    return is_plus
+    return is_met
 
 
-def step_of(
-    is_plus: Callable[[np.ndarray], np.ndarray], reach: tuple[int, int], channels: int
+def changes(
+    is_met: Callable[[np.ndarray], np.ndarray], reach: tuple[int, int], shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find where a monotone predicate changes over the integers of ``reach``, per channel.
+    """Find where monotone predicates change over the integers of ``reach``, per channel.
 
     Parameters
     ----------
-    is_plus : callable
-        (C,) int32 -> (C,) bool, monotone in every channel.
+    is_met : callable
+        (steps, C) int32 -> (steps, C) bool, element by element; all steps of a channel rise, or
+        all fall.
     reach : (int, int)
         Lowest and highest integer, inclusive, strictly inside int32.
-    channels : int
+    shape : (int, int)
+        (steps, C).
 
     Returns
     -------
-    thresholds : ndarray, (C,) int32
+    thresholds : ndarray, (C, steps) int32
     direction : ndarray, (C,) int8
     """
-    low = np.full(channels, reach[0], np.int64)
-    high = np.full(channels, reach[1], np.int64)
-    at_low, at_high = is_plus(low.astype(np.int32)), is_plus(high.astype(np.int32))
+    low = np.full(shape, reach[0], np.int64)
+    high = np.full(shape, reach[1], np.int64)
+    at_low, at_high = is_met(low.astype(np.int32)), is_met(high.astype(np.int32))
     while (high - low > 1).any():
         middle = (low + high) // 2
-        same_as_low = is_plus(middle.astype(np.int32)) == at_low
+        same_as_low = is_met(middle.astype(np.int32)) == at_low
         low, high = np.where(same_as_low, middle, low), np.where(same_as_low, high, middle)
-    thresholds = np.where(at_high, high, low)
-    constant = at_low == at_high
-    thresholds[constant] = np.where(at_low[constant], INT32_MIN, INT32_MAX)
-    direction = np.where(at_low & ~at_high, -1, 1)
-    return thresholds.astype(np.int32), direction.astype(np.int8)
+    falls = (at_low & ~at_high).any(axis=0)
+    never = np.where(at_low ^ falls, INT32_MIN, INT32_MAX)  # x >= least int32 always holds
+    thresholds = np.where(at_low == at_high, never, np.where(at_high, high, low))
+    direction = np.where(falls, -1, 1)
+    return np.ascontiguousarray(thresholds.T, np.int32), direction.astype(np.int8)

@@ -53,8 +53,9 @@ def run_blocks(result: Result) -> list[Block]:
     seconds, images = result["seconds"], result["images"]
     rate = f", {digits(images / seconds)} images/s" if seconds > 0 else ""
     blocks: list[Block] = [
-        f"{result['model']}: {count(images)} images, {result['engine']} engine, "
-        f"isa {result['isa']}, {digits(seconds * 1e3)} ms{rate}"
+        *map(Mark, result.get("notes", ())),
+        f"{_named(result)}: {count(images)} images, {result['engine']} engine, "
+        f"isa {result['isa']}, {digits(seconds * 1e3)} ms{rate}",
     ]
     if result.get("accuracy") is not None:
         blocks.append(f"accuracy {100 * result['accuracy']:.2f} % of {count(images)} images")
@@ -100,13 +101,21 @@ def verify_blocks(result: Result) -> list[Block]:
     elements = sum(layer["elements"] for layer in layers)
     verdict = "equal" if result["equal"] else "DIFFERENT"
     head = (
-        f"{result['model']} against {result['against']}: {verdict}; {count(wrong)} of "
+        f"{_named(result)} against {result['against']}: {verdict}; {count(wrong)} of "
         f"{count(elements)} elements differ, {count(result['images'])} images"
     )
     agreement = f"argmax agreement {100 * result['argmax_agreement']:.4g} %"
     if result.get("ties") is not None:
         agreement += f", ties {result['ties']}"
-    return [head if result["equal"] else Mark(head), _mismatches(layers), agreement]
+    verdict_block = head if result["equal"] else Mark(head)
+    marks = map(Mark, result.get("notes", ()))
+    return [*marks, verdict_block, _mismatches(layers), agreement]
+
+
+def _named(result: Result) -> str:
+    """Return the network's name, with its mode where that is not the source's own."""
+    mode = result.get("mode", "native")
+    return str(result["model"]) if mode == "native" else f"{result['model']} in {mode}"
 
 
 def _mismatches(layers: Sequence[Result]) -> Table:

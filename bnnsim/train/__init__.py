@@ -1,11 +1,12 @@
-"""Torch layers, optimizer and loop that train binary networks."""
+"""Torch layers, optimizer and loop that train networks of bits and of a few bits."""
 
 from bnnsim.train.layers import BinaryConv2d, BinaryDense, InputEncoding, Sign
+from bnnsim.train.levels import KBitConv2d, KBitDense, Levels
 from bnnsim.train.losses import square_hinge
 from bnnsim.train.norm import BatchNorm
 from bnnsim.train.optim import BinaryAdam
 
 __all__ = [
-    "BatchNorm", "BinaryAdam", "BinaryConv2d", "BinaryDense", "InputEncoding", "Sign",
-    "square_hinge",
+    "BatchNorm", "BinaryAdam", "BinaryConv2d", "BinaryDense", "InputEncoding", "KBitConv2d",
+    "KBitDense", "Levels", "Sign", "square_hinge",
 ]  # fmt: skip

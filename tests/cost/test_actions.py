@@ -14,6 +14,7 @@ from bnnsim.graph.dtypes import BIT, INT8, INT32, TERNARY, DType
 
 F32 = FLOATS["float32"]
 UINT8, INT16 = DType("unsigned", 8), DType("signed", 16)
+UINT2, GRID2 = DType("unsigned", 2), DType("bipolar", 2)
 RAGGED = [
     {"stride": (1, 1), "pads": (1, 1, 1, 1)},
     {"stride": (2, 1), "pads": (0, 2, 1, 0), "dilation": (1, 2)},
@@ -101,6 +102,32 @@ def test_float_and_integer_counts_equal_those_of_the_counting_executor(rng):
         assert (counts.macs, counts.macs_valid) == (tally.macs, tally.macs_valid)
 
 
+@pytest.mark.parametrize(
+    ("quantizer", "kinds"),
+    [
+        # clip with two compares, one product (and one sum), one rounding; one register per bit
+        ({"quantizer": "dorefa", "bits": 3},
+         ["compare.float32"] * 2 + ["mul.float32", "convert.uint3"] + ["pack.bit"] * 3),
+        ({"quantizer": "bipolar", "bits": 2},
+         ["compare.float32"] * 2 + ["mul.float32", "add.float32", "convert.bipolar2"]
+         + ["pack.bit"] * 2),
+        ({"quantizer": "ternary"}, ["compare.float32"] * 2 + ["pack.bit"] * 2),
+    ],
+)  # fmt: skip
+def test_quantizers_cost_what_their_steps_are(quantizer, kinds, rng):
+    build = Builder("levels", (5,), F32).add("Relu").add("Quantize", **quantizer)
+    graph = build.add("Dense", [((3, 5), GRID2)]).graph()
+    planes = {"dorefa": 6, "bipolar": 4, "ternary": 4}[quantizer["quantizer"]]
+    ways = {
+        0: {"kinds": ["compare.float32"]},
+        1: {"kinds": kinds},
+        2: {"kind": (), "planes": planes},
+    }
+    tallies = execute(graph, rng, ways)
+    for counts in count_actions(graph):
+        assert by_text(counts) == dict(tallies[counts.node.id].counts), counts.node.describe()
+
+
 @given(
     st.integers(1, 12), st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.integers(0, 5)
 )
@@ -120,6 +147,10 @@ def test_taps_inside_equals_a_loop_over_outputs_and_taps(size, kernel, stride, d
         (INT8, INT8, 128, 0, 23), (INT8, BIT, 129, 0, 16), (TERNARY, BIT, 64, 2, 8),
         (TERNARY, TERNARY, 64, 2, 8), (DType("unsigned", 2), DType("signed", 3), 64, 6, 11),
         (F32, BIT, 64, 0, 0), (UINT8, INT8, 2, 0, 17),
+        # 9 x 64 in steps of 2 are 577 sums, 3 x 3 x 64 in both signs 1153; 8 x 5 and 16 planes
+        (GRID2, GRID2, 64, 4, 10), (UINT2, GRID2, 64, 4, 11), (UINT8, DType("bipolar", 5), 1, 40,
+        14), (BIT, GRID2, 64, 2, 9), (GRID2, BIT, 64, 2, 8), (TERNARY, GRID2, 4, 4, 6),
+        (F32, GRID2, 9, 0, 0),
     ],
 )  # fmt: skip
 def test_accumulator_width_is_product_bits_and_the_log_of_the_fan_in(
@@ -131,7 +162,7 @@ def test_accumulator_width_is_product_bits_and_the_log_of_the_fan_in(
 
 def test_pixels_by_bits_are_eight_planes_whatever_the_encoding():
     assert operands_of(UINT8, BIT, 784, pixel=True).planes == 8
-    assert operands_of(UINT8, BIT, 784, pixel=False).planes == 0
+    assert operands_of(INT8, BIT, 784).planes == 0  # weight-only: additions of bytes
     first = count_actions(mlp("binary", 64))[1]
     assert by_text(first) == {"mac.bit": 8 * 784 * 64}
     assert first.operands.pair == "uint8 x bit"

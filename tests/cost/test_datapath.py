@@ -100,6 +100,9 @@ def test_the_overhead_factor_is_on_every_operator(chip):
         (DType("unsigned", 8), INT8, "int8 x int8", 1),
         (DType("signed", 6), INT8, "int8 x int8", 1),
         (DType("signed", 6), BIT, "int8 x bit", 4),
+        (DType("unsigned", 3), DType("bipolar", 5), "bit x bit", 64 / 15),
+        (DType("bipolar", 8), DType("bipolar", 8), "bit x bit", 1),
+        (DType("float", 32), DType("bipolar", 2), "float32 x float32", 1),
         (DType("bfloat", 16), BIT, "bfloat16 x bfloat16", 1),
     ],
 )
@@ -113,6 +116,22 @@ def test_emulated_bits_are_priced_as_what_runs(chip):
     run = execution(narrow, operands_of(BIT, BIT, 64), 64, "x")
     assert run.pair == "int8 x int8"
     assert dict(mac_prices(narrow, run, 1, 1, 64)) == {"mul.int8": 64, "add.bit": 22 * 64}
+
+
+@pytest.mark.parametrize(
+    ("act", "weight", "pair"),
+    [
+        (DType("unsigned", 7), DType("bipolar", 7), "int8 x int8"),
+        (DType("unsigned", 2), DType("bipolar", 8), "int8 x int8"),
+        (DType("unsigned", 2), DType("signed", 9), "int16 x int16"),
+        (DType("bipolar", 7), BIT, "int8 x int8"),
+        (DType("unsigned", 8), BIT, "int8 x int8"),
+    ],
+)
+def test_levels_run_on_the_next_wider_pair_without_planes(act, weight, pair, chip):
+    pairs = {"int8 x int8": 2.0, "int16 x int16": 1.0}
+    plain = replace(chip, array=replace(chip.array, planes=False, ops_per_pe=pairs))
+    assert execution(plain, operands_of(act, weight, 64), 64, "x").pair == pair
 
 
 def test_a_missing_pair_is_an_error_that_names_layer_pair_and_profile(chip):

@@ -16,6 +16,7 @@ from bnnsim.engine.reference import execute
 from bnnsim.errors import BnnsimError, GraphError, SourceError
 from bnnsim.graph.dtypes import TERNARY, DType
 from bnnsim.graph.io import SCHEMA, _digest, _read, load, save
+from bnnsim.passes.precision import to_mode
 
 
 @pytest.fixture
@@ -54,6 +55,25 @@ def test_bits_are_stored_as_bits(tmp_path: Path) -> None:
     graph = mlp(widths=(1024, 512), inputs=1024)
     save(graph, tmp_path / "net.bnn")
     assert (tmp_path / "net.bnn").stat().st_size < (1024 * 1024 + 1024 * 512) // 8 + 40_000
+
+
+@pytest.mark.parametrize("bits", [2, 7, 8])
+def test_levels_survive(tmp_path: Path, bits: int) -> None:
+    twin = to_mode(mlp(1), f"w{bits}a{bits}", lowered=False)
+    graph = replace(twin, meta={})  # as a source that was trained with levels
+    save(graph, tmp_path / "net.bnn")
+    other = load(tmp_path / "net.bnn")
+    assert other.nodes == graph.nodes
+    weight = next(t for t in graph.constants() if t.dtype == DType("bipolar", bits))
+    assert other.tensor(weight.name).dtype == weight.dtype
+    assert (other.tensor(weight.name).data == weight.data).all()
+
+    def make_even(_, arrays) -> None:
+        arrays[weight.name] = np.full_like(arrays[weight.name], 2)
+
+    rewritten(tmp_path / "net.bnn", make_even)
+    with pytest.raises(SourceError, match=rf"got 2, expected values that bipolar{bits} holds"):
+        load(tmp_path / "net.bnn")
 
 
 def test_scale_and_ternary_survive(tmp_path: Path) -> None:

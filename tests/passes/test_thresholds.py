@@ -13,7 +13,7 @@ from bnnsim.graph.dtypes import FLOAT32, INT16
 from bnnsim.graph.ir import Graph
 from bnnsim.graph.ranges import INT32_MAX, INT32_MIN
 from bnnsim.passes.lower import lower
-from bnnsim.passes.thresholds import fold_thresholds, step_of
+from bnnsim.passes.thresholds import changes, fold_thresholds
 
 REACH = 300
 
@@ -111,9 +111,9 @@ def test_bisection_finds_any_single_step(low: int, width: int, steps: list) -> N
     def is_plus(v: np.ndarray) -> np.ndarray:
         return np.where(rising, v >= places, v <= places)
 
-    thresholds, direction = step_of(is_plus, (low, low + width), len(steps))
+    thresholds, direction = changes(is_plus, (low, low + width), (1, len(steps)))
     for value in {low, low + width, low + width // 2, *np.clip(places, low, low + width).tolist()}:
-        met = np.where(direction > 0, value >= thresholds, value <= thresholds)
+        met = np.where(direction > 0, value >= thresholds[:, 0], value <= thresholds[:, 0])
         assert (met == is_plus(np.full(len(steps), value))).all()
 
 
