@@ -106,7 +106,7 @@ def test_what_cannot_be_drawn_is_said(call, text):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(SourceError, match="expected a folder that exists"):
+    with pytest.raises(SourceError, match="in a folder that exists"):
         report.plot_energy(estimate()).save(tmp_path / "none" / "x.svg")
 
 
