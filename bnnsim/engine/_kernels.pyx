@@ -9,6 +9,7 @@ instruction set takes the next lower one.
 """
 
 import os
+import platform
 
 import numpy as np
 
@@ -256,7 +257,9 @@ def _refusal(isa):
     if isa not in _isa_names():
         return "unknown instruction set"
     compiled = any(row[1] == isa and row[4] for row in list_kernels())
-    return "not supported by this CPU" if compiled else "no kernel of it in this build"
+    if compiled:
+        return "not supported by this CPU"
+    return f"no kernel of it in this build, which is for {platform.machine()}"
 
 
 # ---- Geometry ------------------------------------------------------------------------------------

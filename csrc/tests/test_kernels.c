@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "edges.h"
 #include "naive.h"
 
 #define ROUNDS 60
@@ -331,6 +332,7 @@ int main(void) {
             continue;
         }
         test_limit(kernel);
+        require(edges_hold(kernel), kernel, "wrong at an edge");
         for (int round = 0; round < rounds; round++) test_once(kernel);
         printf("passed  %s\n", kernel->symbol);
     }

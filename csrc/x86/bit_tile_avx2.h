@@ -9,7 +9,7 @@
 
 #include <immintrin.h>
 
-#include "bit_tile.h"
+#include "../bit_tile.h"
 
 #define TILE_ROWS 2
 #define TILE_VECTORS 4

@@ -7,7 +7,7 @@
 
 #include <immintrin.h>
 
-#include "bit_tile.h"
+#include "../bit_tile.h"
 
 #define TILE_ROWS 4
 #define TILE_VECTORS 4

@@ -4,5 +4,5 @@
 #include "bit_tile_avx512.h"
 
 #define BNN_CONV2D_BIT bnn_conv2d_bit_avx512
-#include "conv2d_bit.inc"
+#include "../conv2d_bit.inc"
 #endif

@@ -5,7 +5,7 @@
 #if defined(__x86_64__)
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prfchw")
 #include "byte_tile_avx512.h"
-#include "frame.h"
+#include "../frame.h"
 
 /* Copy one image's channels of one group into the inside of a frame. */
 static void fill_frame(const uint8_t *image, const bnn_conv *conv, int64_t group, frame size,

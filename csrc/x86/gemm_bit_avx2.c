@@ -4,5 +4,5 @@
 #include "bit_tile_avx2.h"
 
 #define BNN_GEMM_BIT bnn_gemm_bit_avx2
-#include "gemm_bit.inc"
+#include "../gemm_bit.inc"
 #endif

@@ -4,5 +4,5 @@
 #include "bit_tile_avx512.h"
 
 #define BNN_GEMM_BIT bnn_gemm_bit_avx512
-#include "gemm_bit.inc"
+#include "../gemm_bit.inc"
 #endif

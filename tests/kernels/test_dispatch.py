@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -98,7 +99,8 @@ def test_an_isa_that_cannot_run_is_refused():
     assert missing
     for isa in sorted(missing):
         rows = [row for row in _kernels.list_kernels() if row[1] == isa and row[4]]
-        reason = "not supported by this CPU" if rows else "no kernel of it in this build"
+        other = f"no kernel of it in this build, which is for {platform.machine()}"
+        reason = "not supported by this CPU" if rows else other
         with pytest.raises(KernelError, match=f"isa='{isa}': {reason}; available: ref"):
             dispatch.select("gemm_bit", isa)
 

@@ -10,7 +10,7 @@
 #ifndef BNNSIM_BIT_TILE_H
 #define BNNSIM_BIT_TILE_H
 
-#include "../internal.h"
+#include "internal.h"
 
 #define TILE_CHANNELS (TILE_VECTORS * TILE_LANES)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
