@@ -96,10 +96,33 @@ static int signs_at_the_ends(const bnn_kernel *kernel) {
     return right;
 }
 
+/* The longest product of the largest bytes: sums that only just fit int32. */
+static int bytes_at_the_ends(const bnn_kernel *kernel) {
+    const int64_t K = BNN_MAX_K_BYTE, N = 3;
+    uint8_t *a = fresh(K, 1);
+    int8_t *w = fresh(N * K, 1);
+    int8_t *panels = fresh(bnn_byte_panel_size(N, 1, K, kernel->tile_n), 1);
+    int32_t sums[3], out[3];
+    bnn_gemm_byte_fn *function = (bnn_gemm_byte_fn *)kernel->function;
+    memset(w, -128, (size_t)K), memset(w + K, 127, (size_t)K);
+    bnn_pack_byte_panels(w, N, 1, K, kernel->tile_n, panels);
+    bnn_byte_tap_sums(w, N, 1, K, sums);
+    memset(a, 255, (size_t)K);
+    int right = function(a, BNN_UINT8, panels, sums, 1, N, K, out) == BNN_OK;
+    right &= out[0] == -128 * 255 * K && out[1] == 127 * 255 * K && out[2] == 0;
+    memset(a, -128, (size_t)K);
+    right &= function(a, BNN_INT8, panels, sums, 1, N, K, out) == BNN_OK;
+    right &= out[0] == 128 * 128 * K && out[1] == -128 * 127 * K && out[2] == 0;
+    right &= function(a, BNN_INT16, panels, sums, 1, N, K, out) == BNN_ERR_DTYPE;
+    free(a), free(w), free(panels);
+    return right;
+}
+
 /* The edge cases of a kernel's op; 1 where all of them come out right. */
 static int edges_hold(const bnn_kernel *kernel) {
     int right = 1;
     if (kernel->op_id == BNN_OP_threshold_pack) return thresholds_at_the_ends(kernel);
+    if (kernel->op_id == BNN_OP_gemm_byte) return bytes_at_the_ends(kernel);
     if (kernel->op_id == BNN_OP_pack_sign) return signs_at_the_ends(kernel);
     for (int64_t words = 29; words <= 97; words += words < 35 ? 1 : 31)
         if (kernel->op_id == BNN_OP_gemm_bit) right &= gemm_counts_all(kernel, words);
