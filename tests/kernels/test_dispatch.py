@@ -16,6 +16,7 @@ from bnnsim.engine import _kernels, dispatch
 from bnnsim.errors import KernelError
 
 HERE = Path(__file__).parent
+DOCUMENT = HERE.parents[1] / "docs" / "kernels.md"
 OPS = sorted({row[0] for row in _kernels.list_kernels()})
 
 
@@ -43,6 +44,28 @@ def test_symbols_follow_the_naming_rule():
         assert symbol == f"bnn_{op}_{isa}"
         assert bool(features) == (isa != "ref")
         assert compiled or not supported
+
+
+def table_of_variants():
+    """Return the Markdown table of the ops that have more than a ref kernel."""
+    fast = ("avx2", "avx512", "neon")
+    have = {op: {row[1] for row in _kernels.list_kernels() if row[0] == op} for op in OPS}
+    lines = ["| op | " + " | ".join(fast) + " |", "|---|---|---|---|"]
+    for op, isas in have.items():
+        if isas != {"ref"}:
+            lines.append(
+                f"| `{op}` | " + " | ".join("yes" if i in isas else "" for i in fast) + " |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def test_the_documented_table_of_variants_is_the_list_of_kernels():
+    text = DOCUMENT.read_text()
+    shown = re.search(r"(?<=<!-- kernels -->\n).*?(?=<!-- end -->)", text, re.DOTALL)
+    if os.environ.get("BNNSIM_UPDATE_DOCS") == "1":
+        DOCUMENT.write_text(text[: shown.start()] + table_of_variants() + text[shown.end() :])
+    else:
+        assert shown.group() == table_of_variants(), "BNNSIM_UPDATE_DOCS=1 writes it anew"
 
 
 def test_every_op_has_a_test_over_its_variants():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bnnsim.engine import _kernels
+from experiments.neon_bounds import __main__ as neon_bounds
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CSRC = REPOSITORY / "csrc"
@@ -75,6 +77,26 @@ def test_the_extension_compiles_for_arm(tmp_path):
     headers = ("-I", sysconfig.get_path("include"), "-I", CSRC / "include")
     said = run(COMPILER, "-O0", "-Wall", *headers, "-c", source, "-o", tmp_path / "_kernels.o")
     assert said == ""
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_the_inner_loops_are_what_the_documents_count():
+    """Three vector instructions per 128 bits, counters in registers: else the bounds are wrong."""
+    for kernel in neon_bounds.KERNELS:
+        loop = neon_bounds.largest_loop(kernel)
+        counts = neon_bounds.kinds(loop)
+        assert not [line for line in loop if "sp" in line], "a counter left its register"
+        assert counts[kernel.mark] == 16
+        if kernel.mark == "cnt":
+            assert counts["eor"] == counts["add"] == 16
+            assert counts["dup"] + counts["ld1r"] == 4
+
+
+def test_the_documented_bounds_are_the_kept_result():
+    folder = REPOSITORY / "experiments" / "neon_bounds"
+    kept = json.loads((folder / "results" / "llvm19.json").read_text())
+    assert neon_bounds.table(kept) + "\n" in (folder / "README.md").read_text()
 
 
 @on_x86_64
