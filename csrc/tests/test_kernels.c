@@ -323,7 +323,22 @@ static void test_once(const bnn_kernel *kernel) {
     }
 }
 
+/* What this CPU gets is the best of what it can run. */
+static void test_choice(void) {
+    for (int op = 0; op < BNN_OP_COUNT; op++) {
+        const bnn_kernel *chosen = bnn_select(op, BNN_ISA_COUNT - 1);
+        for (int i = 0; i < bnn_kernel_count(); i++) {
+            const bnn_kernel *other = bnn_kernel_at(i);
+            const int better = other->supported && other->isa_id > chosen->isa_id;
+            require(other->op_id != op || !better, other, "passed over");
+        }
+        require(chosen->supported, chosen, "chosen without its features");
+        printf("chosen  %s: %s\n", chosen->op, chosen->isa);
+    }
+}
+
 int main(void) {
+    test_choice();
     for (int i = 0; i < bnn_kernel_count(); i++) {
         const bnn_kernel *kernel = bnn_kernel_at(i);
         const int rounds = kernel->op_id == BNN_OP_raw_rate ? 1 : ROUNDS;

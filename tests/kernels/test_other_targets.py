@@ -65,6 +65,8 @@ def test_every_kernel_passes_on_emulated_arm():
             assert (passed, skipped) == (2, 1), symbol
         else:
             assert (passed, skipped) == (3, 0), symbol
+    assert re.findall(r"^chosen +conv2d_bit: (\w+)$", said, re.MULTILINE) == ["neon"] * 3
+    assert re.findall(r"^chosen +gemm_byte: (\w+)$", said, re.MULTILINE) == ["ref", "neon", "neon"]
 
 
 @pytest.mark.slow
