@@ -242,7 +242,7 @@ def run(
     used, kernels = "numpy", tuple[Traced, ...]()
     run_once = partial(reference_tensors, lowered, x, names.values(), progress)
     if engine == "compiled":
-        plan = Plan(lowered, isa=isa, threads=threads)
+        plan = Plan(lowered, isa=isa, threads=threads, keep=list(names.values()))
         used, kernels = _isa_used(plan.trace), plan.trace
         run_once = partial(plan.run, x, keep=names.values(), progress=progress)
     start = time.perf_counter()

@@ -31,6 +31,12 @@ class PackedWeights:
     @property
     def nbytes(self) -> int: ...
 
+class PackedThresholds:
+    @property
+    def N(self) -> int: ...  # noqa: N802
+    @property
+    def K(self) -> int: ...  # noqa: N802
+
 def available_isas() -> tuple[str, ...]: ...
 def list_kernels() -> list[tuple[str, str, str, str, bool, bool]]: ...
 def select(op: str, isa: str = "auto") -> tuple[str, str, str, int, int]: ...
@@ -58,6 +64,30 @@ def conv2d_byte(
 def gemm_bit(
     a: Words, b: Words | PackedWeights, K: int, *, isa: str = "auto", out: Int32 | None = None
 ) -> Int32: ...
+def pack_thresholds(t: Int32, direction: Int8, K: int) -> PackedThresholds: ...
+def gemm_bit_threshold(
+    a: Words,
+    b: Words | PackedWeights,
+    thresholds: PackedThresholds,
+    K: int,
+    *,
+    isa: str = "auto",
+    out: Words | None = None,
+) -> Words: ...
+def conv2d_bit_threshold(
+    x: Words,
+    w: Words | PackedWeights,
+    thresholds: PackedThresholds,
+    channels: int,
+    *,
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+    pads: Pads = (0, 0, 0, 0),
+    groups: int = 1,
+    pad_value: int = 0,
+    isa: str = "auto",
+    out: Words | None = None,
+) -> Words: ...
 def gemm_int(a: Integers, b: Int8, *, isa: str = "auto", out: Int32 | None = None) -> Int32: ...
 def gemm_int_bit(
     a: Integers, b: Words, *, isa: str = "auto", out: Int32 | None = None

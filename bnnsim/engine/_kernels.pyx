@@ -31,6 +31,9 @@ cdef extern from "bnnsim.h" nogil:
     ctypedef struct bnn_conv:
         bnn_window window
         int64_t channels, out_channels, groups
+    ctypedef struct bnn_limits:
+        const int64_t *margins
+        const uint64_t *flips
     ctypedef struct bnn_draws:
         uint64_t seed
         uint32_t node, sample
@@ -45,7 +48,8 @@ cdef extern from "bnnsim.h" nogil:
         int op_id, isa_id, tile_m, tile_n, compiled, supported
         bnn_function function
     ctypedef enum bnn_op:
-        BNN_OP_gemm_bit, BNN_OP_conv2d_bit, BNN_OP_gemm_int, BNN_OP_conv2d_int
+        BNN_OP_gemm_bit, BNN_OP_conv2d_bit, BNN_OP_gemm_bit_threshold
+        BNN_OP_conv2d_bit_threshold, BNN_OP_gemm_int, BNN_OP_conv2d_int
         BNN_OP_gemm_int_bit, BNN_OP_conv2d_int_bit, BNN_OP_gemm_byte, BNN_OP_conv2d_byte
         BNN_OP_gemm_ternary, BNN_OP_conv2d_ternary
         BNN_OP_threshold_pack, BNN_OP_multi_threshold, BNN_OP_pack_sign, BNN_OP_pack_ternary
@@ -70,11 +74,17 @@ cdef extern from "bnnsim.h" nogil:
     int bnn_pack_byte_panels(const int8_t *, int64_t, int64_t, int64_t, int64_t, int8_t *)
     int bnn_byte_tap_sums(const int8_t *, int64_t, int64_t, int64_t, int32_t *)
     int bnn_check_tails(const uint64_t *, int64_t, int64_t)
+    int bnn_pack_limits(const int32_t *, const int8_t *, int64_t, int64_t, int64_t *, uint64_t *)
 
     ctypedef int bnn_gemm_bit_fn(const uint64_t *, const uint64_t *, int64_t, int64_t, int64_t,
                                  int32_t *)
     ctypedef int bnn_conv2d_bit_fn(const uint64_t *, const uint64_t *, const int32_t *,
                                    const bnn_conv *, int, int32_t *)
+    ctypedef int bnn_gemm_bit_threshold_fn(const uint64_t *, const uint64_t *, const bnn_limits *,
+                                           int64_t, int64_t, int64_t, uint64_t *)
+    ctypedef int bnn_conv2d_bit_threshold_fn(const uint64_t *, const uint64_t *, const int32_t *,
+                                             const bnn_limits *, const bnn_conv *, int,
+                                             uint64_t *)
     ctypedef int bnn_gemm_int_fn(const void *, int, const int8_t *, int64_t, int64_t, int64_t,
                                  int32_t *)
     ctypedef int bnn_conv2d_int_fn(const void *, int, const int8_t *, const bnn_conv *, int32_t,
@@ -112,6 +122,7 @@ cdef extern from "bnnsim.h" nogil:
 
 U64 = np.dtype(np.uint64)
 I32 = np.dtype(np.int32)
+I64 = np.dtype(np.int64)
 I8 = np.dtype(np.int8)
 # Position = value of bnn_dtype.
 cdef tuple DTYPES = (np.dtype(np.uint8), I8, np.dtype(np.int16), I32, np.dtype(np.float32))
@@ -326,6 +337,38 @@ cdef class PackedWeights:
         return self.panels.nbytes + (0 if self.tap_sums is None else self.tap_sums.nbytes)
 
 
+cdef class PackedThresholds:
+    """One threshold per output channel in the form of the kernels that compare sums over K."""
+    cdef readonly int64_t N, K
+    cdef object margins, flips
+    cdef bnn_limits limits
+
+
+def pack_thresholds(t, direction, K):
+    """Prepare thresholds (N,) and directions (N,) of sums over K for the *_threshold kernels."""
+    cdef PackedThresholds packed = PackedThresholds.__new__(PackedThresholds)
+    cdef const bnn_kernel *kernel = bnn_select(BNN_OP_gemm_bit_threshold, 0)
+    cdef const int32_t *values = <const int32_t *>_read(t, "t", (I32,), 1)
+    cdef const int8_t *signs = <const int8_t *>_read(direction, "direction", (I8,), 1)
+    packed.N, packed.K = t.shape[0], _size("K", K, 1)
+    _need("direction.shape", direction.shape, t.shape)
+    packed.margins, packed.flips = _aligned((packed.N,), I64), _aligned((bnn_words(packed.N),), U64)
+    packed.limits.margins = <const int64_t *>_write(packed.margins)
+    packed.limits.flips = <const uint64_t *>_write(packed.flips)
+    _check(bnn_pack_limits(values, signs, packed.N, packed.K, <int64_t *>packed.limits.margins,
+                           <uint64_t *>packed.limits.flips), kernel, t.shape)
+    return packed
+
+
+cdef object _aligned(tuple shape, object dtype):
+    """Return an empty array that starts on a cache line."""
+    cdef int64_t count = int(np.prod(shape)) * dtype.itemsize
+    block = np.empty(count + 63, np.uint8)
+    cdef int64_t skip = -<int64_t><size_t>_write(block) % 64
+    skip = (skip + 64) % 64
+    return block[skip:skip + count].view(dtype).reshape(shape)
+
+
 cdef PackedWeights _pack(const bnn_kernel *kernel, object weights, const uint64_t *plain,
                          int64_t rows, int64_t taps, int64_t channels, int64_t groups):
     """Pack each group's `rows` weights of `taps` * words(channels) words into a kernel's panels."""
@@ -336,7 +379,7 @@ cdef PackedWeights _pack(const bnn_kernel *kernel, object weights, const uint64_
     _check(bnn_check_tails(plain, groups * rows * taps, channels), kernel, weights.shape)
     packed.chosen, packed.shape, packed.groups = kernel, weights.shape, groups
     packed.channels, packed.K = channels * groups, taps * channels
-    packed.panels = np.empty(groups * per_group, U64)
+    packed.panels = _aligned((groups * per_group,), U64)
     cdef uint64_t *panels = <uint64_t *>_write(packed.panels)
     for group in range(groups):
         _check(bnn_pack_panels(plain + group * rows * words, rows, words, kernel.tile_n,
@@ -378,7 +421,7 @@ cdef PackedWeights _pack_bytes(const bnn_kernel *kernel, object weights, int64_t
     _check(BNN_ERR_SIZE if per_group < 0 else BNN_OK, kernel, weights.shape)
     packed.chosen, packed.shape, packed.groups = kernel, weights.shape, groups
     packed.channels, packed.K = channels * groups, taps * channels
-    packed.panels = np.empty(groups * per_group, I8)
+    packed.panels = _aligned((groups * per_group,), I8)
     packed.tap_sums = np.empty((taps, groups * rows), I32)
     cdef int8_t *panels = <int8_t *>_write(packed.panels)
     for group in range(groups):
@@ -423,6 +466,39 @@ def gemm_bit(a, b, K, *, isa="auto", out=None):
         status = (<bnn_gemm_bit_fn *>packed.chosen.function)(rows, panels, M, N, length, result)
     _check(status, packed.chosen, (a.shape, packed.shape, K))
     return out
+
+
+def gemm_bit_threshold(a, b, thresholds, K, *, isa="auto", out=None):
+    """Multiply bits by bits, compare with thresholds: -> bits (M, words(N))."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_gemm_bit_threshold, isa)
+    cdef PackedWeights packed = b if isinstance(b, PackedWeights) else pack_gemm_weights(b, K, isa)
+    cdef const uint64_t *rows = <const uint64_t *>_read(a, "a", (U64,), 2)
+    cdef int64_t M = a.shape[0], N = packed.shape[0], length = _size("K", K, 1)
+    cdef PackedThresholds limits = _thresholds(thresholds, packed, kernel)
+    _need("op of the packed weights", packed.op, "gemm_bit")
+    _need("K", K, packed.K)
+    _need("a.shape[1]", a.shape[1], bnn_words(length))
+    out = _output(out, (M, bnn_words(N)), U64)
+    cdef uint64_t *result = <uint64_t *>_write(out)
+    cdef const uint64_t *panels = <const uint64_t *>_write(packed.panels)
+    cdef int status
+    with nogil:
+        status = (<bnn_gemm_bit_threshold_fn *>kernel.function)(rows, panels, &limits.limits, M, N,
+                                                                length, result)
+    _check(status, kernel, (a.shape, packed.shape, K))
+    return out
+
+
+cdef PackedThresholds _thresholds(object thresholds, PackedWeights weights,
+                                  const bnn_kernel *kernel):
+    """Return packed thresholds that fit packed weights and the kernel that reads both."""
+    if not isinstance(thresholds, PackedThresholds):
+        raise KernelError(message("thresholds", type(thresholds).__name__, "packed thresholds",
+                                  "Make them with pack_thresholds."))
+    _need("thresholds.N", thresholds.N, weights.shape[0])
+    _need("thresholds.K", thresholds.K, weights.K)
+    _need("tile of the packed weights", weights.chosen.tile_n, kernel.tile_n)
+    return thresholds
 
 
 def gemm_int(a, b, *, isa="auto", out=None):
@@ -524,6 +600,34 @@ def conv2d_bit(x, w, channels, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0,
         status = (<bnn_conv2d_bit_fn *>packed.chosen.function)(images, panels, tap_sums, &conv,
                                                                padding, result)
     _check(status, packed.chosen, (x.shape, packed.shape, pad_value))
+    return out
+
+
+def conv2d_bit_threshold(x, w, thresholds, channels, *, stride=(1, 1), dilation=(1, 1),
+                         pads=(0, 0, 0, 0), groups=1, pad_value=0, isa="auto", out=None):
+    """Convolve bits with bits, compare with thresholds: -> bits (N, OH, OW, words(C_out))."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_conv2d_bit_threshold, isa)
+    cdef PackedWeights packed = (w if isinstance(w, PackedWeights) else
+                                 pack_conv_weights(w, channels, groups=groups, isa=isa))
+    cdef const uint64_t *images = <const uint64_t *>_read(x, "x", (U64,), 4)
+    cdef bnn_conv conv
+    cdef PackedThresholds limits = _thresholds(thresholds, packed, kernel)
+    _need("op of the packed weights", packed.op, "conv2d_bit")
+    _need("channels", channels, packed.channels)
+    _need("groups", groups, packed.groups)
+    _group_channels(&conv, channels, groups, packed.shape[0])
+    _need("x.shape[3]", x.shape[3], bnn_words(conv.channels))
+    _fill_window(&conv.window, x.shape[:3], packed.shape[1:3], stride, dilation, pads)
+    shape = _conv_shape(kernel, &conv)
+    out = _output(out, (*shape[:3], bnn_words(conv.out_channels)), U64)
+    cdef uint64_t *result = <uint64_t *>_write(out)
+    cdef const uint64_t *panels = <const uint64_t *>_write(packed.panels)
+    cdef const int32_t *tap_sums = <const int32_t *>_write(packed.tap_sums)
+    cdef int status, padding = _int32("pad_value", pad_value)
+    with nogil:
+        status = (<bnn_conv2d_bit_threshold_fn *>kernel.function)(
+            images, panels, tap_sums, &limits.limits, &conv, padding, result)
+    _check(status, kernel, (x.shape, packed.shape, pad_value))
     return out
 
 

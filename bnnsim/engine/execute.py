@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -40,6 +41,9 @@ class Plan:
         ``auto``, ``ref``, ``avx2``, ``avx512`` or ``neon``.
     threads : int
         Parts of the batch that run at the same time; results do not depend on it.
+    keep : collection of str
+        Tensors that :meth:`run` will be asked to keep: sums among them are stored, and a kernel of
+        its own compares them.
 
     Raises
     ------
@@ -47,17 +51,31 @@ class Plan:
         If constants lack data, the instruction set cannot run here, or ``threads`` is below 1.
     """
 
-    def __init__(self, graph: Graph, *, isa: str = "auto", threads: int = 1) -> None:
+    def __init__(
+        self, graph: Graph, *, isa: str = "auto", threads: int = 1, keep: Collection[str] = ()
+    ) -> None:
         if threads < 1:
             raise InputError(message("threads", threads, "at least 1"))
         self.graph, self.isa, self.threads = graph, isa, threads
-        self.steps: tuple[Step, ...] = plan(graph, isa)
+        self.steps: tuple[Step, ...] = plan(graph, isa, keep)
         self._tile = tile_size(graph, TILE_BYTES)
 
     @property
     def trace(self) -> tuple[Traced, ...]:
         """The kernel of every node, in execution order."""
-        return tuple(Traced(s.node.name, s.node.op, s.kernel) for s in self.steps)
+        return tuple(
+            Traced(node.name, node.op, step.kernel) for step in self.steps for node in step.nodes
+        )
+
+    @property
+    def unstored(self) -> frozenset[str]:
+        """Tensors that no step stores: a kernel forms and consumes them."""
+        return frozenset(s.first.output for s in self.steps if s.first is not None)
+
+    @cached_property
+    def _storing(self) -> Plan:
+        """The same graph with a tensor for every node."""
+        return Plan(self.graph, isa=self.isa, threads=self.threads, keep=self.graph.tensors)
 
     def run(
         self,
@@ -73,7 +91,7 @@ class Plan:
         ----------
         x : ndarray, shape (N, features) or (N, H, W, C)
         keep : collection of str
-            Names of further tensors to return.
+            Names of further tensors to return. Unstored ones take a second plan.
         progress : callable, optional
             Called with the number of images done since the last call.
         draws : Draws, optional
@@ -89,6 +107,8 @@ class Plan:
         unknown = [name for name in wanted if name not in self.graph.tensors]
         if unknown:
             raise InputError(message("keep", unknown[0], "names of tensors of the graph"))
+        if not self.unstored.isdisjoint(wanted):
+            return self._storing.run(x, keep=keep, progress=progress, draws=draws)
         for step in self.steps:
             if step.draw is not None:
                 needed(step.node, draws)
@@ -119,7 +139,7 @@ class Plan:
         return np.empty((0, *tensor.shape), tensor.dtype.numpy)
 
     def _run_tile(self, x: Array, wanted: list[str], draws: Draws | None) -> list[Array]:
-        last_use = _last_uses(self.graph)
+        last_use = {name: i for i, step in enumerate(self.steps) for name in step.reads}
         values: dict[str, Value] = {self.graph.inputs[0]: np.ascontiguousarray(x)}
         for i, step in enumerate(self.steps):
             operands = [values[name] for name in step.reads]

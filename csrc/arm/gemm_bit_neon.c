@@ -2,6 +2,6 @@
 #if defined(__aarch64__)
 #include "bit_tile_neon.h"
 
-#define BNN_GEMM_BIT bnn_gemm_bit_neon
+#define KERNEL(op) bnn_##op##_neon
 #include "../gemm_bit.inc"
 #endif

@@ -121,6 +121,15 @@ int bnn_pack_panels(const uint64_t *weights, int64_t N, int64_t words, int64_t t
                     uint64_t *panels);
 /* out[tap][n] = sum of the weights of output channel n at that tap, (R * S, N) int32. */
 int bnn_tap_sums(const uint64_t *weights, int64_t N, int64_t taps, int64_t channels, int32_t *out);
+/* The thresholds of the output channels of a product over K, in terms of its mismatches:
+ * +1 iff mismatches < floor(margins[n] / 2), or, where bit n of flips (words(N)) is set, iff not.
+ * acc = K - 2 * mismatches >= t is margin K - t + 2; acc <= t is margin K - t + 1, flipped. */
+typedef struct bnn_limits {
+    const int64_t *margins;
+    const uint64_t *flips;
+} bnn_limits;
+int bnn_pack_limits(const int32_t *t, const int8_t *direction, int64_t N, int64_t K,
+                    int64_t *margins, uint64_t *flips);
 int bnn_check_tails(const uint64_t *words, int64_t rows, int64_t K);
 
 /* Byte kernels read int8 weights as panels [ceil(N / tile_n)][step][tile_n][4], a step being 4
@@ -142,6 +151,13 @@ typedef int bnn_gemm_bit_fn(const uint64_t *a, const uint64_t *panels, int64_t M
  * it out. */
 typedef int bnn_conv2d_bit_fn(const uint64_t *x, const uint64_t *panels, const int32_t *tap_sums,
                               const bnn_conv *conv, int pad_value, int32_t *out);
+/* The same two with the threshold of every output channel: acc (P, N) as above -> (P, words(N)). */
+typedef int bnn_gemm_bit_threshold_fn(const uint64_t *a, const uint64_t *panels,
+                                      const bnn_limits *limits, int64_t M, int64_t N, int64_t K,
+                                      uint64_t *out);
+typedef int bnn_conv2d_bit_threshold_fn(const uint64_t *x, const uint64_t *panels,
+                                        const int32_t *tap_sums, const bnn_limits *limits,
+                                        const bnn_conv *conv, int pad_value, uint64_t *out);
 /* Integer activations of a_type (uint8, int8, int16, int32) x int8 weights. */
 typedef int bnn_gemm_int_fn(const void *a, int a_type, const int8_t *b, int64_t M, int64_t N,
                             int64_t K, int32_t *out);

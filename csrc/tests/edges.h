@@ -24,7 +24,28 @@ static int gemm_counts_all(const bnn_kernel *kernel, int64_t words) {
     return right;
 }
 
-/* The same for a 3 x 3 window, whose rows (or taps, where dilated) are runs of their own. */
+/* The same against the thresholds that just let -K pass or not, both ways, and their ends. */
+static int limits_count_all(const bnn_kernel *kernel, int64_t words) {
+    enum { N = 6 };
+    const int64_t K = 64 * words;
+    const int32_t k = (int32_t)K, t[N] = {-k, 1 - k, -k, -k - 1, INT32_MIN, INT32_MAX};
+    const int8_t direction[N] = {1, 1, -1, -1, 1, -1};
+    const uint64_t met = 0x35; /* channels 0, 2, 4, 5 */
+    uint64_t *a = fresh(5 * words, 8), *w = fresh(N * words, 8), flips, out[5];
+    uint64_t *panels = fresh(bnn_panel_words(N, words, kernel->tile_n), 8);
+    int64_t margins[N];
+    const bnn_limits limits = {margins, &flips};
+    memset(a, 0xff, (size_t)(5 * words) * 8);
+    bnn_pack_panels(w, N, words, kernel->tile_n, panels);
+    int right = bnn_pack_limits(t, direction, N, K, margins, &flips) == BNN_OK;
+    right &= ((bnn_gemm_bit_threshold_fn *)kernel->function)(a, panels, &limits, 5, N, K, out) ==
+             BNN_OK;
+    for (int m = 0; m < 5; m++) right &= out[m] == met;
+    free(a), free(w), free(panels);
+    return right;
+}
+
+/* The same sums for a 3 x 3 window, whose rows (or taps, where dilated) are runs of their own. */
 static int conv_counts_all(const bnn_kernel *kernel, int64_t words, int64_t dilation) {
     const int64_t N = 9, side = 2 * dilation + 2, pixels = side * side * words;
     const bnn_conv conv = {{1, side, side, 3, 3, 1, 1, dilation, dilation, 0, 0, 0, 0}, 64 * words,
@@ -125,7 +146,10 @@ static int edges_hold(const bnn_kernel *kernel) {
     if (kernel->op_id == BNN_OP_gemm_byte) return bytes_at_the_ends(kernel);
     if (kernel->op_id == BNN_OP_pack_sign) return signs_at_the_ends(kernel);
     for (int64_t words = 29; words <= 97; words += words < 35 ? 1 : 31)
-        if (kernel->op_id == BNN_OP_gemm_bit) right &= gemm_counts_all(kernel, words);
+        if (kernel->op_id == BNN_OP_gemm_bit)
+            right &= gemm_counts_all(kernel, words);
+        else if (kernel->op_id == BNN_OP_gemm_bit_threshold)
+            right &= limits_count_all(kernel, words);
     for (int64_t words = 1; words <= 40; words += words < 12 ? 1 : 7)
         if (kernel->op_id == BNN_OP_conv2d_bit)
             right &= conv_counts_all(kernel, words, 1) && conv_counts_all(kernel, words, 2);

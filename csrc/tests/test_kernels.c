@@ -15,13 +15,8 @@ static void require(int holds, const bnn_kernel *kernel, const char *what) {
 
 static void finish(problem *p, const bnn_kernel *kernel, int status) {
     require(status == BNN_OK, kernel, bnn_status_text(status));
-    for (int64_t i = 0; i < p->positions * p->conv.out_channels; i++) {
-        const int64_t n = i % p->conv.out_channels, at = i / p->conv.out_channels;
-        const int64_t expected =
-            naive_conv_at(p->x, p->w, &p->conv, p->pad, at / (p->out_h * p->out_w),
-                          at / p->out_w % p->out_h, at % p->out_w, n);
-        require(p->out[i] == expected, kernel, "wrong accumulator");
-    }
+    for (int64_t i = 0; i < p->positions * p->conv.out_channels; i++)
+        require(p->out[i] == naive_output(p, i), kernel, "wrong accumulator");
     free(p->x);
     free(p->w);
     free(p->out);
@@ -51,6 +46,41 @@ static void test_bit(const bnn_kernel *kernel, int dense) {
                  : ((bnn_conv2d_bit_fn *)kernel->function)(x, panels, sums, &p.conv, (int)p.pad,
                                                            p.out));
     free(x), free(w), free(panels), free(sums);
+}
+
+/* The bits of the problem's sums under random thresholds near its most common sums. */
+static void test_bit_threshold(const bnn_kernel *kernel, int dense) {
+    problem p = new_problem(dense, -1, 1, 1, -1, 1, 1);
+    const int64_t N = p.conv.out_channels, K = p.taps * p.per_group, words = bnn_words(N);
+    uint64_t *x = pack_plane(p.x, p.pixels, p.conv.channels, 0);
+    uint64_t *w = pack_plane(p.w, N * p.taps, p.per_group, 0);
+    uint64_t *panels = new_panels(&p, w, kernel), *flips = fresh(words, 8);
+    uint64_t *out = fresh(p.positions * words, 8);
+    int32_t *sums = fresh(p.taps * N, sizeof *sums);
+    int64_t *t = random_values(N, -9, 9, 0), *sign = random_values(N, -1, 1, 1);
+    int64_t *margins = fresh(N, 8), *met = fresh(p.positions * N, 8);
+    if (N > 2) t[0] = INT32_MIN, t[1] = INT32_MAX;
+    int32_t *t32 = narrow(t, N, BNN_INT32);
+    int8_t *sign8 = narrow(sign, N, BNN_INT8);
+    const bnn_limits limits = {margins, flips};
+    bnn_tap_sums(w, N, p.taps, p.per_group, sums);
+    memset(out, 0xa5, (size_t)(p.positions * words) * 8);
+    for (int64_t i = 0; i < p.positions * N; i++) {
+        const int64_t acc = naive_output(&p, i);
+        met[i] = sign[i % N] > 0 ? acc >= t[i % N] : acc <= t[i % N];
+    }
+    uint64_t *expected = pack_plane(met, p.positions, N, 0);
+    int status = bnn_pack_limits(t32, sign8, N, K, margins, flips);
+    require(status == BNN_OK, kernel, "limits");
+    status = dense ? ((bnn_gemm_bit_threshold_fn *)kernel->function)(x, panels, &limits, p.pixels,
+                                                                     N, K, out)
+                   : ((bnn_conv2d_bit_threshold_fn *)kernel->function)(x, panels, sums, &limits,
+                                                                       &p.conv, (int)p.pad, out);
+    require(status == BNN_OK, kernel, bnn_status_text(status));
+    require(!memcmp(out, expected, (size_t)(p.positions * words) * 8), kernel, "wrong bits");
+    free(x), free(w), free(panels), free(flips), free(out), free(sums), free(t), free(sign);
+    free(margins), free(met), free(t32), free(sign8), free(expected);
+    free(p.x), free(p.w), free(p.out);
 }
 
 static void test_ternary(const bnn_kernel *kernel, int dense) {
@@ -282,6 +312,9 @@ static void test_limit(const bnn_kernel *kernel) {
     int status = BNN_ERR_K;
     if (kernel->op_id == BNN_OP_gemm_bit)
         status = ((bnn_gemm_bit_fn *)kernel->function)(NULL, NULL, 1, 1, BNN_MAX_K_BIT + 1, NULL);
+    else if (kernel->op_id == BNN_OP_gemm_bit_threshold)
+        status = ((bnn_gemm_bit_threshold_fn *)kernel->function)(NULL, NULL, NULL, 1, 1,
+                                                                 BNN_MAX_K_BIT + 1, NULL);
     else if (kernel->op_id == BNN_OP_gemm_ternary)
         status = ((bnn_gemm_ternary_fn *)kernel->function)(NULL, NULL, NULL, NULL, 1, 1,
                                                            BNN_MAX_K_BIT + 1, NULL);
@@ -301,6 +334,8 @@ static void test_once(const bnn_kernel *kernel) {
     switch (kernel->op_id) {
     case BNN_OP_gemm_bit: test_bit(kernel, 1); break;
     case BNN_OP_conv2d_bit: test_bit(kernel, 0); break;
+    case BNN_OP_gemm_bit_threshold: test_bit_threshold(kernel, 1); break;
+    case BNN_OP_conv2d_bit_threshold: test_bit_threshold(kernel, 0); break;
     case BNN_OP_gemm_int: test_integer(kernel, 1, 0); break;
     case BNN_OP_conv2d_int: test_integer(kernel, 0, 0); break;
     case BNN_OP_gemm_int_bit: test_integer(kernel, 1, 1); break;

@@ -25,7 +25,12 @@ def assert_same(graph: Graph, x: np.ndarray, *, isa: str = "auto", threads: int 
     """Assert that engine and reference agree on every activation tensor, dtype included."""
     names = [node.output for node in graph.nodes]
     plan, draws = Plan(graph, isa=isa, threads=threads), Draws(7, sample=1, first_image=2)
-    got, expected = plan.run(x, keep=names, draws=draws), execute(graph, x, draws=draws)
+    expected = execute(graph, x, draws=draws)
+    stored = set(names) - plan.unstored
+    got = plan.run(x, keep=names, draws=draws)
+    fused = plan.run(x, keep=stored, draws=draws)
+    assert fused.keys() == stored | {*graph.outputs}
+    assert all((fused[name] == expected[name]).all() for name in fused)
     for name in names:
         assert got[name].dtype == expected[name].dtype, name
         assert (got[name] == expected[name]).all(), name
@@ -134,7 +139,32 @@ def test_the_trace_names_the_kernels_that_ran() -> None:
     assert trace["quantize3"] == "threshold_pack_ref"
     if "avx512" in available_isas():
         fast = {t.node: t.kernel for t in Plan(lower(mlp(1)), isa="avx512").trace}
-        assert fast["dense4"] == "gemm_bit_avx512"
+        assert fast["dense4"] == "gemm_bit_threshold_avx512"
+
+
+@pytest.mark.parametrize("isa", available_isas())
+def test_thresholds_of_bit_sums_are_fused_and_traced(isa: str) -> None:
+    graph = lower(convnet(1))
+    plan = Plan(graph, isa=isa)
+    fused = {step.first.name: step.node for step in plan.steps if step.first is not None}
+    trace = {t.node: t.kernel for t in plan.trace}
+    assert list(trace) == [node.name for node in graph.nodes]
+    assert bool(fused) == (isa in ("avx2", "avx512"))
+    for name, node in fused.items():
+        assert trace[name] == trace[node.name]
+        assert trace[name].endswith(f"_bit_threshold_{isa}")
+    assert plan.unstored == {node.inputs[0] for node in fused.values()}
+    kept = Plan(graph, isa=isa, keep=plan.unstored)
+    assert not kept.unstored
+    assert not any("bit_threshold" in t.kernel for t in kept.trace)
+
+
+def test_sums_that_are_an_output_are_not_fused() -> None:
+    net = Builder((70,), seed=3).encode_bits().dense(66)
+    sums = net.last
+    graph = net.thresholds(1, "bit", 0, 9).graph()
+    assert Plan(graph).unstored == ({sums} if "avx2" in available_isas() else set())
+    assert not Plan(replace(graph, outputs=(*graph.outputs, sums))).unstored
 
 
 def test_unknown_isa_and_threads_are_refused() -> None:

@@ -79,6 +79,21 @@ def conv2d(x, w, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), groups=1,
     return out
 
 
+def thresholds_near(rng, sums, K):
+    """Return (t, direction) per channel: a sum that occurs, one beside it, or out of all reach."""
+    flat = sums.reshape(-1, sums.shape[-1])
+    t = flat[rng.integers(len(flat), size=flat.shape[1]), np.arange(flat.shape[1])]
+    t = t + rng.integers(-2, 3, t.shape)
+    t[::9] = rng.choice([-(2**31), 2**31 - 1, K, K + 1, -K - 1], t[::9].shape)
+    return t.astype(np.int32), rng.choice(np.array([-1, 1], np.int8), t.shape)
+
+
+def compare(sums, t, direction):
+    """Return +1 where a sum meets its channel's threshold, else -1."""
+    met = np.where(direction > 0, sums >= t, sums <= t)
+    return np.where(met, 1, -1).astype(np.int8)
+
+
 def maxpool(x, window, stride, pads):
     """Return the NHWC maximum over the in-image taps of each window."""
     top, left, bottom, right = pads
