@@ -16,7 +16,7 @@ from bnnsim.engine import _kernels, dispatch
 from bnnsim.errors import KernelError
 
 HERE = Path(__file__).parent
-DOCUMENT = HERE.parents[1] / "docs" / "kernels.md"
+DOCUMENT = HERE.parents[1] / "docs" / "instruction_sets.md"
 OPS = sorted({row[0] for row in _kernels.list_kernels()})
 
 
