@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bnnsim.engine import _kernels
 from bnnsim.engine.plan import Step, plan
 from bnnsim.engine.reference import check_input
 from bnnsim.engine.values import Array, Value, to_dense
@@ -19,6 +20,7 @@ from bnnsim.graph.ops import activations_of
 
 TILE_BYTES = 32 * 2**20
 _MAX_TILE = 1024
+_SPLIT_IMAGES = 32  # per thread; fewer cost less in kernels that share them
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Plan:
     isa : str
         ``auto``, ``ref``, ``avx2``, ``avx512`` or ``neon``.
     threads : int
-        Parts of the batch that run at the same time; results do not depend on it.
+        Large batches run in as many parts at a time, small ones in kernels of as many threads;
+        results do not depend on it.
     keep : collection of str
         Tensors that :meth:`run` will be asked to keep: sums among them are stored, and a kernel of
         its own compares them.
@@ -114,7 +117,9 @@ class Plan:
                 needed(step.node, draws)
         if len(x) == 0:
             return {name: self._empty(name) for name in wanted}
-        tile = max(1, min(self._tile, -(-len(x) // self.threads)))
+        tile = min(self._tile, len(x))
+        if len(x) > self.threads * _SPLIT_IMAGES:
+            tile = min(tile, -(-len(x) // self.threads))
         tiles = [
             (x[start : start + tile], None if draws is None else draws.at(start))
             for start in range(0, len(x), tile)
@@ -128,8 +133,12 @@ class Plan:
             return result
 
         if self.threads == 1 or len(tiles) == 1:
-            parts = [run_tile(task) for task in tiles]
-        else:
+            before = _kernels.set_threads(self.threads)
+            try:
+                parts = [run_tile(task) for task in tiles]
+            finally:
+                _kernels.set_threads(before)
+        else:  # each thread calls kernels of one thread
             with ThreadPoolExecutor(self.threads) as pool:
                 parts = list(pool.map(run_tile, tiles))
         return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(wanted)}
