@@ -247,6 +247,8 @@ def select(str op, isa="auto"):
 cdef const bnn_kernel *_choose(int op_id, object isa) except NULL:
     """Return the kernel of an op: an explicit isa wins over BNNSIM_ISA, that over the best."""
     where = "isa"
+    if isa in ISA_IDS:
+        return bnn_select(op_id, ISA_IDS[isa])
     if isa == "auto":
         where, isa = "BNNSIM_ISA", os.environ.get("BNNSIM_ISA") or "auto"
     if isa == "auto":
@@ -265,6 +267,9 @@ def available_isas():
     """Return the instruction sets with a kernel that can run here, lowest first."""
     supported = {row[1] for row in list_kernels() if row[5]}
     return tuple(name for name in _isa_names() if name in supported)
+
+
+cdef dict ISA_IDS = {name: _isa_names().index(name) for name in available_isas()}
 
 
 def _refusal(isa):
