@@ -9,16 +9,19 @@ from functools import cached_property
 
 import numpy as np
 
+from bnnsim.engine import _kernels
+from bnnsim.engine.dispatch import resolve
 from bnnsim.engine.plan import Step, plan
 from bnnsim.engine.reference import check_input
 from bnnsim.engine.values import Array, Value, to_dense
 from bnnsim.errors import InputError, message
 from bnnsim.graph.draws import Draws, needed
-from bnnsim.graph.ir import Graph
+from bnnsim.graph.ir import Graph, Node
 from bnnsim.graph.ops import activations_of
 
 TILE_BYTES = 32 * 2**20
 _MAX_TILE = 1024
+_SPLIT_IMAGES = 32  # per thread; fewer cost less in kernels that share them
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class Plan:
     isa : str
         ``auto``, ``ref``, ``avx2``, ``avx512`` or ``neon``.
     threads : int
-        Parts of the batch that run at the same time; results do not depend on it.
+        Large batches run in as many parts at a time, small ones in kernels of as many threads;
+        results do not depend on it.
     keep : collection of str
         Tensors that :meth:`run` will be asked to keep: sums among them are stored, and a kernel of
         its own compares them.
@@ -56,8 +60,9 @@ class Plan:
     ) -> None:
         if threads < 1:
             raise InputError(message("threads", threads, "at least 1"))
-        self.graph, self.isa, self.threads = graph, isa, threads
-        self.steps: tuple[Step, ...] = plan(graph, isa, keep)
+        self.graph, self.isa, self.threads = graph, resolve(isa), threads
+        self.steps: tuple[Step, ...] = plan(graph, self.isa, keep)
+        self._turns = _turns(self.steps, graph.outputs)
         self._tile = tile_size(graph, TILE_BYTES)
 
     @property
@@ -67,10 +72,15 @@ class Plan:
             Traced(node.name, node.op, step.kernel) for step in self.steps for node in step.nodes
         )
 
-    @property
+    @cached_property
     def unstored(self) -> frozenset[str]:
         """Tensors that no step stores: a kernel forms and consumes them."""
         return frozenset(s.first.output for s in self.steps if s.first is not None)
+
+    @cached_property
+    def _drawing(self) -> tuple[Node, ...]:
+        """The nodes that need random numbers."""
+        return tuple(step.node for step in self.steps if step.draw is not None)
 
     @cached_property
     def _storing(self) -> Plan:
@@ -109,12 +119,13 @@ class Plan:
             raise InputError(message("keep", unknown[0], "names of tensors of the graph"))
         if not self.unstored.isdisjoint(wanted):
             return self._storing.run(x, keep=keep, progress=progress, draws=draws)
-        for step in self.steps:
-            if step.draw is not None:
-                needed(step.node, draws)
+        for node in self._drawing:
+            needed(node, draws)
         if len(x) == 0:
             return {name: self._empty(name) for name in wanted}
-        tile = max(1, min(self._tile, -(-len(x) // self.threads)))
+        tile = min(self._tile, len(x))
+        if len(x) > self.threads * _SPLIT_IMAGES:
+            tile = min(tile, -(-len(x) // self.threads))
         tiles = [
             (x[start : start + tile], None if draws is None else draws.at(start))
             for start in range(0, len(x), tile)
@@ -128,10 +139,16 @@ class Plan:
             return result
 
         if self.threads == 1 or len(tiles) == 1:
-            parts = [run_tile(task) for task in tiles]
-        else:
+            before = _kernels.set_threads(self.threads)
+            try:
+                parts = [run_tile(task) for task in tiles]
+            finally:
+                _kernels.set_threads(before)
+        else:  # each thread calls kernels of one thread
             with ThreadPoolExecutor(self.threads) as pool:
                 parts = list(pool.map(run_tile, tiles))
+        if len(parts) == 1 and not any(np.may_share_memory(x, part) for part in parts[0]):
+            return dict(zip(wanted, parts[0], strict=True))
         return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(wanted)}
 
     def _empty(self, name: str) -> Array:
@@ -139,16 +156,38 @@ class Plan:
         return np.empty((0, *tensor.shape), tensor.dtype.numpy)
 
     def _run_tile(self, x: Array, wanted: list[str], draws: Draws | None) -> list[Array]:
-        last_use = {name: i for i, step in enumerate(self.steps) for name in step.reads}
         values: dict[str, Value] = {self.graph.inputs[0]: np.ascontiguousarray(x)}
-        for i, step in enumerate(self.steps):
-            operands = [values[name] for name in step.reads]
-            with np.errstate(over="ignore", invalid="ignore"):
-                values[step.node.output] = step.apply(*operands, draws=draws)
-            for name in set(step.reads):
-                if last_use[name] == i and name not in wanted:
-                    del values[name]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for turn in self._turns:
+                operands = [values[name] for name in turn.reads]
+                values[turn.output] = turn.step.apply(*operands, draws=draws)
+                for name in turn.last_reads:
+                    if name not in wanted:
+                        del values[name]
         return [to_dense(values[name], self.isa) for name in wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A step with the names that it reads, reads as the last one, and writes."""
+
+    step: Step
+    reads: tuple[str, ...]
+    last_reads: frozenset[str]
+    output: str
+
+
+def _turns(steps: tuple[Step, ...], outputs: Collection[str]) -> tuple[_Turn, ...]:
+    last = {name: i for i, step in enumerate(steps) for name in step.reads}
+    return tuple(
+        _Turn(
+            step,
+            step.reads,
+            frozenset(n for n in step.reads if last[n] == i and n not in outputs),
+            step.node.output,
+        )
+        for i, step in enumerate(steps)
+    )
 
 
 def _last_uses(graph: Graph) -> dict[str, int]:

@@ -110,11 +110,11 @@ def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
     """Run the reference's numpy on dense values."""
     first = len(activations_of(node))
     constants = [_constant(graph, node, first + i) for i in range(len(constants_of(node)))]
-    dtype = graph.result(node).dtype
+    meaning, attrs, dtype = reference.OPS[node.op], normal_attrs(node), graph.result(node).dtype
 
     def run(*activations: Value) -> Value:
         dense = [to_dense(x, isa) for x in activations]
-        return to_value(reference.apply(node, [*dense, *constants], dtype), dtype, isa)
+        return to_value(meaning([*dense, *constants], attrs, dtype), dtype, isa)
 
     return Step(node, NUMPY, run)
 

@@ -2,8 +2,8 @@
  * The inner tile of the bit kernels (see ../bit_tile.h) for NEON: up to 4 rows x 8 output channels,
  * one channel per 64-bit lane. CNT counts the bits of each byte, so 128 bits cost EOR, CNT, ADD; a
  * byte holds 31 words of at most 8 bits, over as many runs as they span, before it is widened.
- * Nothing is summed across lanes until one pairwise add per 4 results. docs/instruction_sets.md has the
- * instruction counts and why the tile has this shape.
+ * Nothing is summed across lanes until one pairwise add per 4 results. docs/instruction_sets.md has
+ * the instruction counts and why the tile has this shape.
  */
 #ifndef BNNSIM_BIT_TILE_NEON_H
 #define BNNSIM_BIT_TILE_NEON_H

@@ -17,7 +17,7 @@
  *         fits int32), at most BNN_MAX_K_INT where an operand is an integer: sums there are exact
  *         int64 and a result outside int32 is BNN_ERR_OVERFLOW, never a wrapped number. The byte
  *         kernels sum in int32 and take K up to BNN_MAX_K_BYTE, where nothing can overflow.
- * Threads. Every function is reentrant.
+ * Threads. Every function is reentrant, also in the child of a fork.
  * Errors. Every kernel returns a bnn_status; on an error `out` holds no meaning.
  */
 #ifndef BNNSIM_H
@@ -140,6 +140,38 @@ int64_t bnn_byte_panel_size(int64_t N, int64_t taps, int64_t length, int64_t til
 int bnn_pack_byte_panels(const int8_t *weights, int64_t N, int64_t taps, int64_t length,
                          int64_t tile_n, int8_t *panels);
 int bnn_byte_tap_sums(const int8_t *weights, int64_t N, int64_t taps, int64_t length, int32_t *out);
+
+/* ---- Threads (pool.c, run.c) ----------------------------------------------------------------- */
+
+typedef int bnn_part(const void *context, int64_t index);
+/* Runs parts 0 to parts - 1 once each, on at most `threads` threads of which the caller is one;
+ * returns BNN_OK or the status of a part that failed. */
+int bnn_parallel(int threads, int64_t parts, bnn_part *part, const void *context);
+
+/* How many threads the calls of the calling thread take that do not say (0); at first 1. Setting
+ * gives what it was before. */
+int bnn_usual_threads(void);
+int bnn_set_threads(int threads);
+
+/* One call of a product or (conv.groups > 0) of a convolution, of bits or of bytes; fields that the
+ * kernel's type lacks stay 0. x_bytes and out_bytes: from one row to the next, of the matrices, or
+ * of the input and the output images. */
+typedef struct bnn_call {
+    const bnn_kernel *kernel;
+    const void *x, *weights;
+    const int32_t *tap_sums;
+    bnn_limits limits;
+    int type;
+    int32_t pad_value;
+    int64_t M, N, K;
+    bnn_conv conv;
+    void *out;
+    int64_t x_bytes, out_bytes;
+} bnn_call;
+/* The same result for every number of threads (0: bnn_usual_threads). bnn_run leaves a call that is too small to gain on
+ * the caller's thread; bnn_run_parts always cuts, and expects sizes that the kernel accepts. */
+int bnn_run(const bnn_call *call, int threads);
+int bnn_run_parts(const bnn_call *call, int threads);
 
 /* ---- Kernel types, one per op --------------------------------------------------------------- */
 

@@ -148,6 +148,45 @@ static void test_byte(const bnn_kernel *kernel, int dense) {
     free(x), free(w), free(panels), free(sums);
 }
 
+/* One call of a problem over bits, as bnn_run takes it. */
+static bnn_call bit_call(const problem *p, const bnn_kernel *kernel, int dense, const void *x,
+                         const void *panels, const int32_t *sums) {
+    const int64_t words = bnn_words(p->conv.channels), N = p->conv.out_channels;
+    bnn_call c = {.kernel = kernel, .x = x, .weights = panels, .tap_sums = sums, .out = p->out,
+                  .pad_value = (int32_t)p->pad, .conv = p->conv};
+    c.x_bytes = 8 * words * p->conv.window.width;
+    c.out_bytes = 4 * N * p->out_w;
+    if (dense) {
+        c.M = p->pixels, c.N = N, c.K = p->per_group;
+        c.conv.groups = 0;
+        c.tap_sums = NULL;
+    }
+    return c;
+}
+
+static int times_index(const void *context, int64_t index) {
+    (*(int64_t *const *)context)[index] += index + 1;
+    return index == 77 ? BNN_ERR_VALUE : BNN_OK;
+}
+
+/* Every part once; every cut of a product and a convolution gives the whole. */
+static void test_threads(const bnn_kernel *kernel, int dense, int threads) {
+    problem p = new_problem(dense, -1, 1, 1, -1, 1, 1);
+    const int64_t N = p.conv.out_channels;
+    uint64_t *x = pack_plane(p.x, p.pixels, p.conv.channels, 0);
+    uint64_t *w = pack_plane(p.w, N * p.taps, p.per_group, 0);
+    uint64_t *panels = new_panels(&p, w, kernel);
+    int32_t *sums = fresh(p.taps * N, sizeof *sums);
+    int64_t *counts = fresh(100, sizeof *counts);
+    bnn_tap_sums(w, N, p.taps, p.per_group, sums);
+    const bnn_call call = bit_call(&p, kernel, dense, x, panels, sums);
+    require(bnn_parallel(threads, 77, times_index, &counts) == BNN_OK, kernel, "parts");
+    require(bnn_parallel(threads, 78, times_index, &counts) == BNN_ERR_VALUE, kernel, "status");
+    for (int64_t i = 0; i < 77; i++) require(counts[i] == 2 * (i + 1), kernel, "part not run once");
+    finish(&p, kernel, bnn_run_parts(&call, threads));
+    free(x), free(w), free(panels), free(sums), free(counts);
+}
+
 static void test_threshold_pack(const bnn_kernel *kernel) {
     const int64_t P = random_between(1, 5), C = random_between(1, 200);
     int64_t *acc = random_values(P * C, -3, 3, 0), *t = random_values(C, -3, 3, 0);
@@ -332,8 +371,11 @@ static void test_limit(const bnn_kernel *kernel) {
 
 static void test_once(const bnn_kernel *kernel) {
     switch (kernel->op_id) {
-    case BNN_OP_gemm_bit: test_bit(kernel, 1); break;
-    case BNN_OP_conv2d_bit: test_bit(kernel, 0); break;
+    case BNN_OP_gemm_bit:
+    case BNN_OP_conv2d_bit:
+        test_bit(kernel, kernel->op_id == BNN_OP_gemm_bit);
+        test_threads(kernel, kernel->op_id == BNN_OP_gemm_bit, (int)random_between(1, 5));
+        break;
     case BNN_OP_gemm_bit_threshold: test_bit_threshold(kernel, 1); break;
     case BNN_OP_conv2d_bit_threshold: test_bit_threshold(kernel, 0); break;
     case BNN_OP_gemm_int: test_integer(kernel, 1, 0); break;

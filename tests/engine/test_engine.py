@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -109,6 +110,39 @@ def test_results_do_not_depend_on_tiles_threads_or_batch_split(monkeypatch) -> N
             assert (Plan(graph, threads=threads).run(x)[graph.outputs[0]] == whole).all()
     one_by_one = [Plan(graph).run(x[i : i + 1])[graph.outputs[0]][0] for i in range(9)]
     assert (np.stack(one_by_one) == whole).all()
+
+
+def test_results_never_share_memory_with_the_input() -> None:
+    graph = lower(mlp(1))
+    x = Builder((63,), seed=2).batch(3)
+    kept = Plan(graph).run(x, keep=["input"])["input"]
+    assert (kept == x).all()
+    assert not np.may_share_memory(kept, x)
+
+
+def test_one_plan_serves_many_threads() -> None:
+    graph = lower(convnet(1))
+    x, plan = Builder((13, 11, 3), seed=8).batch(40), Plan(graph, threads=2)
+    whole = execute(graph, x)[graph.outputs[0]]
+
+    def same(start: int) -> bool:
+        part = slice(start, start + start % 7 + 1)
+        return bool((plan.run(x[part])[graph.outputs[0]] == whole[part]).all())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(same, list(range(30)) * 3))
+
+
+def test_the_environment_is_read_when_a_plan_is_made(monkeypatch) -> None:
+    monkeypatch.setenv("BNNSIM_ISA", "ref")
+    plan = Plan(lower(mlp(1)))
+    assert plan.isa == "ref"
+    monkeypatch.setenv("BNNSIM_ISA", "auto")
+    assert Plan(lower(mlp(1))).isa == available_isas()[-1]
+    monkeypatch.setenv("BNNSIM_ISA", "sse9")
+    plan.run(Builder((63,), seed=2).batch(3))
+    with pytest.raises(KernelError, match="BNNSIM_ISA='sse9': unknown instruction set"):
+        Plan(lower(mlp(1)))
 
 
 def test_an_empty_batch_gives_empty_outputs() -> None:
