@@ -2,6 +2,8 @@
 # make test      everything set up, then the checks and the fast tests
 # make test-all  also the slow tests, the sanitizer build of the kernels and smoke experiments
 # make setup     what `make test` sets up
+# make cross     the kernels on emulated 64-bit Arm, a part of test-all; as root on Debian it installs
+#                the compiler and the emulator, elsewhere what is missing is skipped by name
 # make check     ruff and mypy
 # make bench     rates of the binary kernels on this machine
 # make clean     removes everything that make made, .venv included
@@ -17,6 +19,8 @@ PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint co
 SOURCES := setup.py MANIFEST.in bnnsim/engine/_kernels.pyx \
   $(shell find csrc -name '*.[ch]' -o -name '*.inc' -o -name '*.def')
 
+CROSS_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+
 # Prints the requirements that pyproject.toml states: of the build, the package, or an extra.
 STATED := $(RUN) -c 'import sys, tomllib; \
   t = tomllib.load(open("pyproject.toml", "rb")); p = t["project"]; \
@@ -24,7 +28,7 @@ STATED := $(RUN) -c 'import sys, tomllib; \
            **p["optional-dependencies"]}; \
   print(*(line for name in sys.argv[1:] for line in parts[name]), sep="\n")'
 
-.PHONY: setup demo test test-all check bench clean
+.PHONY: setup demo test test-all cross cross-tools check bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -36,11 +40,24 @@ setup: $(VENV)/.built $(VENV)/.dev
 test: setup check
 	$(RUN) -m pytest -m "not slow and not gpu and not network"
 
-test-all: setup check
+test-all: setup check cross-tools
 	$(MAKE) --no-print-directory -C csrc/tests check
 	@echo "Tests not run here because they need a GPU or a package registry (empty: none):"
 	@$(RUN) -m pytest -qq --collect-only -m "gpu or network" || test $$? -eq 5
 	$(RUN) -m pytest -m "not gpu and not network" --no-fold-skipped
+
+cross: setup cross-tools
+	$(RUN) -m pytest --no-fold-skipped tests/kernels/test_other_targets.py
+
+# Installs what test_other_targets.py needs, or says why it does not.
+cross-tools:
+	@{ command -v aarch64-linux-gnu-gcc && \
+	  { command -v qemu-aarch64 || command -v qemu-aarch64-static; }; } > /dev/null || \
+	{ test "$$(id -u)" = 0 && command -v apt-get > /dev/null && \
+	  echo "Installing $(CROSS_PACKAGES)" && apt-get -qq update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends \
+	    $(CROSS_PACKAGES) > /dev/null; } || \
+	echo "64-bit Arm is skipped; to test it, install $(CROSS_PACKAGES)"
 
 check: setup
 	$(RUN) -m ruff check .

@@ -11,7 +11,7 @@ DEBUG = os.environ.get("BNNSIM_DEBUG") == "1"
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 # No -march and no -ffast-math: kernels of a newer instruction set carry their own target pragma.
-compile_args = ["-std=c11", "-ffp-contract=off", "-Wall", "-Wextra"]
+compile_args = ["-std=c11", "-ffp-contract=off", "-pthread", "-Wall", "-Wextra"]
 compile_args += [*SANITIZE, "-g", "-O1"] if DEBUG else ["-O3"]
 
 sources = sorted(p.relative_to(HERE).as_posix() for p in (HERE / "csrc").glob("*.c"))
@@ -26,7 +26,7 @@ extension = Extension(
     include_dirs=["csrc/include"],
     depends=sorted(p.relative_to(HERE).as_posix() for p in headers),
     extra_compile_args=compile_args,
-    extra_link_args=SANITIZE if DEBUG else [],
+    extra_link_args=["-pthread", *(SANITIZE if DEBUG else [])],
 )
 
 setup(

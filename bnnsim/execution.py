@@ -331,7 +331,8 @@ def _runner(
     if engine != "compiled":
         rule = f"one of {', '.join(ENGINES)}"
         raise InputError(message("engine", engine, rule, nearest(engine, ENGINES)))
-    plan = Plan(lowered, isa=isa, threads=threads)
+    stored = keep if watch is None else list(lowered.tensors)  # a watch sees every node
+    plan = Plan(lowered, isa=isa, threads=threads, keep=stored)
 
     def compiled(draws: Draws | None = None) -> dict[str, np.ndarray]:
         return plan.run(x, keep=keep, progress=progress, draws=draws, watch=watch)

@@ -1,15 +1,21 @@
 /* Which kernels exist, which of them this CPU can run, and which one an op gets. */
 #include <stddef.h>
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 #include "include/bnnsim.h"
 
-/* CPU features, as bits of a mask; the names are those of gcc's __builtin_cpu_supports. */
+/* CPU features, as bits of a mask; the names are those of Linux in /proc/cpuinfo. */
 #define BNN_PORTABLE 0u, ""
 #define BNN_AVX512_NAMES "avx512f,avx512bw,avx512dq,avx512vl"
 #define BNN_NEEDS_AVX2 8u, "avx2"
 #define BNN_NEEDS_AVX512 1u, BNN_AVX512_NAMES
 #define BNN_NEEDS_VPOPCNTDQ 3u, BNN_AVX512_NAMES ",avx512vpopcntdq"
 #define BNN_NEEDS_VNNI 5u, BNN_AVX512_NAMES ",avx512vnni"
+#define BNN_NEEDS_NEON 16u, "asimd"
+#define BNN_NEEDS_DOTPROD 48u, "asimd,asimddp"
 
 #define BNN_FEATURE_MASK(mask, names) mask
 #define BNN_FEATURE_NAMES(mask, names) names
@@ -39,6 +45,11 @@ static unsigned cpu_features(void) {
     if (__builtin_cpu_supports("avx512vpopcntdq")) mask |= 2u;
     if (__builtin_cpu_supports("avx512vnni")) mask |= 4u;
     if (__builtin_cpu_supports("avx2")) mask |= 8u;
+#elif defined(__aarch64__)
+    mask |= 16u; /* part of the architecture */
+#if defined(__linux__)
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) mask |= 32u;
+#endif
 #endif
     return mask;
 }

@@ -73,6 +73,23 @@ static inline uint64_t bnn_valid_bits(int64_t K, int64_t word) {
     return left >= BNN_WORD_BITS ? ~UINT64_C(0) : (UINT64_C(1) << left) - 1;
 }
 
+/* Write `count` (at most 64) bits into a row from bit `first` on, and zeros after them up to the end
+ * of their last word: rows are written in ascending order, and what was before stays. */
+static inline void bnn_put_bits(uint64_t *row, int64_t first, uint64_t bits, int64_t count) {
+    uint64_t *word = row + first / BNN_WORD_BITS;
+    const int shift = (int)(first % BNN_WORD_BITS);
+    *word = shift == 0 ? bits : *word | bits << shift;
+    if (shift + count > BNN_WORD_BITS) word[1] = bits >> (BNN_WORD_BITS - shift);
+}
+
+/* Does a sum over K meet the threshold that limits hold for channel n? */
+static inline uint64_t bnn_meets_limit(int64_t acc, int64_t K, const bnn_limits *limits,
+                                       int64_t n) {
+    const uint64_t flip = limits->flips[n / BNN_WORD_BITS] >> (n % BNN_WORD_BITS) & 1;
+    const int64_t t = K + 2 - (int64_t)flip - limits->margins[n];
+    return flip ? acc <= t : acc >= t;
+}
+
 /* Word j of the `channels` bits that start at bit `first` of a pixel (of any alignment). */
 static inline uint64_t bnn_group_word(const uint64_t *pixel, int64_t first, int64_t channels,
                                       int64_t j) {

@@ -1,4 +1,4 @@
-/* Bit weights, rearranged once into the order in which the kernels read them. */
+/* Weights and thresholds, rearranged once into the form in which the kernels read them. */
 #include <string.h>
 
 #include "internal.h"
@@ -32,6 +32,20 @@ int bnn_tap_sums(const uint64_t *weights, int64_t N, int64_t taps, int64_t chann
             for (int64_t k = 0; k < words; k++) plus += __builtin_popcountll(row[k]);
             out[tap * N + n] = (int32_t)(2 * plus - channels);
         }
+    }
+    return BNN_OK;
+}
+
+int bnn_pack_limits(const int32_t *t, const int8_t *direction, int64_t N, int64_t K,
+                    int64_t *margins, uint64_t *flips) {
+    BNN_TRY(bnn_check_size(N, K, 1, 1));
+    if (K > BNN_MAX_K_BIT) return BNN_ERR_K;
+    BNN_TRY(bnn_check_directions(direction, N));
+    memset(flips, 0, (size_t)bnn_words(N) * sizeof *flips);
+    for (int64_t n = 0; n < N; n++) {
+        const uint64_t flip = direction[n] < 0;
+        margins[n] = K - t[n] + 2 - (int64_t)flip;
+        flips[n / BNN_WORD_BITS] |= flip << (n % BNN_WORD_BITS);
     }
     return BNN_OK;
 }

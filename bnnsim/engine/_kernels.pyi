@@ -31,6 +31,13 @@ class PackedWeights:
     @property
     def nbytes(self) -> int: ...
 
+class PackedThresholds:
+    @property
+    def N(self) -> int: ...  # noqa: N802
+    @property
+    def K(self) -> int: ...  # noqa: N802
+
+def set_threads(threads: int) -> int: ...
 def available_isas() -> tuple[str, ...]: ...
 def list_kernels() -> list[tuple[str, str, str, str, bool, bool]]: ...
 def select(op: str, isa: str = "auto") -> tuple[str, str, str, int, int]: ...
@@ -41,7 +48,12 @@ def pack_conv_weights(
 def pack_gemm_byte_weights(b: Int8, isa: str = "auto") -> PackedWeights: ...
 def pack_conv_byte_weights(w: Int8, *, groups: int = 1, isa: str = "auto") -> PackedWeights: ...
 def gemm_byte(
-    a: Bytes, b: Int8 | PackedWeights, *, isa: str = "auto", out: Int32 | None = None
+    a: Bytes,
+    b: Int8 | PackedWeights,
+    *,
+    isa: str = "auto",
+    threads: int | None = None,
+    out: Int32 | None = None,
 ) -> Int32: ...
 def conv2d_byte(
     x: Bytes,
@@ -53,11 +65,44 @@ def conv2d_byte(
     groups: int = 1,
     pad_value: int = 0,
     isa: str = "auto",
+    threads: int | None = None,
     out: Int32 | None = None,
 ) -> Int32: ...
 def gemm_bit(
-    a: Words, b: Words | PackedWeights, K: int, *, isa: str = "auto", out: Int32 | None = None
+    a: Words,
+    b: Words | PackedWeights,
+    K: int,
+    *,
+    isa: str = "auto",
+    threads: int | None = None,
+    out: Int32 | None = None,
 ) -> Int32: ...
+def pack_thresholds(t: Int32, direction: Int8, K: int) -> PackedThresholds: ...
+def gemm_bit_threshold(
+    a: Words,
+    b: Words | PackedWeights,
+    thresholds: PackedThresholds,
+    K: int,
+    *,
+    isa: str = "auto",
+    threads: int | None = None,
+    out: Words | None = None,
+) -> Words: ...
+def conv2d_bit_threshold(
+    x: Words,
+    w: Words | PackedWeights,
+    thresholds: PackedThresholds,
+    channels: int,
+    *,
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+    pads: Pads = (0, 0, 0, 0),
+    groups: int = 1,
+    pad_value: int = 0,
+    isa: str = "auto",
+    threads: int | None = None,
+    out: Words | None = None,
+) -> Words: ...
 def gemm_int(a: Integers, b: Int8, *, isa: str = "auto", out: Int32 | None = None) -> Int32: ...
 def gemm_int_bit(
     a: Integers, b: Words, *, isa: str = "auto", out: Int32 | None = None
@@ -83,6 +128,7 @@ def conv2d_bit(
     groups: int = 1,
     pad_value: int = 0,
     isa: str = "auto",
+    threads: int | None = None,
     out: Int32 | None = None,
 ) -> Int32: ...
 def conv2d_int(

@@ -5,14 +5,17 @@ Layouts and limits stand in csrc/include/bnnsim.h; signatures with types in _ker
 must be C-contiguous numpy arrays of the stated dtype; `out`, where given, receives the result and
 must not overlap an input. `isa` is "auto" (the environment variable
 BNNSIM_ISA, else the best), or the name of an instruction set; an op without a kernel of that
-instruction set takes the next lower one.
+instruction set takes the next lower one. `threads` is a number, or None for what set_threads said
+last in this thread (at first 1); results do not depend on it.
 """
 
 import os
+import platform
 
 import numpy as np
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.string cimport memset
 from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
 
 from bnnsim.errors import KernelError, message
@@ -30,6 +33,9 @@ cdef extern from "bnnsim.h" nogil:
     ctypedef struct bnn_conv:
         bnn_window window
         int64_t channels, out_channels, groups
+    ctypedef struct bnn_limits:
+        const int64_t *margins
+        const uint64_t *flips
     ctypedef struct bnn_draws:
         uint64_t seed
         uint32_t node, sample
@@ -44,7 +50,8 @@ cdef extern from "bnnsim.h" nogil:
         int op_id, isa_id, tile_m, tile_n, compiled, supported
         bnn_function function
     ctypedef enum bnn_op:
-        BNN_OP_gemm_bit, BNN_OP_conv2d_bit, BNN_OP_gemm_int, BNN_OP_conv2d_int
+        BNN_OP_gemm_bit, BNN_OP_conv2d_bit, BNN_OP_gemm_bit_threshold
+        BNN_OP_conv2d_bit_threshold, BNN_OP_gemm_int, BNN_OP_conv2d_int
         BNN_OP_gemm_int_bit, BNN_OP_conv2d_int_bit, BNN_OP_gemm_byte, BNN_OP_conv2d_byte
         BNN_OP_gemm_ternary, BNN_OP_conv2d_ternary
         BNN_OP_threshold_pack, BNN_OP_multi_threshold, BNN_OP_pack_sign, BNN_OP_pack_ternary
@@ -53,6 +60,21 @@ cdef extern from "bnnsim.h" nogil:
         BNN_OP_raw_rate
         BNN_OP_COUNT
 
+    ctypedef struct bnn_call:
+        const bnn_kernel *kernel
+        const void *x
+        const void *weights
+        const int32_t *tap_sums
+        bnn_limits limits
+        int type
+        int32_t pad_value
+        int64_t M, N, K
+        bnn_conv conv
+        void *out
+        int64_t x_bytes, out_bytes
+
+    int bnn_run(const bnn_call *, int)
+    int bnn_set_threads(int)
     int64_t bnn_words(int64_t K)
     const char *bnn_status_text(int status)
     int bnn_window_out(const bnn_window *, int64_t *, int64_t *)
@@ -69,11 +91,8 @@ cdef extern from "bnnsim.h" nogil:
     int bnn_pack_byte_panels(const int8_t *, int64_t, int64_t, int64_t, int64_t, int8_t *)
     int bnn_byte_tap_sums(const int8_t *, int64_t, int64_t, int64_t, int32_t *)
     int bnn_check_tails(const uint64_t *, int64_t, int64_t)
+    int bnn_pack_limits(const int32_t *, const int8_t *, int64_t, int64_t, int64_t *, uint64_t *)
 
-    ctypedef int bnn_gemm_bit_fn(const uint64_t *, const uint64_t *, int64_t, int64_t, int64_t,
-                                 int32_t *)
-    ctypedef int bnn_conv2d_bit_fn(const uint64_t *, const uint64_t *, const int32_t *,
-                                   const bnn_conv *, int, int32_t *)
     ctypedef int bnn_gemm_int_fn(const void *, int, const int8_t *, int64_t, int64_t, int64_t,
                                  int32_t *)
     ctypedef int bnn_conv2d_int_fn(const void *, int, const int8_t *, const bnn_conv *, int32_t,
@@ -82,10 +101,6 @@ cdef extern from "bnnsim.h" nogil:
                                      int64_t, int32_t *)
     ctypedef int bnn_conv2d_int_bit_fn(const void *, int, const uint64_t *, const bnn_conv *,
                                        int32_t, int32_t *)
-    ctypedef int bnn_gemm_byte_fn(const void *, int, const int8_t *, const int32_t *, int64_t,
-                                  int64_t, int64_t, int32_t *)
-    ctypedef int bnn_conv2d_byte_fn(const void *, int, const int8_t *, const int32_t *,
-                                    const bnn_conv *, int32_t, int32_t *)
     ctypedef int bnn_gemm_ternary_fn(const uint64_t *, const uint64_t *, const uint64_t *,
                                      const uint64_t *, int64_t, int64_t, int64_t, int32_t *)
     ctypedef int bnn_conv2d_ternary_fn(const uint64_t *, const uint64_t *, const uint64_t *,
@@ -111,6 +126,7 @@ cdef extern from "bnnsim.h" nogil:
 
 U64 = np.dtype(np.uint64)
 I32 = np.dtype(np.int32)
+I64 = np.dtype(np.int64)
 I8 = np.dtype(np.int8)
 # Position = value of bnn_dtype.
 cdef tuple DTYPES = (np.dtype(np.uint8), I8, np.dtype(np.int16), I32, np.dtype(np.float32))
@@ -232,6 +248,8 @@ def select(str op, isa="auto"):
 cdef const bnn_kernel *_choose(int op_id, object isa) except NULL:
     """Return the kernel of an op: an explicit isa wins over BNNSIM_ISA, that over the best."""
     where = "isa"
+    if isa in ISA_IDS:
+        return bnn_select(op_id, ISA_IDS[isa])
     if isa == "auto":
         where, isa = "BNNSIM_ISA", os.environ.get("BNNSIM_ISA") or "auto"
     if isa == "auto":
@@ -252,11 +270,16 @@ def available_isas():
     return tuple(name for name in _isa_names() if name in supported)
 
 
+cdef dict ISA_IDS = {name: _isa_names().index(name) for name in available_isas()}
+
+
 def _refusal(isa):
     if isa not in _isa_names():
         return "unknown instruction set"
     compiled = any(row[1] == isa and row[4] for row in list_kernels())
-    return "not supported by this CPU" if compiled else "no kernel of it in this build"
+    if compiled:
+        return "not supported by this CPU"
+    return f"no kernel of it in this build, which is for {platform.machine()}"
 
 
 # ---- Geometry ------------------------------------------------------------------------------------
@@ -323,6 +346,38 @@ cdef class PackedWeights:
         return self.panels.nbytes + (0 if self.tap_sums is None else self.tap_sums.nbytes)
 
 
+cdef class PackedThresholds:
+    """One threshold per output channel in the form of the kernels that compare sums over K."""
+    cdef readonly int64_t N, K
+    cdef object margins, flips
+    cdef bnn_limits limits
+
+
+def pack_thresholds(t, direction, K):
+    """Prepare thresholds (N,) and directions (N,) of sums over K for the *_threshold kernels."""
+    cdef PackedThresholds packed = PackedThresholds.__new__(PackedThresholds)
+    cdef const bnn_kernel *kernel = bnn_select(BNN_OP_gemm_bit_threshold, 0)
+    cdef const int32_t *values = <const int32_t *>_read(t, "t", (I32,), 1)
+    cdef const int8_t *signs = <const int8_t *>_read(direction, "direction", (I8,), 1)
+    packed.N, packed.K = t.shape[0], _size("K", K, 1)
+    _need("direction.shape", direction.shape, t.shape)
+    packed.margins, packed.flips = _aligned((packed.N,), I64), _aligned((bnn_words(packed.N),), U64)
+    packed.limits.margins = <const int64_t *>_write(packed.margins)
+    packed.limits.flips = <const uint64_t *>_write(packed.flips)
+    _check(bnn_pack_limits(values, signs, packed.N, packed.K, <int64_t *>packed.limits.margins,
+                           <uint64_t *>packed.limits.flips), kernel, t.shape)
+    return packed
+
+
+cdef object _aligned(tuple shape, object dtype):
+    """Return an empty array that starts on a cache line."""
+    cdef int64_t count = int(np.prod(shape)) * dtype.itemsize
+    block = np.empty(count + 63, np.uint8)
+    cdef int64_t skip = -<int64_t><size_t>_write(block) % 64
+    skip = (skip + 64) % 64
+    return block[skip:skip + count].view(dtype).reshape(shape)
+
+
 cdef PackedWeights _pack(const bnn_kernel *kernel, object weights, const uint64_t *plain,
                          int64_t rows, int64_t taps, int64_t channels, int64_t groups):
     """Pack each group's `rows` weights of `taps` * words(channels) words into a kernel's panels."""
@@ -333,7 +388,7 @@ cdef PackedWeights _pack(const bnn_kernel *kernel, object weights, const uint64_
     _check(bnn_check_tails(plain, groups * rows * taps, channels), kernel, weights.shape)
     packed.chosen, packed.shape, packed.groups = kernel, weights.shape, groups
     packed.channels, packed.K = channels * groups, taps * channels
-    packed.panels = np.empty(groups * per_group, U64)
+    packed.panels = _aligned((groups * per_group,), U64)
     cdef uint64_t *panels = <uint64_t *>_write(packed.panels)
     for group in range(groups):
         _check(bnn_pack_panels(plain + group * rows * words, rows, words, kernel.tile_n,
@@ -375,7 +430,7 @@ cdef PackedWeights _pack_bytes(const bnn_kernel *kernel, object weights, int64_t
     _check(BNN_ERR_SIZE if per_group < 0 else BNN_OK, kernel, weights.shape)
     packed.chosen, packed.shape, packed.groups = kernel, weights.shape, groups
     packed.channels, packed.K = channels * groups, taps * channels
-    packed.panels = np.empty(groups * per_group, I8)
+    packed.panels = _aligned((groups * per_group,), I8)
     packed.tap_sums = np.empty((taps, groups * rows), I32)
     cdef int8_t *panels = <int8_t *>_write(packed.panels)
     for group in range(groups):
@@ -404,22 +459,75 @@ def pack_conv_byte_weights(w, *, groups=1, isa="auto"):
 
 # ---- Matrix products -----------------------------------------------------------------------------
 
-def gemm_bit(a, b, K, *, isa="auto", out=None):
+cdef int _run(bnn_call *call, object x, object out, object threads, object sizes) except -1:
+    """Run a call, filled but for its buffers, on checked arrays."""
+    cdef int status, count = 0 if threads is None else <int>min(_size("threads", threads, 1), 1024)
+    call.x, call.out = _write(x), _write(out)
+    call.x_bytes, call.out_bytes = x.nbytes // x.shape[0], out.nbytes // out.shape[0]
+    if call.conv.groups > 0:
+        call.x_bytes, call.out_bytes = call.x_bytes // x.shape[1], call.out_bytes // out.shape[1]
+    with nogil:
+        status = bnn_run(call, count)
+    return _check(status, call.kernel, sizes)
+
+
+cdef bnn_call _call_on(const bnn_kernel *kernel, PackedWeights packed):
+    """Return a call of a kernel on weights, all else still 0."""
+    cdef bnn_call call
+    memset(&call, 0, sizeof(call))
+    call.kernel, call.weights = kernel, _write(packed.panels)
+    if packed.tap_sums is not None:
+        call.tap_sums = <const int32_t *>_write(packed.tap_sums)
+    return call
+
+
+def set_threads(threads):
+    """Set how many threads kernels take that are called from this thread; return what it was."""
+    return bnn_set_threads(<int>min(_size("threads", threads, 1), 1024))
+
+
+def gemm_bit(a, b, K, *, isa="auto", threads=None, out=None):
     """Multiply bits by bits: (M, words(K)) x (N, words(K)) -> int32 (M, N)."""
     cdef PackedWeights packed = b if isinstance(b, PackedWeights) else pack_gemm_weights(b, K, isa)
-    cdef const uint64_t *rows = <const uint64_t *>_read(a, "a", (U64,), 2)
+    _read(a, "a", (U64,), 2)
     cdef int64_t M = a.shape[0], N = packed.shape[0], length = _size("K", K, 1)
     _need("op of the packed weights", packed.op, "gemm_bit")
     _need("K", K, packed.K)
     _need("a.shape[1]", a.shape[1], bnn_words(length))
     out = _output(out, (M, N), I32)
-    cdef int32_t *result = <int32_t *>_write(out)
-    cdef const uint64_t *panels = <const uint64_t *>_write(packed.panels)
-    cdef int status
-    with nogil:
-        status = (<bnn_gemm_bit_fn *>packed.chosen.function)(rows, panels, M, N, length, result)
-    _check(status, packed.chosen, (a.shape, packed.shape, K))
+    cdef bnn_call call = _call_on(packed.chosen, packed)
+    call.M, call.N, call.K = M, N, length
+    _run(&call, a, out, threads, (a.shape, packed.shape, K))
     return out
+
+
+def gemm_bit_threshold(a, b, thresholds, K, *, isa="auto", threads=None, out=None):
+    """Multiply bits by bits, compare with thresholds: -> bits (M, words(N))."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_gemm_bit_threshold, isa)
+    cdef PackedWeights packed = b if isinstance(b, PackedWeights) else pack_gemm_weights(b, K, isa)
+    _read(a, "a", (U64,), 2)
+    cdef int64_t M = a.shape[0], N = packed.shape[0], length = _size("K", K, 1)
+    cdef PackedThresholds limits = _thresholds(thresholds, packed, kernel)
+    _need("op of the packed weights", packed.op, "gemm_bit")
+    _need("K", K, packed.K)
+    _need("a.shape[1]", a.shape[1], bnn_words(length))
+    out = _output(out, (M, bnn_words(N)), U64)
+    cdef bnn_call call = _call_on(kernel, packed)
+    call.M, call.N, call.K, call.limits = M, N, length, limits.limits
+    _run(&call, a, out, threads, (a.shape, packed.shape, K))
+    return out
+
+
+cdef PackedThresholds _thresholds(object thresholds, PackedWeights weights,
+                                  const bnn_kernel *kernel):
+    """Return packed thresholds that fit packed weights and the kernel that reads both."""
+    if not isinstance(thresholds, PackedThresholds):
+        raise KernelError(message("thresholds", type(thresholds).__name__, "packed thresholds",
+                                  "Make them with pack_thresholds."))
+    _need("thresholds.N", thresholds.N, weights.shape[0])
+    _need("thresholds.K", thresholds.K, weights.K)
+    _need("tile of the packed weights", weights.chosen.tile_n, kernel.tile_n)
+    return thresholds
 
 
 def gemm_int(a, b, *, isa="auto", out=None):
@@ -456,23 +564,18 @@ def gemm_int_bit(a, b, *, isa="auto", out=None):
     return out
 
 
-def gemm_byte(a, b, *, isa="auto", out=None):
+def gemm_byte(a, b, *, isa="auto", threads=None, out=None):
     """Multiply uint8 or int8 by int8, fast: (M, K) x (N, K) -> int32 (M, N); K up to 65793."""
     cdef PackedWeights packed = (b if isinstance(b, PackedWeights) else
                                  pack_gemm_byte_weights(b, isa))
-    cdef const void *rows = _read(a, "a", BYTES, 2)
+    _read(a, "a", BYTES, 2)
     cdef int64_t M = a.shape[0], N = packed.shape[0], K = a.shape[1]
     _need("op of the packed weights", packed.op, "gemm_byte")
     _need("a.shape[1]", K, packed.K)
     out = _output(out, (M, N), I32)
-    cdef int32_t *result = <int32_t *>_write(out)
-    cdef const int8_t *panels = <const int8_t *>_write(packed.panels)
-    cdef const int32_t *tap_sums = <const int32_t *>_write(packed.tap_sums)
-    cdef int status, a_type = DTYPES.index(a.dtype)
-    with nogil:
-        status = (<bnn_gemm_byte_fn *>packed.chosen.function)(rows, a_type, panels, tap_sums, M, N,
-                                                              K, result)
-    _check(status, packed.chosen, (a.shape, packed.shape))
+    cdef bnn_call call = _call_on(packed.chosen, packed)
+    call.M, call.N, call.K, call.type = M, N, K, DTYPES.index(a.dtype)
+    _run(&call, a, out, threads, (a.shape, packed.shape))
     return out
 
 
@@ -500,11 +603,11 @@ def gemm_ternary(a_sign, a_mask, b_sign, b_mask, K, *, isa="auto", out=None):
 # ---- Convolutions --------------------------------------------------------------------------------
 
 def conv2d_bit(x, w, channels, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), groups=1,
-               pad_value=0, isa="auto", out=None):
+               pad_value=0, isa="auto", threads=None, out=None):
     """Convolve bits with bits: (N, H, W, words(channels)) -> int32 (N, OH, OW, C_out)."""
     cdef PackedWeights packed = (w if isinstance(w, PackedWeights) else
                                  pack_conv_weights(w, channels, groups=groups, isa=isa))
-    cdef const uint64_t *images = <const uint64_t *>_read(x, "x", (U64,), 4)
+    _read(x, "x", (U64,), 4)
     cdef bnn_conv conv
     _need("op of the packed weights", packed.op, "conv2d_bit")
     _need("channels", channels, packed.channels)
@@ -513,14 +616,33 @@ def conv2d_bit(x, w, channels, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0,
     _need("x.shape[3]", x.shape[3], bnn_words(conv.channels))
     _fill_window(&conv.window, x.shape[:3], packed.shape[1:3], stride, dilation, pads)
     out = _output(out, _conv_shape(packed.chosen, &conv), I32)
-    cdef int32_t *result = <int32_t *>_write(out)
-    cdef const uint64_t *panels = <const uint64_t *>_write(packed.panels)
-    cdef const int32_t *tap_sums = <const int32_t *>_write(packed.tap_sums)
-    cdef int status, padding = _int32("pad_value", pad_value)
-    with nogil:
-        status = (<bnn_conv2d_bit_fn *>packed.chosen.function)(images, panels, tap_sums, &conv,
-                                                               padding, result)
-    _check(status, packed.chosen, (x.shape, packed.shape, pad_value))
+    cdef bnn_call call = _call_on(packed.chosen, packed)
+    call.conv, call.pad_value = conv, _int32("pad_value", pad_value)
+    _run(&call, x, out, threads, (x.shape, packed.shape, pad_value))
+    return out
+
+
+def conv2d_bit_threshold(x, w, thresholds, channels, *, stride=(1, 1), dilation=(1, 1),
+                         pads=(0, 0, 0, 0), groups=1, pad_value=0, isa="auto", threads=None, out=None):
+    """Convolve bits with bits, compare with thresholds: -> bits (N, OH, OW, words(C_out))."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_conv2d_bit_threshold, isa)
+    cdef PackedWeights packed = (w if isinstance(w, PackedWeights) else
+                                 pack_conv_weights(w, channels, groups=groups, isa=isa))
+    _read(x, "x", (U64,), 4)
+    cdef bnn_conv conv
+    cdef PackedThresholds limits = _thresholds(thresholds, packed, kernel)
+    _need("op of the packed weights", packed.op, "conv2d_bit")
+    _need("channels", channels, packed.channels)
+    _need("groups", groups, packed.groups)
+    _group_channels(&conv, channels, groups, packed.shape[0])
+    _need("x.shape[3]", x.shape[3], bnn_words(conv.channels))
+    _fill_window(&conv.window, x.shape[:3], packed.shape[1:3], stride, dilation, pads)
+    shape = _conv_shape(kernel, &conv)
+    out = _output(out, (*shape[:3], bnn_words(conv.out_channels)), U64)
+    cdef bnn_call call = _call_on(kernel, packed)
+    call.conv, call.pad_value = conv, _int32("pad_value", pad_value)
+    call.limits = limits.limits
+    _run(&call, x, out, threads, (x.shape, packed.shape, pad_value))
     return out
 
 
@@ -567,11 +689,11 @@ def conv2d_int_bit(x, w, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), g
 
 
 def conv2d_byte(x, w, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), groups=1, pad_value=0,
-                isa="auto", out=None):
+                isa="auto", threads=None, out=None):
     """Convolve uint8 or int8 (N, H, W, C) with int8 (C_out, R, S, C / groups), fast."""
     cdef PackedWeights packed = (w if isinstance(w, PackedWeights) else
                                  pack_conv_byte_weights(w, groups=groups, isa=isa))
-    cdef const void *images = _read(x, "x", BYTES, 4)
+    _read(x, "x", BYTES, 4)
     cdef bnn_conv conv
     _need("op of the packed weights", packed.op, "conv2d_byte")
     _need("groups", groups, packed.groups)
@@ -579,15 +701,10 @@ def conv2d_byte(x, w, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), grou
     _group_channels(&conv, x.shape[3], groups, packed.shape[0])
     _fill_window(&conv.window, x.shape[:3], packed.shape[1:3], stride, dilation, pads)
     out = _output(out, _conv_shape(packed.chosen, &conv), I32)
-    cdef int32_t *result = <int32_t *>_write(out)
-    cdef const int8_t *panels = <const int8_t *>_write(packed.panels)
-    cdef const int32_t *tap_sums = <const int32_t *>_write(packed.tap_sums)
-    cdef int32_t padding = _int32("pad_value", pad_value)
-    cdef int status, x_type = DTYPES.index(x.dtype)
-    with nogil:
-        status = (<bnn_conv2d_byte_fn *>packed.chosen.function)(images, x_type, panels, tap_sums,
-                                                                &conv, padding, result)
-    _check(status, packed.chosen, (x.shape, packed.shape, pad_value))
+    cdef bnn_call call = _call_on(packed.chosen, packed)
+    call.conv, call.pad_value = conv, _int32("pad_value", pad_value)
+    call.type = DTYPES.index(x.dtype)
+    _run(&call, x, out, threads, (x.shape, packed.shape, pad_value))
     return out
 
 

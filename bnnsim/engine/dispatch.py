@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from bnnsim.engine import _kernels
@@ -37,6 +38,20 @@ class Kernel:
 def available_isas() -> tuple[str, ...]:
     """Return the instruction sets with a kernel that this machine can run, lowest first."""
     return _kernels.available_isas()
+
+
+def resolve(isa: str) -> str:
+    """Return the instruction set that ``auto`` stands for now, or a known one as it is.
+
+    Raises
+    ------
+    KernelError
+        If the instruction set is unknown or cannot run here.
+    """
+    select("gemm_bit", isa)
+    if isa != "auto":
+        return isa
+    return os.environ.get("BNNSIM_ISA", "auto").replace("auto", "") or available_isas()[-1]
 
 
 def select(op: str, isa: str = "auto") -> Kernel:

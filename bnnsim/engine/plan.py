@@ -1,4 +1,4 @@
-"""Turn each node into a step: a kernel, its packed constants, and a function from value to value.
+"""Turn nodes into steps: a kernel, its packed constants, and a function from value to value.
 
 Planning is done once per graph: weights are packed, kernels are chosen and named. Ops over bits,
 ternaries and integers get compiled kernels; float Dense, Conv2d and elementwise ops run the
@@ -7,7 +7,7 @@ reference's own numpy, so that the two cannot differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -32,7 +32,7 @@ _KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One planned node: a function from the values of its activations to that of its output.
+    """A planned node, or two: a function from the values of its activations to that of its output.
 
     Parameters
     ----------
@@ -43,17 +43,25 @@ class Step:
     draw : callable or None
         Of the activation and the random numbers; set, in the place of ``run``, where the node is
         stochastic.
+    first : Node, optional
+        The node before ``node`` that the same kernel computes; its output is never stored.
     """
 
     node: Node
     kernel: str
     run: Callable[..., Value] | None
     draw: Callable[[Any, Draws], Value] | None = None
+    first: Node | None = None
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The names of the node's activations, in the order that ``apply`` takes them."""
-        return activations_of(self.node)
+        """The names of the step's activations, in the order that ``apply`` takes them."""
+        return activations_of(self.first or self.node)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that the step computes."""
+        return (self.node,) if self.first is None else (self.first, self.node)
 
     def apply(self, *values: Value, draws: Draws | None) -> Value:
         """Return the value of the node's output."""
@@ -64,8 +72,11 @@ class Step:
         return self.run(*values)
 
 
-def plan(graph: Graph, isa: str) -> tuple[Step, ...]:
+def plan(graph: Graph, isa: str, keep: Container[str] = ()) -> tuple[Step, ...]:
     """Return the steps of ``graph`` in execution order.
+
+    Sums that nothing but a threshold reads are compared inside the kernel that forms them, and
+    have no tensor, unless ``keep`` holds their name.
 
     Raises
     ------
@@ -75,7 +86,19 @@ def plan(graph: Graph, isa: str) -> tuple[Step, ...]:
         If the instruction set is unknown or cannot run here.
     """
     reference.check_weights(graph)
-    return tuple(_PLANNERS.get(node.op, _plan_numpy)(graph, node, isa) for node in graph.nodes)
+    compared = {
+        node.name: sums
+        for node in graph.nodes
+        if (sums := _compared_sums(graph, node, isa)) is not None and sums.output not in keep
+    }
+    without = {sums.name for sums in compared.values()}
+    return tuple(
+        _plan_compared(graph, compared[node.name], node, isa)
+        if node.name in compared
+        else _PLANNERS.get(node.op, _plan_numpy)(graph, node, isa)
+        for node in graph.nodes
+        if node.name not in without
+    )
 
 
 def _constant(graph: Graph, node: Node, index: int) -> Array:
@@ -88,11 +111,11 @@ def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
     """Run the reference's numpy on dense values."""
     first = len(activations_of(node))
     constants = [_constant(graph, node, first + i) for i in range(len(constants_of(node)))]
-    dtype = graph.result(node).dtype
+    meaning, attrs, dtype = reference.OPS[node.op], normal_attrs(node), graph.result(node).dtype
 
     def run(*activations: Value) -> Value:
         dense = [to_dense(x, isa) for x in activations]
-        return to_value(reference.apply(node, [*dense, *constants], dtype), dtype, isa)
+        return to_value(meaning([*dense, *constants], attrs, dtype), dtype, isa)
 
     return Step(node, NUMPY, run)
 
@@ -248,6 +271,50 @@ _LINEAR: Mapping[str, Callable[[str, Array, int, dict[str, Any]], Multiply]] = M
         "int": _int_linear,
     }
 )
+
+
+def _compared_sums(graph: Graph, node: Node, isa: str) -> Node | None:
+    """Return the bit product that only ``node``, a threshold to bits, reads; else None."""
+    sums = graph.producer(node.inputs[0]) if node.op == "Threshold" else None
+    if sums is None or sums.op not in ("Dense", "Conv2d") or graph.result(node).dtype != BIT:
+        return None
+    x, weight = (graph.tensor(name) for name in sums.inputs)
+    readers = [other for other in graph.nodes if sums.output in other.inputs]
+    if len(readers) > 1 or sums.output in graph.outputs or _family(x.dtype, weight, 0) != "bit":
+        return None
+    plain, fused = (select(_bit_kernel(sums) + end, isa).isa for end in ("", "_threshold"))
+    return sums if plain == fused != "ref" else None
+
+
+def _bit_kernel(node: Node) -> str:
+    return "gemm_bit" if node.op == "Dense" else "conv2d_bit"
+
+
+def _plan_compared(graph: Graph, sums: Node, node: Node, isa: str) -> Step:
+    """Compare bit products with thresholds where they are formed."""
+    weight, channels = graph.tensor(sums.inputs[1]), graph.activation(sums).shape[-1]
+    limits, direction = _constant(graph, node, 1), _constant(graph, node, 2)
+    packed = _kernels.pack_thresholds(
+        np.ascontiguousarray(limits[:, 0]), direction, _fan_in(weight)
+    )
+    words, out_channels = bits.pack(_constant(graph, sums, 1)), weight.shape[0]
+    kernel = select(f"{_bit_kernel(sums)}_threshold", isa).name
+    if sums.op == "Dense":
+        rows = _kernels.pack_gemm_weights(words, channels, isa)
+
+        def run_dense(x: Bits) -> Bits:
+            out = _kernels.gemm_bit_threshold(x.words, rows, packed, channels, isa=isa)
+            return Bits(out, out_channels)
+
+        return Step(node, kernel, run_dense, first=sums)
+    options = normal_attrs(sums)
+    taps = _kernels.pack_conv_weights(words, channels, groups=options["groups"], isa=isa)
+
+    def run_conv(x: Bits) -> Bits:
+        out = _kernels.conv2d_bit_threshold(x.words, taps, packed, channels, isa=isa, **options)
+        return Bits(out, out_channels)
+
+    return Step(node, kernel, run_conv, first=sums)
 
 
 # --- quantization ------------------------------------------------------------------------------

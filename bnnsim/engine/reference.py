@@ -9,6 +9,7 @@ gives the same result in practice. Elementwise ops stand in ``graph/elementwise.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
@@ -82,14 +83,22 @@ def check_input(graph: Graph, x: Array) -> None:
                 "Images are N, height, width, channels; vectors are N, features.",
             )
         )
-    if x.dtype != spec.dtype.numpy:
-        rule = f"dtype {spec.dtype.numpy}"
-        remedy = f"Convert with x.astype({str(spec.dtype.numpy)!r}) if the values allow it."
-        raise InputError(message(where, str(x.dtype), rule, remedy))
+    held = spec.dtype.numpy
+    if x.dtype != held:
+        remedy = f"Convert with x.astype({str(held)!r}) if the values allow it."
+        raise InputError(message(where, str(x.dtype), f"dtype {held}", remedy))
+    if held.kind in "iu" and (spec.dtype.low, spec.dtype.high) == _range(held):
+        return
     if not (valid := spec.dtype.valid(x)).all():
         place = [int(i) for i in np.argwhere(~valid)[0]]
         bad = x[tuple(place)].item()
         raise InputError(message(f"{where}{place}", bad, f"values that {spec.dtype} holds"))
+
+
+@cache
+def _range(held: np.dtype) -> tuple[int, int]:
+    """Return the least and the greatest value of an integer dtype."""
+    return int(np.iinfo(held).min), int(np.iinfo(held).max)
 
 
 def check_weights(graph: Graph) -> None:

@@ -17,7 +17,7 @@
  *         fits int32), at most BNN_MAX_K_INT where an operand is an integer: sums there are exact
  *         int64 and a result outside int32 is BNN_ERR_OVERFLOW, never a wrapped number. The byte
  *         kernels sum in int32 and take K up to BNN_MAX_K_BYTE, where nothing can overflow.
- * Threads. Every function is reentrant.
+ * Threads. Every function is reentrant, also in the child of a fork.
  * Errors. Every kernel returns a bnn_status; on an error `out` holds no meaning.
  */
 #ifndef BNNSIM_H
@@ -121,6 +121,15 @@ int bnn_pack_panels(const uint64_t *weights, int64_t N, int64_t words, int64_t t
                     uint64_t *panels);
 /* out[tap][n] = sum of the weights of output channel n at that tap, (R * S, N) int32. */
 int bnn_tap_sums(const uint64_t *weights, int64_t N, int64_t taps, int64_t channels, int32_t *out);
+/* The thresholds of the output channels of a product over K, in terms of its mismatches:
+ * +1 iff mismatches < floor(margins[n] / 2), or, where bit n of flips (words(N)) is set, iff not.
+ * acc = K - 2 * mismatches >= t is margin K - t + 2; acc <= t is margin K - t + 1, flipped. */
+typedef struct bnn_limits {
+    const int64_t *margins;
+    const uint64_t *flips;
+} bnn_limits;
+int bnn_pack_limits(const int32_t *t, const int8_t *direction, int64_t N, int64_t K,
+                    int64_t *margins, uint64_t *flips);
 int bnn_check_tails(const uint64_t *words, int64_t rows, int64_t K);
 
 /* Byte kernels read int8 weights as panels [ceil(N / tile_n)][step][tile_n][4], a step being 4
@@ -132,6 +141,38 @@ int bnn_pack_byte_panels(const int8_t *weights, int64_t N, int64_t taps, int64_t
                          int64_t tile_n, int8_t *panels);
 int bnn_byte_tap_sums(const int8_t *weights, int64_t N, int64_t taps, int64_t length, int32_t *out);
 
+/* ---- Threads (pool.c, run.c) ----------------------------------------------------------------- */
+
+typedef int bnn_part(const void *context, int64_t index);
+/* Runs parts 0 to parts - 1 once each, on at most `threads` threads of which the caller is one;
+ * returns BNN_OK or the status of a part that failed. */
+int bnn_parallel(int threads, int64_t parts, bnn_part *part, const void *context);
+
+/* How many threads the calls of the calling thread take that do not say (0); at first 1. Setting
+ * gives what it was before. */
+int bnn_usual_threads(void);
+int bnn_set_threads(int threads);
+
+/* One call of a product or (conv.groups > 0) of a convolution, of bits or of bytes; fields that the
+ * kernel's type lacks stay 0. x_bytes and out_bytes: from one row to the next, of the matrices, or
+ * of the input and the output images. */
+typedef struct bnn_call {
+    const bnn_kernel *kernel;
+    const void *x, *weights;
+    const int32_t *tap_sums;
+    bnn_limits limits;
+    int type;
+    int32_t pad_value;
+    int64_t M, N, K;
+    bnn_conv conv;
+    void *out;
+    int64_t x_bytes, out_bytes;
+} bnn_call;
+/* The same result for every number of threads (0: bnn_usual_threads). bnn_run leaves a call that is too small to gain on
+ * the caller's thread; bnn_run_parts always cuts, and expects sizes that the kernel accepts. */
+int bnn_run(const bnn_call *call, int threads);
+int bnn_run_parts(const bnn_call *call, int threads);
+
 /* ---- Kernel types, one per op --------------------------------------------------------------- */
 
 /* a (M, words(K)), panels of (N, words(K)) -> out (M, N) */
@@ -142,6 +183,13 @@ typedef int bnn_gemm_bit_fn(const uint64_t *a, const uint64_t *panels, int64_t M
  * it out. */
 typedef int bnn_conv2d_bit_fn(const uint64_t *x, const uint64_t *panels, const int32_t *tap_sums,
                               const bnn_conv *conv, int pad_value, int32_t *out);
+/* The same two with the threshold of every output channel: acc (P, N) as above -> (P, words(N)). */
+typedef int bnn_gemm_bit_threshold_fn(const uint64_t *a, const uint64_t *panels,
+                                      const bnn_limits *limits, int64_t M, int64_t N, int64_t K,
+                                      uint64_t *out);
+typedef int bnn_conv2d_bit_threshold_fn(const uint64_t *x, const uint64_t *panels,
+                                        const int32_t *tap_sums, const bnn_limits *limits,
+                                        const bnn_conv *conv, int pad_value, uint64_t *out);
 /* Integer activations of a_type (uint8, int8, int16, int32) x int8 weights. */
 typedef int bnn_gemm_int_fn(const void *a, int a_type, const int8_t *b, int64_t M, int64_t N,
                             int64_t K, int32_t *out);

@@ -138,4 +138,11 @@ static problem new_problem(int dense, int64_t low, int64_t high, int bits_x, int
     return p;
 }
 
+/* Value i of a problem's output. */
+static int64_t naive_output(const problem *p, int64_t i) {
+    const int64_t n = i % p->conv.out_channels, at = i / p->conv.out_channels;
+    return naive_conv_at(p->x, p->w, &p->conv, p->pad, at / (p->out_h * p->out_w),
+                         at / p->out_w % p->out_h, at % p->out_w, n);
+}
+
 #endif

@@ -9,11 +9,11 @@
 
 #include <immintrin.h>
 
-#include "bit_tile.h"
-
 #define TILE_ROWS 2
 #define TILE_VECTORS 4
 #define TILE_LANES 4
+#include "../bit_tile.h"
+
 #define WORDS_PER_BYTE 31
 
 /* Bits set in each byte. */
@@ -26,9 +26,9 @@ ALWAYS_INLINE __m256i count_bytes(__m256i bits) {
     return _mm256_add_epi8(_mm256_shuffle_epi8(table, low), _mm256_shuffle_epi8(table, high));
 }
 
-/* Add the mismatches of at most WORDS_PER_BYTE words of a run; row r starts at a + starts[r]. */
-ALWAYS_INLINE void tile_words(const uint64_t *a, const int64_t *starts, int64_t words,
-                              const uint64_t *panel, const int rows, const int vectors,
+/* Add the mismatches of at most WORDS_PER_BYTE words of a run, which starts at row[r] + offset. */
+ALWAYS_INLINE void tile_words(const tile *t, int64_t offset, int64_t words, const uint64_t *panel,
+                              const int rows, const int vectors,
                               __m256i sums[TILE_ROWS][TILE_VECTORS]) {
     __m256i bytes[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 2
@@ -38,7 +38,7 @@ ALWAYS_INLINE void tile_words(const uint64_t *a, const int64_t *starts, int64_t 
     for (int64_t k = 0; k < words; k++, panel += TILE_CHANNELS) {
 #pragma GCC unroll 2
         for (int r = 0; r < rows; r++) {
-            const __m256i word = _mm256_set1_epi64x((int64_t)a[starts[r] + k]);
+            const __m256i word = _mm256_set1_epi64x((int64_t)t->row[r][offset + k]);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) {
                 const __m256i weight = _mm256_loadu_si256((const void *)(panel + v * TILE_LANES));
@@ -55,38 +55,65 @@ ALWAYS_INLINE void tile_words(const uint64_t *a, const int64_t *starts, int64_t 
                 sums[r][v], _mm256_sad_epu8(bytes[r][v], _mm256_setzero_si256()));
 }
 
-/* Store K - 2 * mismatches of `channels` channels. */
-ALWAYS_INLINE void tile_store(__m256i sums[TILE_ROWS][TILE_VECTORS], int64_t K, const int rows,
-                              const int vectors, int64_t channels, int32_t *out, int64_t stride) {
+/* sums[r][v]: mismatches of row r with the 4 channels of vector v. */
+ALWAYS_INLINE void tile_mismatches(const tile *t, const tile_runs *runs, const int rows,
+                                   const int vectors, __m256i sums[TILE_ROWS][TILE_VECTORS]) {
+    const uint64_t *panel = t->panel;
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++) sums[r][v] = _mm256_setzero_si256();
+    for (const int64_t *run = runs->offset; run != runs->end; run++) {
+        for (int64_t k = 0; k < runs->words; k += WORDS_PER_BYTE) {
+            const int64_t words = bnn_min(WORDS_PER_BYTE, runs->words - k);
+            tile_words(t, *run + k, words, panel, rows, vectors, sums);
+            panel += words * TILE_CHANNELS;
+        }
+    }
+}
+
+ALWAYS_INLINE void tile_sums_fixed(const tile *t, const tile_runs *runs, const int rows,
+                                   const int vectors, int32_t *out, int64_t stride) {
+    __m256i sums[TILE_ROWS][TILE_VECTORS];
+    tile_mismatches(t, runs, rows, vectors, sums);
     for (int r = 0; r < rows; r++) {
+        const int32_t *base = t->level[r];
         int64_t mismatches[TILE_CHANNELS] = {0};
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
             _mm256_storeu_si256((void *)(mismatches + v * TILE_LANES), sums[r][v]);
-        for (int64_t c = 0; c < channels; c++)
-            out[r * stride + c] = (int32_t)(K - 2 * mismatches[c]);
+        for (int64_t c = 0; c < t->channels; c++)
+            out[r * stride + c] = (int32_t)(base[c] - 2 * mismatches[c]);
     }
 }
 
-ALWAYS_INLINE void tile_fixed(const uint64_t *a, const int64_t *starts, const tile_runs *runs,
-                              const uint64_t *panel, int64_t K, const int rows, const int vectors,
-                              int64_t channels, int32_t *out, int64_t stride) {
+ALWAYS_INLINE void tile_bits_fixed(const tile *t, const tile_runs *runs, const int rows,
+                                   const int vectors, const tile_bits_out *out) {
     __m256i sums[TILE_ROWS][TILE_VECTORS];
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) sums[r][v] = _mm256_setzero_si256();
-    for (int64_t o = 0; o < runs->outer; o++) {
-        for (int64_t i = 0; i < runs->inner; i++) {
-            const uint64_t *run = a + o * runs->outer_stride + i * runs->inner_stride;
-            for (int64_t k = 0; k < runs->words; k += WORDS_PER_BYTE) {
-                const int64_t words = bnn_min(WORDS_PER_BYTE, runs->words - k);
-                tile_words(run + k, starts, words, panel, rows, vectors, sums);
-                panel += words * TILE_CHANNELS;
-            }
+    tile_mismatches(t, runs, rows, vectors, sums);
+    for (int r = 0; r < rows; r++) {
+        const int64_t *limits = t->level[r];
+        uint64_t bits = 0;
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            const __m256i limit = _mm256_loadu_si256((const void *)(limits + v * TILE_LANES));
+            const __m256i below = _mm256_cmpgt_epi64(limit, sums[r][v]);
+            bits |= (uint64_t)_mm256_movemask_pd(_mm256_castsi256_pd(below)) << (v * TILE_LANES);
         }
+        tile_put(out, r, bits);
     }
-    tile_store(sums, K, rows, vectors, channels, out, stride);
 }
 
-TILE_BIT(TILE_CASES(1) TILE_CASES(2))
+static inline void tile_sums(const tile *t, const tile_runs *runs, int rows, int32_t *out,
+                             int64_t stride) {
+#define TILE_CALL(r, v) tile_sums_fixed(t, runs, r, v, out, stride)
+    switch (tile_shape(t, rows)) { TILE_CASES(1) TILE_CASES(2) }
+#undef TILE_CALL
+}
+
+static inline void tile_bits(const tile *t, const tile_runs *runs, int rows,
+                             const tile_bits_out *out) {
+#define TILE_CALL(r, v) tile_bits_fixed(t, runs, r, v, out)
+    switch (tile_shape(t, rows)) { TILE_CASES(1) TILE_CASES(2) }
+#undef TILE_CALL
+}
 
 #endif

@@ -3,6 +3,6 @@
 #pragma GCC target("avx2")
 #include "bit_tile_avx2.h"
 
-#define BNN_CONV2D_BIT bnn_conv2d_bit_avx2
-#include "conv2d_bit.inc"
+#define KERNEL(op) bnn_##op##_avx2
+#include "../conv2d_bit.inc"
 #endif

@@ -3,6 +3,6 @@
 #pragma GCC target("avx2")
 #include "bit_tile_avx2.h"
 
-#define BNN_GEMM_BIT bnn_gemm_bit_avx2
-#include "gemm_bit.inc"
+#define KERNEL(op) bnn_##op##_avx2
+#include "../gemm_bit.inc"
 #endif

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from bnnsim import api
+from bnnsim.engine.dispatch import available_isas
 
 
 def test_inspect_says_what_and_why(bnnsim, net):
@@ -102,6 +104,16 @@ def test_run_refuses_before_it_runs(bnnsim, net, tmp_path, monkeypatch, options,
     np.save("class.npy", np.arange(4, 11))
     said = bnnsim.refused("run", net / "tfc.bnn", "--input", net / "x.npy", *options)
     assert text in said
+
+
+@pytest.mark.parametrize("isa", sorted({"avx2", "avx512", "neon"} - set(available_isas())))
+def test_run_refuses_an_instruction_set_of_another_machine(bnnsim, net, tmp_path, isa):
+    said = bnnsim.refused(
+        "run", net / "tfc.bnn", "--input", net / "x.npy", "-o", tmp_path / "y.npy", "--isa", isa
+    )
+    assert re.search(rf"isa='{isa}': (not supported by this CPU|no kernel of it in)", said)
+    assert "available: ref" in said
+    assert not (tmp_path / "y.npy").exists()
 
 
 def test_verify_holds(bnnsim, net):

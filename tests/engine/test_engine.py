@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +26,12 @@ def assert_same(graph: Graph, x: np.ndarray, *, isa: str = "auto", threads: int 
     """Assert that engine and reference agree on every activation tensor, dtype included."""
     names = [node.output for node in graph.nodes]
     plan, draws = Plan(graph, isa=isa, threads=threads), Draws(7, sample=1, first_image=2)
-    got, expected = plan.run(x, keep=names, draws=draws), execute(graph, x, draws=draws)
+    expected = execute(graph, x, draws=draws)
+    stored = set(names) - plan.unstored
+    got = plan.run(x, keep=names, draws=draws)
+    fused = plan.run(x, keep=stored, draws=draws)
+    assert fused.keys() == stored | {*graph.outputs}
+    assert all((fused[name] == expected[name]).all() for name in fused)
     for name in names:
         assert got[name].dtype == expected[name].dtype, name
         assert (got[name] == expected[name]).all(), name
@@ -106,6 +112,39 @@ def test_results_do_not_depend_on_tiles_threads_or_batch_split(monkeypatch) -> N
     assert (np.stack(one_by_one) == whole).all()
 
 
+def test_results_never_share_memory_with_the_input() -> None:
+    graph = lower(mlp(1))
+    x = Builder((63,), seed=2).batch(3)
+    kept = Plan(graph).run(x, keep=["input"])["input"]
+    assert (kept == x).all()
+    assert not np.may_share_memory(kept, x)
+
+
+def test_one_plan_serves_many_threads() -> None:
+    graph = lower(convnet(1))
+    x, plan = Builder((13, 11, 3), seed=8).batch(40), Plan(graph, threads=2)
+    whole = execute(graph, x)[graph.outputs[0]]
+
+    def same(start: int) -> bool:
+        part = slice(start, start + start % 7 + 1)
+        return bool((plan.run(x[part])[graph.outputs[0]] == whole[part]).all())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(same, list(range(30)) * 3))
+
+
+def test_the_environment_is_read_when_a_plan_is_made(monkeypatch) -> None:
+    monkeypatch.setenv("BNNSIM_ISA", "ref")
+    plan = Plan(lower(mlp(1)))
+    assert plan.isa == "ref"
+    monkeypatch.setenv("BNNSIM_ISA", "auto")
+    assert Plan(lower(mlp(1))).isa == available_isas()[-1]
+    monkeypatch.setenv("BNNSIM_ISA", "sse9")
+    plan.run(Builder((63,), seed=2).batch(3))
+    with pytest.raises(KernelError, match="BNNSIM_ISA='sse9': unknown instruction set"):
+        Plan(lower(mlp(1)))
+
+
 def test_an_empty_batch_gives_empty_outputs() -> None:
     graph = lower(convnet(1))
     assert Plan(graph).run(np.zeros((0, 13, 11, 3), np.uint8))[graph.outputs[0]].shape == (0, 7)
@@ -134,7 +173,32 @@ def test_the_trace_names_the_kernels_that_ran() -> None:
     assert trace["quantize3"] == "threshold_pack_ref"
     if "avx512" in available_isas():
         fast = {t.node: t.kernel for t in Plan(lower(mlp(1)), isa="avx512").trace}
-        assert fast["dense4"] == "gemm_bit_avx512"
+        assert fast["dense4"] == "gemm_bit_threshold_avx512"
+
+
+@pytest.mark.parametrize("isa", available_isas())
+def test_thresholds_of_bit_sums_are_fused_and_traced(isa: str) -> None:
+    graph = lower(convnet(1))
+    plan = Plan(graph, isa=isa)
+    fused = {step.first.name: step.node for step in plan.steps if step.first is not None}
+    trace = {t.node: t.kernel for t in plan.trace}
+    assert list(trace) == [node.name for node in graph.nodes]
+    assert bool(fused) == (isa in ("avx2", "avx512"))
+    for name, node in fused.items():
+        assert trace[name] == trace[node.name]
+        assert trace[name].endswith(f"_bit_threshold_{isa}")
+    assert plan.unstored == {node.inputs[0] for node in fused.values()}
+    kept = Plan(graph, isa=isa, keep=plan.unstored)
+    assert not kept.unstored
+    assert not any("bit_threshold" in t.kernel for t in kept.trace)
+
+
+def test_sums_that_are_an_output_are_not_fused() -> None:
+    net = Builder((70,), seed=3).encode_bits().dense(66)
+    sums = net.last
+    graph = net.thresholds(1, "bit", 0, 9).graph()
+    assert Plan(graph).unstored == ({sums} if "avx2" in available_isas() else set())
+    assert not Plan(replace(graph, outputs=(*graph.outputs, sums))).unstored
 
 
 def test_unknown_isa_and_threads_are_refused() -> None:

@@ -12,8 +12,11 @@ RAGGED = (1, 63, 64, 65, 127, 128, 129, 191, 1000)
 
 
 def variants(op):
-    """Parametrize a test over every kernel of an op; those that cannot run here are skipped."""
-    rows = [row for row in _kernels.list_kernels() if row[0] == op]
+    """Parametrize a test over every kernel of an op; those that cannot run here are skipped.
+
+    Kernels of another architecture are not in this build; test_other_targets.py runs them.
+    """
+    rows = [row for row in _kernels.list_kernels() if row[0] == op and row[4]]
     return pytest.mark.parametrize(
         "isa",
         [
@@ -22,7 +25,7 @@ def variants(op):
                 id=symbol,
                 marks=[] if supported else pytest.mark.skip(f"{symbol}: CPU lacks {features}"),
             )
-            for _, isa, features, symbol, _, supported in rows
+            for _, isa, features, symbol, _compiled, supported in rows
         ],
     )
 
@@ -74,6 +77,21 @@ def conv2d(x, w, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), groups=1,
                 taps = taps[:, :: stride[0], :: stride[1]][:, :out_h, :out_w]
                 out[..., o] += taps @ w[o, r, s].astype(np.int64)
     return out
+
+
+def thresholds_near(rng, sums, K):
+    """Return (t, direction) per channel: a sum that occurs, one beside it, or out of all reach."""
+    flat = sums.reshape(-1, sums.shape[-1])
+    t = flat[rng.integers(len(flat), size=flat.shape[1]), np.arange(flat.shape[1])]
+    t = t + rng.integers(-2, 3, t.shape)
+    t[::9] = rng.choice([-(2**31), 2**31 - 1, K, K + 1, -K - 1], t[::9].shape)
+    return t.astype(np.int32), rng.choice(np.array([-1, 1], np.int8), t.shape)
+
+
+def compare(sums, t, direction):
+    """Return +1 where a sum meets its channel's threshold, else -1."""
+    met = np.where(direction > 0, sums >= t, sums <= t)
+    return np.where(met, 1, -1).astype(np.int8)
 
 
 def maxpool(x, window, stride, pads):

@@ -8,10 +8,12 @@ from kernel_meaning import (
     CONVOLUTIONS,
     SEED,
     bipolar,
+    compare,
     conv2d,
     conv_case,
     integers,
     ternary,
+    thresholds_near,
     variants,
 )
 
@@ -60,6 +62,36 @@ def test_conv2d_bit_constant_images(isa):
         assert (out == conv2d(x, w, pads=(1, 1, 1, 1))).all()
         assert out[0, 1, 1, 0] == value * 9 * 65
         assert out[0, 0, 0, 0] == value * 4 * 65
+
+
+@variants("conv2d_bit_threshold")
+@each_convolution
+@pytest.mark.parametrize("pad_value", [-1, 0, 1])
+def test_conv2d_bit_threshold_compares_every_sum(isa, case, pad_value, rng):
+    assert _kernels.select("conv2d_bit_threshold", isa)[1] == isa
+    options, x_shape, w_shape = conv_case(case)
+    x, w = bipolar(rng, *x_shape), bipolar(rng, *w_shape)
+    sums, K = conv2d(x, w, **options, pad_value=pad_value), w[0].size
+    t, direction = thresholds_near(rng, sums, K)
+    packed = _kernels.pack_thresholds(t, direction, K)
+    out = _kernels.conv2d_bit_threshold(
+        bits.pack(x), bits.pack(w), packed, x_shape[3], **options, pad_value=pad_value, isa=isa
+    )
+    assert (out == bits.pack(compare(sums, t, direction))).all()
+
+
+@variants("conv2d_bit_threshold")
+@pytest.mark.parametrize("columns", [1, 3, 4, 5, 7, 8, 9, 13])
+def test_conv2d_bit_threshold_walks_rows_of_any_width(isa, columns, rng):
+    x, w = bipolar(rng, 2, 5, columns, 64), bipolar(rng, 70, 3, 3, 64)
+    sums = conv2d(x, w, pads=(1, 1, 1, 1))
+    t, direction = thresholds_near(rng, sums, 576)
+    packed = _kernels.pack_thresholds(t, direction, 576)
+    x_words, w_words = bits.pack(x), bits.pack(w)
+    same = {"pads": (1, 1, 1, 1), "isa": isa}
+    assert (_kernels.conv2d_bit(x_words, w_words, 64, **same) == sums).all()
+    out = _kernels.conv2d_bit_threshold(x_words, w_words, packed, 64, **same)
+    assert (out == bits.pack(compare(sums, t, direction))).all()
 
 
 @variants("conv2d_int")

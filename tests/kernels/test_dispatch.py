@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from bnnsim.engine import _kernels, dispatch
 from bnnsim.errors import KernelError
 
 HERE = Path(__file__).parent
+DOCUMENT = HERE.parents[1] / "docs" / "instruction_sets.md"
 OPS = sorted({row[0] for row in _kernels.list_kernels()})
 
 
@@ -42,6 +44,28 @@ def test_symbols_follow_the_naming_rule():
         assert symbol == f"bnn_{op}_{isa}"
         assert bool(features) == (isa != "ref")
         assert compiled or not supported
+
+
+def table_of_variants():
+    """Return the Markdown table of the ops that have more than a ref kernel."""
+    fast = ("avx2", "avx512", "neon")
+    have = {op: {row[1] for row in _kernels.list_kernels() if row[0] == op} for op in OPS}
+    lines = ["| op | " + " | ".join(fast) + " |", "|---|---|---|---|"]
+    for op, isas in have.items():
+        if isas != {"ref"}:
+            lines.append(
+                f"| `{op}` | " + " | ".join("yes" if i in isas else "" for i in fast) + " |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def test_the_documented_table_of_variants_is_the_list_of_kernels():
+    text = DOCUMENT.read_text()
+    shown = re.search(r"(?<=<!-- kernels -->\n).*?(?=<!-- end -->)", text, re.DOTALL)
+    if os.environ.get("BNNSIM_UPDATE_DOCS") == "1":
+        DOCUMENT.write_text(text[: shown.start()] + table_of_variants() + text[shown.end() :])
+    else:
+        assert shown.group() == table_of_variants(), "BNNSIM_UPDATE_DOCS=1 writes it anew"
 
 
 def test_every_op_has_a_test_over_its_variants():
@@ -98,7 +122,8 @@ def test_an_isa_that_cannot_run_is_refused():
     assert missing
     for isa in sorted(missing):
         rows = [row for row in _kernels.list_kernels() if row[1] == isa and row[4]]
-        reason = "not supported by this CPU" if rows else "no kernel of it in this build"
+        other = f"no kernel of it in this build, which is for {platform.machine()}"
+        reason = "not supported by this CPU" if rows else other
         with pytest.raises(KernelError, match=f"isa='{isa}': {reason}; available: ref"):
             dispatch.select("gemm_bit", isa)
 

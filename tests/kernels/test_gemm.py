@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_meaning import RAGGED, SEED, bipolar, integers, matmul, ternary, variants
+from kernel_meaning import (
+    RAGGED,
+    SEED,
+    bipolar,
+    compare,
+    integers,
+    matmul,
+    ternary,
+    thresholds_near,
+    variants,
+)
 
 from bnnsim.engine import _kernels
 from bnnsim.errors import KernelError
@@ -80,6 +90,40 @@ def test_gemm_bit_refuses_a_tail(isa):
     with pytest.raises(KernelError, match="zero bits past the last element"):
         _kernels.gemm_bit(good, bad, 100, isa=isa)
     assert _kernels.gemm_bit(bad, bad, 128, isa=isa).shape == (2, 2)
+
+
+@variants("gemm_bit_threshold")
+@pytest.mark.parametrize("K", RAGGED)
+def test_gemm_bit_threshold_compares_every_sum(isa, K, rng):
+    _, chosen, _, tile_m, tile_n = _kernels.select("gemm_bit_threshold", isa)
+    assert chosen == isa
+    b = bipolar(rng, max(131, tile_n + 1), K)
+    a = np.concatenate([b[:7], -b[:7], bipolar(rng, 23, K)])  # K, -K and what lies between
+    sums = matmul(a, b)
+    for M in around(tile_m):
+        for N in {*around(tile_n), 64, 65, 131}:
+            t, direction = thresholds_near(rng, sums[:, :N], K)
+            packed = _kernels.pack_thresholds(t, direction, K)
+            got = _kernels.gemm_bit_threshold(
+                bits.pack(a[:M]), bits.pack(b[:N]), packed, K, isa=isa
+            )
+            assert (got == bits.pack(compare(sums[:M, :N], t, direction))).all()
+
+
+def test_packed_thresholds_must_fit_the_product(rng):
+    a, b = bits.pack(bipolar(rng, 2, 70)), bits.pack(bipolar(rng, 3, 70))
+    t, direction = np.zeros(3, np.int32), np.ones(3, np.int8)
+    for limits, text in (
+        (_kernels.pack_thresholds(t, direction, 71), r"thresholds\.K: got 71, expected 70"),
+        (_kernels.pack_thresholds(t[:2], direction[:2], 70), r"thresholds\.N: got 2, expected 3"),
+        (t, r"thresholds: got 'ndarray', expected packed thresholds\. Make them with pack_thr"),
+    ):
+        with pytest.raises(KernelError, match=text):
+            _kernels.gemm_bit_threshold(a, b, limits, 70)
+    with pytest.raises(KernelError, match="values of the stated set only"):
+        _kernels.pack_thresholds(t, 0 * direction, 70)
+    with pytest.raises(KernelError, match=r"direction\.shape: got \(2,\), expected \(3,\)"):
+        _kernels.pack_thresholds(t, direction[:2], 70)
 
 
 @variants("gemm_int")

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#include "../internal.h"
+#include "internal.h"
 
 /* One image's channels of one group with its border; depth elements (words or bytes) per pixel. */
 typedef struct frame {
