@@ -9,7 +9,7 @@
 #include "internal.h"
 
 #define MAX_WORKERS 255
-#define SPINS 2000 /* tens of us: the layers of a network follow each other faster than that */
+#define SPINS 10000 /* some 150 us: longer than a layer, and than waking a sleeping thread up */
 
 typedef struct task {
     bnn_part *part;

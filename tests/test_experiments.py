@@ -26,6 +26,13 @@ def test_bench_gemm_runs():
     assert "of the raw loop" in smoke("experiments.bench_gemm", "--smoke")
 
 
+def test_bench_engine_runs(tmp_path):
+    out = tmp_path / "quick.json"
+    assert "gemm 100x512x512" in smoke("experiments.bench_engine", "--quick", "--json", out)
+    shares = [r["share_of_raw_loop"]["bnnsim"] for r in json.loads(out.read_text())["results"]]
+    assert all(0 < share["low"] <= share["median"] <= share["high"] for share in shares)
+
+
 def test_mnist_mlp_trains(data_folder, tmp_path):
     pytest.importorskip("torch", reason="training needs torch")
     options = ("--data", data_folder / "mnist", "--smoke", "--out", tmp_path)

@@ -48,10 +48,9 @@ def resolve(isa: str) -> str:
     KernelError
         If the instruction set is unknown or cannot run here.
     """
-    select("gemm_bit", isa)
-    if isa != "auto":
-        return isa
-    return os.environ.get("BNNSIM_ISA", "auto").replace("auto", "") or available_isas()[-1]
+    select("gemm_bit", isa)  # raises
+    named = (os.environ.get("BNNSIM_ISA") or "auto") if isa == "auto" else isa
+    return available_isas()[-1] if named == "auto" else named
 
 
 def select(op: str, isa: str = "auto") -> Kernel:

@@ -12,8 +12,9 @@ import numpy as np
 
 from bnnsim.engine import _kernels
 from bnnsim.engine.dispatch import resolve
-from bnnsim.engine.plan import Step, plan
+from bnnsim.engine.plan import plan
 from bnnsim.engine.reference import check_input
+from bnnsim.engine.step import Step
 from bnnsim.engine.values import Array, Value, to_dense
 from bnnsim.errors import InputError, message
 from bnnsim.graph.draws import Draws, needed

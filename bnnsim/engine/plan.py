@@ -8,7 +8,6 @@ reference's own numpy, so that the two cannot differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -16,9 +15,13 @@ import numpy as np
 
 from bnnsim.engine import _kernels, reference
 from bnnsim.engine.dispatch import select
+from bnnsim.engine.fused import compared_sums, plan_compared
+from bnnsim.engine.step import Step
+from bnnsim.engine.step import constant as _constant
+from bnnsim.engine.step import fan_in as _fan_in
 from bnnsim.engine.values import Array, Bits, Pixels, Planes, Value, to_dense, to_planes, to_value
 from bnnsim.graph import bits
-from bnnsim.graph.draws import Draws, is_stochastic, needed, rng_bits
+from bnnsim.graph.draws import Draws, is_stochastic, rng_bits
 from bnnsim.graph.dtypes import BIT, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, constants_of, normal_attrs
@@ -28,48 +31,6 @@ NUMPY = "numpy"
 Multiply: TypeAlias = Callable[[Any], Array]
 _MAX_BYTE_FAN_IN = 65_793  # sums of byte products stay in int32 up to here (bnnsim.h)
 _KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """A planned node, or two: a function from the values of its activations to that of its output.
-
-    Parameters
-    ----------
-    node : Node
-    kernel : str
-    run : callable or None
-        Of the activations alone.
-    draw : callable or None
-        Of the activation and the random numbers; set, in the place of ``run``, where the node is
-        stochastic.
-    first : Node, optional
-        The node before ``node`` that the same kernel computes; its output is never stored.
-    """
-
-    node: Node
-    kernel: str
-    run: Callable[..., Value] | None
-    draw: Callable[[Any, Draws], Value] | None = None
-    first: Node | None = None
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The names of the step's activations, in the order that ``apply`` takes them."""
-        return activations_of(self.first or self.node)
-
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        """The nodes that the step computes."""
-        return (self.node,) if self.first is None else (self.first, self.node)
-
-    def apply(self, *values: Value, draws: Draws | None) -> Value:
-        """Return the value of the node's output."""
-        if self.draw is not None:
-            (x,) = values
-            return self.draw(x, needed(self.node, draws))
-        assert self.run is not None
-        return self.run(*values)
 
 
 def plan(graph: Graph, isa: str, keep: Container[str] = ()) -> tuple[Step, ...]:
@@ -89,22 +50,16 @@ def plan(graph: Graph, isa: str, keep: Container[str] = ()) -> tuple[Step, ...]:
     compared = {
         node.name: sums
         for node in graph.nodes
-        if (sums := _compared_sums(graph, node, isa)) is not None and sums.output not in keep
+        if (sums := compared_sums(graph, node, isa)) is not None and sums.output not in keep
     }
     without = {sums.name for sums in compared.values()}
     return tuple(
-        _plan_compared(graph, compared[node.name], node, isa)
+        plan_compared(graph, compared[node.name], node, isa)
         if node.name in compared
         else _PLANNERS.get(node.op, _plan_numpy)(graph, node, isa)
         for node in graph.nodes
         if node.name not in without
     )
-
-
-def _constant(graph: Graph, node: Node, index: int) -> Array:
-    data = graph.tensor(node.inputs[index]).data
-    assert data is not None  # reference.check_weights
-    return data
 
 
 def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
@@ -195,10 +150,6 @@ def _scales_after(node: Node, weight: Tensor, affine: tuple[int, int]) -> bool:
     return weight.dtype.numpy == np.int8 and fits and not padded
 
 
-def _fan_in(weight: Tensor) -> int:
-    return weight.size // weight.shape[0]
-
-
 def _pixel_linear(
     x: Tensor, weight: Array, affine: tuple[int, int], options: dict[str, Any]
 ) -> Multiply:
@@ -271,50 +222,6 @@ _LINEAR: Mapping[str, Callable[[str, Array, int, dict[str, Any]], Multiply]] = M
         "int": _int_linear,
     }
 )
-
-
-def _compared_sums(graph: Graph, node: Node, isa: str) -> Node | None:
-    """Return the bit product that only ``node``, a threshold to bits, reads; else None."""
-    sums = graph.producer(node.inputs[0]) if node.op == "Threshold" else None
-    if sums is None or sums.op not in ("Dense", "Conv2d") or graph.result(node).dtype != BIT:
-        return None
-    x, weight = (graph.tensor(name) for name in sums.inputs)
-    readers = [other for other in graph.nodes if sums.output in other.inputs]
-    if len(readers) > 1 or sums.output in graph.outputs or _family(x.dtype, weight, 0) != "bit":
-        return None
-    plain, fused = (select(_bit_kernel(sums) + end, isa).isa for end in ("", "_threshold"))
-    return sums if plain == fused != "ref" else None
-
-
-def _bit_kernel(node: Node) -> str:
-    return "gemm_bit" if node.op == "Dense" else "conv2d_bit"
-
-
-def _plan_compared(graph: Graph, sums: Node, node: Node, isa: str) -> Step:
-    """Compare bit products with thresholds where they are formed."""
-    weight, channels = graph.tensor(sums.inputs[1]), graph.activation(sums).shape[-1]
-    limits, direction = _constant(graph, node, 1), _constant(graph, node, 2)
-    packed = _kernels.pack_thresholds(
-        np.ascontiguousarray(limits[:, 0]), direction, _fan_in(weight)
-    )
-    words, out_channels = bits.pack(_constant(graph, sums, 1)), weight.shape[0]
-    kernel = select(f"{_bit_kernel(sums)}_threshold", isa).name
-    if sums.op == "Dense":
-        rows = _kernels.pack_gemm_weights(words, channels, isa)
-
-        def run_dense(x: Bits) -> Bits:
-            out = _kernels.gemm_bit_threshold(x.words, rows, packed, channels, isa=isa)
-            return Bits(out, out_channels)
-
-        return Step(node, kernel, run_dense, first=sums)
-    options = normal_attrs(sums)
-    taps = _kernels.pack_conv_weights(words, channels, groups=options["groups"], isa=isa)
-
-    def run_conv(x: Bits) -> Bits:
-        out = _kernels.conv2d_bit_threshold(x.words, taps, packed, channels, isa=isa, **options)
-        return Bits(out, out_channels)
-
-    return Step(node, kernel, run_conv, first=sums)
 
 
 # --- quantization ------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from bnnsim.engine.plan import Step
+from bnnsim.engine.step import Step
 from bnnsim.engine.values import Bits, Value, bytes_of, shape_of
 from bnnsim.graph.draws import is_stochastic, rng_bits
 from bnnsim.graph.dtypes import BIT

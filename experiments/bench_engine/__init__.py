@@ -1,0 +1,1 @@
+"""The engine beside other libraries and beside the ceiling of the machine."""
