@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from bnnsim.engine.step import Step
 from bnnsim.engine.reference import shifted
+from bnnsim.engine.step import Step
 from bnnsim.engine.values import Array, Bits, Pixels, Planes, Value, shape_of
 from bnnsim.graph import bits
 from bnnsim.graph.dtypes import BIT, DType
