@@ -98,6 +98,8 @@ def _run(
         os.close(reader)
         os.dup2(writer, 2)
         os.chdir(folder)
+        # A shell that runs the tests in the background has them ignore the interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         prepare()
         status = main(command)
         sys.stderr.flush()

@@ -24,7 +24,7 @@ COMMANDS = {
     "dump": ("run net.bnn --input x.npy --dump dense6=out.npy", "out.npy"),
     "lower": ("lower net.bnn -o out.bnn", "out.bnn"),
     "compare": ("compare net.bnn --profile cmos45 --modes binary,int8 --json out.json", "out.json"),
-    "simulate": ("simulate net.bnn --profile cmos45 --input x.npy --html out.html", "out.html"),
+    "simulate": ("simulate net.bnn --profile cmos45 --input x.npy -o out.npy", "out.npy"),
     "report": ("report compared.json -o out.html", "out.html"),
     "profiles new": ("profiles new out --from cmos45 --force", "out.yaml"),
 }
