@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
 MARKED = re.compile(r"(?<=<!-- table -->\n).*(?=<!-- end -->)", re.DOTALL)
 EPOCHS_SHOWN = 8
 
@@ -35,12 +34,8 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Replace the text between the markers of README.md."""
-    record = json.loads((HERE / "results" / "record.json").read_text())
-    readme = HERE / "README.md"
+def main(folder: Path) -> None:
+    """Replace the text between the markers of the experiment folder's README.md."""
+    record = json.loads((folder / "results" / "record.json").read_text())
+    readme = folder / "README.md"
     readme.write_text(MARKED.sub(lambda _: table(record), readme.read_text()))
-
-
-if __name__ == "__main__":
-    main()
