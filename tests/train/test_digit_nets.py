@@ -204,6 +204,9 @@ def test_table_replaces_only_what_is_between_the_markers(tmp_path):
     history = [{**row, "epoch": epoch, "test_error": epoch / 1000} for epoch in range(1, 18)]
     record = {
         "history": history,
+        "heldout_accuracy": 0.99,
+        "test_accuracy": 0.9,
+        "model": {"depth": 2, "hidden_dropout": 0.1},
         "recipe": {"epochs": 17},
         "threads": 1,
         "train_seconds": 120.0,
@@ -220,5 +223,12 @@ def test_table_replaces_only_what_is_between_the_markers(tmp_path):
     assert text.endswith("<!-- end -->\nafter\n")
     assert "| 17 | 1.0e-03 | 0.50000 | 25.00 | 1.23 | 1.70 |" in text
     assert "old" not in text
+    # n = 10000, p = 0.9, z = 1.96: centre (0.9 + 0.000192)/1.000384, half 1.96 * 0.003006/1.000384
+    assert "99.00 % [98.68, 99.24] of the held-out digits and 90.00 % [89.40, 90.57] of the" in text
+    assert text.count("and with dropout on") == 1
     table.main(tmp_path)
     assert readme.read_text() == text
+    del record["model"]["hidden_dropout"]
+    (tmp_path / "results" / "record.json").write_text(json.dumps(record))
+    table.main(tmp_path)
+    assert "while the weights move.\n" in readme.read_text()
