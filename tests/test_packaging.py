@@ -91,7 +91,14 @@ def test_sdist_holds_all_sources(sdist):
 def test_wheel_holds_code_and_data_and_no_sources(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
-        "bnnsim": ("**/*.py", "schemas/*.json", "data/*.bnn", "report/templates/*", "py.typed"),
+        "bnnsim": (
+            "**/*.py",
+            "schemas/*.json",
+            "data/*.bnn",
+            "data/*.json",
+            "report/templates/*",
+            "py.typed",
+        ),
         "hw_profiles": ("**/*.yaml", "**/*.json"),
     }
     for folder, patterns in wanted.items():
@@ -117,6 +124,14 @@ def test_installed_command_lists_every_profile(installed, work):
     listed = run(installed / "bnnsim", "profiles", "list", cwd=work)
     for path in (REPOSITORY / "hw_profiles").glob("*.yaml"):
         assert path.stem in listed
+
+
+def test_installed_command_holds_every_trained_network(installed, work):
+    trained = [path.stem for path in (REPOSITORY / "bnnsim" / "data").glob("*.bnn")]
+    assert len(trained) >= 2
+    for name in trained:
+        shown = run(installed / "bnnsim", "inspect", f"zoo:{name}:trained", cwd=work)
+        assert name in shown
 
 
 def test_installed_command_runs_the_demo(installed, tmp_path):

@@ -111,6 +111,7 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             (28, 28, 1),
             _BNN.format(file="cifar10.py") + ", in small: four convolutions, one dense layer",
             partial(_convnet, widths=(32, 64), dense=(256,)),
+            trained=True,
         ),
         "cifar10-convnet": Network(
             _IMAGE,

@@ -194,7 +194,7 @@ def run(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]:
     checkpoint, stem = run_name(experiment, args)
     with progress_bar(recipe, len(splits.train.labels)) as advance:
         history = fit(
-            model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            model.to(memory_format=torch.channels_last),  # faster convolutions
             splits,
             recipe,
             checkpoint=args.out / "checkpoints" / f"{checkpoint}.pt",

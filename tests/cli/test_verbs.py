@@ -256,7 +256,8 @@ def test_zoo_list(bnnsim):
     text = bnnsim("zoo", "list").out
     assert "59,008" in text
     assert "zoo:NAME:trained" in text
-    assert [n["name"] for n in result["networks"] if n["trained"]] == ["mlp-3x2048"]
+    trained = [net["name"] for net in result["networks"] if net["trained"]]
+    assert trained == ["mlp-3x2048", "mnist-convnet"]
 
 
 def test_json_file_and_text_together(bnnsim, tmp_path):

@@ -154,6 +154,15 @@ def test_packaged_accuracy_on_all_held_out_digits_is_the_recorded_one(name: str)
     assert result.accuracy == card(name)["heldout_accuracy"]
 
 
+def test_the_convnet_is_right_on_exactly_as_many_digits_as_recorded() -> None:
+    graph, record = packaged("mnist-convnet"), card("mnist-convnet")
+    images, labels = load_digits()
+    decided = bnnsim.run(graph, shaped(images, graph)).outputs.argmax(axis=1)
+    assert int((decided == labels).sum()) == record["heldout"]["correct"]
+    assert [record[part]["logits_differing_from_torch"] for part in ("heldout", "test")] == [0, 0]
+    assert [record[part]["logits"] for part in ("heldout", "test")] == [50_000, 100_000]
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_record_in_the_file_is_the_one_beside_it(name: str) -> None:
     assert plain(packaged(name).meta["training"]) == card(name)
