@@ -10,7 +10,7 @@ from bnnsim.errors import SourceError, message
 from bnnsim.graph.io import load as load_bnn
 from bnnsim.graph.ir import Graph
 
-FORMS = "NET.bnn, NET.pt2, pynq:FOLDER, zoo:NAME[:random[,SEED]] or py:MODULE:CALLABLE"
+FORMS = "NET.bnn, NET.pt2, pynq:FOLDER, zoo:NAME[:trained|:random[,SEED]] or py:MODULE:CALLABLE"
 
 
 def load(
@@ -28,8 +28,8 @@ def load(
     Parameters
     ----------
     source : str, Path, Graph or torch.nn.Module
-        ``NET.bnn``, ``NET.pt2``, ``pynq:FOLDER``, ``zoo:NAME[:random[,SEED]]``,
-        ``py:MODULE:CALLABLE``, or an object.
+        ``NET.bnn``, ``NET.pt2``, ``pynq:FOLDER``, ``py:MODULE:CALLABLE``,
+        ``zoo:NAME[:trained|:random[,SEED]]``, or an object.
     folding : str, Path or dict, optional
         Of an FPGA folder: how its matrices are spread over processing elements.
     network : str, optional
@@ -117,9 +117,11 @@ def _from_zoo(rest: str) -> Graph:
     from bnnsim import zoo
 
     name, colon, how = rest.partition(":")
+    if how == "trained":
+        return zoo.trained(name)
     kind, comma, seed = how.partition(",")
     is_seed = seed.isascii() and seed.isdecimal() and len(seed) <= 20 and int(seed) < 2**64
     if (colon and kind != "random") or (comma and not is_seed):
-        rule = "nothing, 'random' or 'random,SEED' with a seed below 2^64"
+        rule = "nothing, 'trained', 'random' or 'random,SEED' with a seed below 2^64"
         raise SourceError(message(f"zoo:{rest[:80]}", how[:80], rule))
     return zoo.build(name, seed=int(seed or 0) if colon else None)

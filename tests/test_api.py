@@ -158,8 +158,8 @@ def test_save_and_load(tmp_path: Path, images: np.ndarray) -> None:
     [
         ("net.xyz", r"source: got 'net\.xyz', expected NET\.bnn"),
         ("zoo:mlp-3x2049", "mlp-3x2048"),
-        ("zoo:lfc:randm", "got 'randm', expected nothing, 'random' or 'random,SEED'"),
-        ("zoo:lfc:random,x", "expected nothing, 'random' or 'random,SEED'"),
+        ("zoo:lfc:randm", "got 'randm', expected nothing, 'trained', 'random' or 'random,SEED'"),
+        ("zoo:lfc:random,x", "expected nothing, 'trained', 'random' or 'random,SEED'"),
         ("pynq:/no/such/folder", "/no/such/folder"),
         ("missing.bnn", "missing.bnn: got 'No such file or directory'"),
     ],
@@ -203,7 +203,7 @@ def test_numbers_that_overflow_are_named_and_compare_equal() -> None:
 
 @pytest.mark.parametrize("how", ["", "random,", "random,-1", "random,\u0663", f"random,{2**64}"])
 def test_zoo_seeds_have_64_bits(how: str) -> None:
-    with pytest.raises(SourceError, match="expected nothing, 'random' or 'random,SEED'"):
+    with pytest.raises(SourceError, match="expected nothing, 'trained', 'random' or 'random,SEED'"):
         bnnsim.load(f"zoo:tfc:{how}")
     assert bnnsim.load(f"zoo:tfc:random,{2**64 - 1}").has_weights
 

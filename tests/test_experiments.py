@@ -33,10 +33,11 @@ def test_bench_engine_runs(tmp_path):
     assert all(0 < share["low"] <= share["median"] <= share["high"] for share in shares)
 
 
-def test_mnist_mlp_trains(data_folder, tmp_path):
+@pytest.mark.parametrize("name", ["mnist_mlp", "mnist_convnet"])
+def test_mnist_networks_train(name, data_folder, tmp_path):
     pytest.importorskip("torch", reason="training needs torch")
     options = ("--data", data_folder / "mnist", "--smoke", "--out", tmp_path)
-    assert "held-out" in smoke("experiments.mnist_mlp", *options)
+    assert "held-out" in smoke(f"experiments.{name}", *options)
     assert (tmp_path / "results" / "smoke.json").is_file()
 
 

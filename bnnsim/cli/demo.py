@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ from bnnsim.cli.files import to_json, write_bytes
 from bnnsim.cli.networks import DIFFERS, HELD, sample_shape
 from bnnsim.cli.output import check_outputs, emit
 from bnnsim.cli.progress import progress_bar
-from bnnsim.errors import InputError, SourceError, message
+from bnnsim.errors import InputError, message
 from bnnsim.report import costs, network
 from bnnsim.report.numbers import count
 from bnnsim.report.tables import Block, Mark
 
-NETWORK = "mlp-3x2048.bnn"
+NETWORK = "zoo:mlp-3x2048:trained"
 PROFILE = "cmos45"
 TRAINED = "binary"
 MODES = ("float32", "int8", "weight-only:fp32", "weight-only:int8", "binary",
@@ -30,12 +29,13 @@ MODES = ("float32", "int8", "weight-only:fp32", "weight-only:int8", "binary",
 
 def demo(args: Namespace) -> int:
     """Run the packaged network on held-out digits, check it, price it, and write the page."""
+    from bnnsim import api
     from bnnsim.report.html import render
 
     folder = Path(args.out)
     page, data = folder / "demo.html", folder / "demo.json"
     check_outputs(args, str(page), str(data))
-    graph = packaged_network()
+    graph = api.load(NETWORK)
     images, labels = held_out(args.images)
     result = measure(graph, images.reshape(len(images), *sample_shape(graph)), labels)
     found = findings(result)
@@ -43,24 +43,6 @@ def demo(args: Namespace) -> int:
     write_bytes(data, to_json(result).encode())
     emit(args, result, [*demo_blocks(result, found), f"wrote {page} and {data}"])
     return HELD if result["verify"]["equal"] else DIFFERS
-
-
-def packaged_network() -> Any:
-    """Return the trained network that ships with bnnsim.
-
-    Raises
-    ------
-    SourceError
-        If the package does not hold it.
-    """
-    from bnnsim import api
-
-    resource = files("bnnsim.data").joinpath(NETWORK)
-    if not resource.is_file():
-        remedy = "Install bnnsim again from a complete copy."
-        raise SourceError(message(f"bnnsim.data: {NETWORK}", "no file", "the network", remedy))
-    with as_file(resource) as path:
-        return api.load(str(path))
 
 
 def held_out(wanted: int | None) -> tuple[np.ndarray, np.ndarray]:

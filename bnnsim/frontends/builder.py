@@ -76,5 +76,5 @@ class GraphBuilder(GrowingGraph):
 
     @staticmethod
     def _constant(node: str, role: str, data: np.ndarray, dtype: DType) -> Tensor:
-        held = np.ascontiguousarray(data, dtype.numpy)
+        held = np.array(data, dtype.numpy, order="C")  # a copy: training may go on with data
         return Tensor(f"{node}.{role}", held.shape, dtype, True, held)

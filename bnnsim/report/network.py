@@ -141,9 +141,13 @@ def zoo_blocks(result: Result) -> list[Block]:
             shape(net["input_shape"]),
             count(net["macs"]),
             count(net["parameters"]),
+            "yes" if net["trained"] else "",
             net["source"],
         )
         for net in result["networks"]
     ]
-    heads = ("name", "input", "MACs", "weights", "source")
-    return [table("Networks that zoo:NAME builds", heads, rows)]
+    heads = ("name", "input", "MACs", "weights", "trained", "source")
+    title = (
+        "Networks that zoo:NAME builds; those trained here come with weights as zoo:NAME:trained"
+    )
+    return [table(title, heads, rows)]

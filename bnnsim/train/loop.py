@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bnnsim.errors import InputError, message
 from bnnsim.train.data import Split, Splits
 from bnnsim.train.losses import square_hinge
+from bnnsim.train.norm import BatchNorm
 from bnnsim.train.optim import BinaryAdam, exponential_rate
 
 OnBatch = Callable[[int, int, float, float], None]
@@ -23,13 +24,18 @@ OnBatch = Callable[[int, int, float, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train: nothing else than these, the model and the data decides the result."""
+    """How to train: nothing else than these, the model and the data decides the result.
+
+    ``norm_batches`` is how many batches `settle_norms` reads after each epoch; 0 keeps the moving
+    averages of the epoch's last steps.
+    """
 
     epochs: int
     batch_size: int = 250
     lr_start: float = 3e-3
     lr_end: float = 1e-5
     seed: int = 0
+    norm_batches: int = 0
 
 
 def predict(model: nn.Module, images: Tensor, *, batch_size: int = 1000) -> Tensor:
@@ -91,6 +97,39 @@ def train_epoch(
         remedy = "Lower lr_start."
         raise InputError(message("training loss", total_loss, "a finite number", remedy))
     return total_loss / steps, total_error / steps
+
+
+def settle_norms(model: nn.Module, images: Tensor, *, batch_size: int, batches: int) -> None:
+    """Set each batch norm's running statistics to their plain means over the first batches.
+
+    While weights still flip, a moving average lags behind the network that it belongs to: one
+    flip in a 3x3 kernel moves a sum over a white background by 510. The weights stay as they are;
+    the model is left in training mode.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Its `BatchNorm` modules are changed in place.
+    images : Tensor
+        (N, ...) as the model takes them.
+    batch_size, batches : int
+        How many images at once, and how many times; an incomplete batch is left out.
+
+    References
+    ----------
+    Wu, Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3 (PreciseBN).
+    """
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    model.train()
+    whole = images[: len(images) // batch_size * batch_size]
+    with torch.no_grad():
+        for count, batch in enumerate(whole.split(batch_size)[:batches], start=1):
+            for norm in norms:
+                norm.momentum = 1 / count
+            model(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def fit(
@@ -171,6 +210,8 @@ def _epoch(
     loss, error = train_epoch(
         model, optimizer, splits.train, batch_size=recipe.batch_size, on_batch=report
     )
+    images = torch.from_numpy(splits.train.images)
+    settle_norms(model, images, batch_size=recipe.batch_size, batches=recipe.norm_batches)
     return {
         "epoch": epoch,
         "lr": lr,

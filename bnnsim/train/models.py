@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -63,17 +65,63 @@ def convnet(
     Hubara et al., "Binarized Neural Networks", NIPS 2016, as in the public code:
     MatthieuCourbariaux/BinaryNet, Train-time/cifar10.py.
     """
+    channels = (width, width, 2 * width, 2 * width, 4 * width, 4 * width)
+    return _conv_pairs((3, image_size), channels, (dense, dense), classes)
+
+
+def digit_convnet(
+    *, channels: Sequence[int] = (32, 32, 64, 64), dense: int = 256, classes: int = 10
+) -> nn.Sequential:
+    """Return the network of `convnet` in small, for (N, 1, 28, 28) uint8 digits.
+
+    Parameters
+    ----------
+    channels : sequence of int
+        Of the four 3x3 convolutions; 2x2 max pooling follows the second and the fourth.
+    dense, classes : int
+        Neurons of the one dense layer before the classifier, class scores.
+    """
+    return _conv_pairs((1, 28), channels, (dense,), classes)
+
+
+def _conv_pairs(
+    image: tuple[int, int], channels: Sequence[int], dense: Sequence[int], classes: int
+) -> nn.Sequential:
+    """Return convolutions, every second one pooled, then dense layers; image is channels, side."""
+    fan_in, side = image
     modules: list[nn.Module] = [InputEncoding()]
-    channels = [3, width, width, 2 * width, 2 * width, 4 * width, 4 * width]
-    for index, (fan_in, fan_out) in enumerate(pairwise(channels)):
+    for index, fan_out in enumerate(channels):
         pool = [nn.MaxPool2d(2)] if index % 2 else []
         conv = BinaryConv2d(fan_in, fan_out, 3, padding=1)
         modules += [conv, *pool, BatchNorm(fan_out), Sign()]
+        fan_in, side = fan_out, side // 2 if pool else side
     modules.append(nn.Flatten())
-    features = channels[-1] * (image_size // 8) ** 2
-    for fan_in in (features, dense):
-        modules += [BinaryDense(fan_in, dense), BatchNorm(dense), Sign()]
-    return nn.Sequential(*modules, BinaryDense(dense, classes), BatchNorm(classes))
+    for features, neurons in pairwise((fan_in * side**2, *dense)):
+        modules += [BinaryDense(features, neurons), BatchNorm(neurons), Sign()]
+    return nn.Sequential(*modules, BinaryDense(dense[-1], classes), BatchNorm(classes))
+
+
+def float_twin(model: nn.Sequential) -> nn.Sequential:
+    """Return a network of the same layers with real weights and hardtanh in place of sign.
+
+    Its weights are new, drawn by torch's own initialisation; it shares no tensor with ``model``.
+
+    Parameters
+    ----------
+    model : torch.nn.Sequential
+        Of `mlp`, `convnet` or `digit_convnet`.
+    """
+    return nn.Sequential(*(_float_layer(layer) for layer in model))
+
+
+def _float_layer(layer: nn.Module) -> nn.Module:
+    if isinstance(layer, BinaryDense):
+        features_out, features_in = layer.weight.shape
+        return nn.Linear(features_in, features_out, bias=False)
+    if isinstance(layer, BinaryConv2d):
+        channels_out, channels_in, side, _ = layer.weight.shape
+        return nn.Conv2d(channels_in, channels_out, side, padding=layer.padding, bias=False)
+    return nn.Hardtanh() if isinstance(layer, Sign) else copy.deepcopy(layer)
 
 
 class BasicBlock(nn.Module):

@@ -1,21 +1,24 @@
-"""Networks from the literature, built from their published geometry.
+"""Networks from the literature, built from their published geometry; some come trained.
 
 Without a seed the trained constants have no data: such a graph can be costed, not executed. With
-a seed they are random, which exercises every kernel and says nothing about accuracy.
+a seed they are random, which exercises every kernel and says nothing about accuracy. `trained`
+reads the weights that ship with bnnsim.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import as_file, files
 from math import prod
 
 import numpy as np
 
 from bnnsim.errors import SourceError, message, nearest
+from bnnsim.graph.io import load
 from bnnsim.graph.ir import Graph
-from bnnsim.zoo.networks import NETWORKS
+from bnnsim.zoo.networks import NETWORKS, Network
 
-__all__ = ["Description", "build", "describe", "names"]
+__all__ = ["Description", "build", "describe", "names", "trained"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Description:
         Weights of Dense and Conv2d, without batch norms and thresholds.
     macs : int
         Multiply-accumulates per input; taps that meet padding are counted.
+    trained : bool
+        Whether `trained` has weights for it.
     source : str
         Where the geometry stands.
     """
@@ -39,6 +44,7 @@ class Description:
     input_shape: tuple[int, ...]
     parameters: int
     macs: int
+    trained: bool
     source: str
 
 
@@ -56,7 +62,8 @@ def describe() -> tuple[Description, ...]:
         sizes = [graph.tensor(node.inputs[1]).size for node in linear]
         places = [prod(graph.result(node).shape[:-1]) for node in linear]
         macs = sum(size * count for size, count in zip(sizes, places, strict=True))
-        found.append(Description(name, network.input_shape, sum(sizes), macs, network.source))
+        shape, parameters = network.input_shape, sum(sizes)
+        found.append(Description(name, shape, parameters, macs, network.trained, network.source))
     return tuple(found)
 
 
@@ -75,10 +82,7 @@ def build(name: str, seed: int | None = None) -> Graph:
     SourceError
         If there is no such network, or the seed is no seed.
     """
-    network = NETWORKS.get(name)
-    if network is None:
-        rule = f"one of {', '.join(NETWORKS)}"
-        raise SourceError(message("zoo", name, rule, nearest(name, NETWORKS)))
+    network = _known(name)
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
         raise SourceError(message(f"zoo:{name}: seed", seed, "an integer, not negative"))
     rng = None if seed is None else np.random.Generator(np.random.PCG64(seed))
@@ -93,3 +97,37 @@ def build(name: str, seed: int | None = None) -> Graph:
         "citation": network.source,
     }
     return chain.graph(name, meta)
+
+
+def trained(name: str) -> Graph:
+    """Return a network with the weights that ship with bnnsim.
+
+    Parameters
+    ----------
+    name : str
+        One of `names` whose description says that it is trained.
+
+    Raises
+    ------
+    SourceError
+        If there is no such network, it does not come trained, or the installation lacks its file.
+    """
+    place = f"zoo:{name}:trained"
+    if not _known(name).trained:
+        rule = f"one of {', '.join(n for n, network in NETWORKS.items() if network.trained)}"
+        remedy = f"zoo:{name}:random has random weights."
+        raise SourceError(message(place, "a network without weights", rule, remedy))
+    resource = files("bnnsim.data").joinpath(f"{name}.bnn")
+    if not resource.is_file():
+        remedy = "Install bnnsim again from a complete copy."
+        raise SourceError(message(place, "no file", f"bnnsim/data/{name}.bnn", remedy))
+    with as_file(resource) as path:
+        return load(path)
+
+
+def _known(name: str) -> Network:
+    network = NETWORKS.get(name)
+    if network is None:
+        rule = f"one of {', '.join(NETWORKS)}"
+        raise SourceError(message("zoo", name, rule, nearest(name, NETWORKS)))
+    return network

@@ -28,12 +28,16 @@ _CLASSES = 10
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network of the zoo: input shape, source, and how a chain of its class becomes it."""
+    """A network of the zoo: input shape, source, and how a chain of its class becomes it.
+
+    ``trained`` says that bnnsim/data holds weights for it, in a .bnn of its name.
+    """
 
     input_shape: tuple[int, ...]
     source: str
     layers: Callable[[Any], None]
     chain: type[Chain] = Chain
+    trained: bool = False
 
 
 def _mlp(chain: Chain, *, hidden: int) -> None:
@@ -47,19 +51,19 @@ def _mlp(chain: Chain, *, hidden: int) -> None:
     chain.batch_norm()
 
 
-def _convnet(chain: Chain, *, width: int) -> None:
-    """Three pairs of zero-padded convolutions, the second of each pooled, then 1024-1024-10."""
+def _convnet(chain: Chain, *, widths: tuple[int, ...], dense: tuple[int, ...]) -> None:
+    """Pairs of zero-padded convolutions, the second of each pooled, then dense layers."""
     chain.encode(2 * np.arange(256) - 255, INT16)
-    for factor in (1, 2, 4):
+    for width in widths:
         for is_second in (False, True):
-            chain.conv(factor * width, padding=1)
+            chain.conv(width, padding=1)
             if is_second:
                 chain.pool()
             chain.batch_norm()
             chain.sign()
     chain.flatten()
-    for _ in range(2):
-        chain.dense(1024)
+    for neurons in dense:
+        chain.dense(neurons)
         chain.batch_norm()
         chain.sign()
     chain.dense(_CLASSES)
@@ -100,12 +104,25 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             (784,),
             "Hubara et al., 'Binarized Neural Networks', NIPS 2016; itayhubara/BinaryNet",
             partial(_mlp, hidden=2048),
+            trained=True,
         ),
         "mlp-3x4096": Network((784,), _BNN.format(file="mnist.py"), partial(_mlp, hidden=4096)),
-        "cifar10-convnet": Network(
-            _IMAGE, _BNN.format(file="cifar10.py"), partial(_convnet, width=128)
+        "mnist-convnet": Network(
+            (28, 28, 1),
+            _BNN.format(file="cifar10.py") + ", in small: four convolutions, one dense layer",
+            partial(_convnet, widths=(32, 64), dense=(256,)),
+            trained=True,
         ),
-        "svhn-convnet": Network(_IMAGE, _BNN.format(file="svhn.py"), partial(_convnet, width=64)),
+        "cifar10-convnet": Network(
+            _IMAGE,
+            _BNN.format(file="cifar10.py"),
+            partial(_convnet, widths=(128, 256, 512), dense=(1024, 1024)),
+        ),
+        "svhn-convnet": Network(
+            _IMAGE,
+            _BNN.format(file="svhn.py"),
+            partial(_convnet, widths=(64, 128, 256), dense=(1024, 1024)),
+        ),
         "sfc": Network((784,), _FINN.format(more=""), partial(_finn_mlp, hidden=256)),
         "tfc": Network(
             (784,),

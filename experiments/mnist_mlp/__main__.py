@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from experiments.mnist_mlp.run import main
+from experiments.digit_nets.run import main
+from experiments.mnist_mlp.net import NET
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(NET))

@@ -1,46 +1,9 @@
-"""Write the result table of README.md from results/record.json."""
+"""Write the result table of README.md: ``python -m experiments.mnist_mlp.table``."""
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
-from typing import Any
-
-HERE = Path(__file__).parent
-MARKED = re.compile(r"(?<=<!-- table -->\n).*(?=<!-- end -->)", re.DOTALL)
-EPOCHS_SHOWN = 8
-
-
-def table(record: dict[str, Any]) -> str:
-    """Return some of the epochs, always with the last, as a Markdown table with errors in %."""
-    history = record["history"]
-    stride = max(1, len(history) // EPOCHS_SHOWN)
-    rows = history[::-1][::stride][::-1]
-    lines = [
-        "| epoch | step size | loss | training error % | held-out error % | test error % |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        errors = (f"{100 * row[f'{part}_error']:.2f}" for part in ("train", "heldout", "test"))
-        loss = f"{row['train_loss']:.5f}"
-        lines.append(f"| {row['epoch']:.0f} | {row['lr']:.1e} | {loss} | {' | '.join(errors)} |")
-    minutes = record["train_seconds"] / 60
-    libraries = ", ".join(f"{name} {number}" for name, number in record["libraries"].items())
-    lines.append(
-        f"\n{record['recipe']['epochs']} epochs took {minutes:.0f} minutes on {record['threads']} "
-        f"thread(s); Python {record['python']}, {libraries}. The training error is measured while "
-        "the weights move and with dropout on."
-    )
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    """Replace the text between the markers of README.md."""
-    record = json.loads((HERE / "results" / "record.json").read_text())
-    readme = HERE / "README.md"
-    readme.write_text(MARKED.sub(lambda _: table(record), readme.read_text()))
-
+from experiments.digit_nets.table import main
+from experiments.mnist_mlp.net import NET
 
 if __name__ == "__main__":
-    main()
+    main(NET.folder)

@@ -16,7 +16,7 @@ from bnnsim.data import digits
 def small(monkeypatch, rng):
     images = rng.integers(0, 256, (50, 784), np.uint8)
     labels = np.repeat(np.arange(10), 5)
-    monkeypatch.setattr(demo, "packaged_network", lambda: mlp(1, inputs=784))
+    monkeypatch.setattr(demo, "NETWORK", mlp(1, inputs=784))
     monkeypatch.setattr(digits, "load_digits", lambda: (images, labels))
 
 

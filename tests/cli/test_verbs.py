@@ -289,7 +289,11 @@ def test_tables_add_up_to_the_estimate(bnnsim):
 def test_zoo_list(bnnsim):
     result = bnnsim.json("zoo", "list", schema="zoo")
     assert {"mlp-3x2048", "cifar10-convnet"} <= {n["name"] for n in result["networks"]}
-    assert "59,008" in bnnsim("zoo", "list").out
+    text = bnnsim("zoo", "list").out
+    assert "59,008" in text
+    assert "zoo:NAME:trained" in text
+    trained = [net["name"] for net in result["networks"] if net["trained"]]
+    assert trained == ["mlp-3x2048", "mnist-convnet"]
 
 
 def test_json_file_and_text_together(bnnsim, tmp_path):
@@ -352,8 +356,11 @@ def test_one_layer_is_dumped_to_two_files(bnnsim, net, tmp_path):
         ),
         ("pynq:f --sign-zero plus", "expected a source of the form py: or .pt2 with --sign-zero."),
         ("no.pt2", "no.pt2: got 'no such file', expected a .pt2 archive."),
-        ("zoo:tfc:", "zoo:tfc:: got '', expected nothing, 'random'"),
-        ("zoo:tfc:random,", "got 'random,', expected nothing, 'random' or 'random,SEED'"),
+        ("zoo:tfc:", "zoo:tfc:: got '', expected nothing, 'trained'"),
+        (
+            "zoo:tfc:random,",
+            "got 'random,', expected nothing, 'trained', 'random' or 'random,SEED'",
+        ),
         ("zoo:tfc:random,18446744073709551616", "with a seed below 2^64."),
         ("zoo:tfc:random," + "9" * 5000, "with a seed below 2^64."),
     ],

@@ -7,42 +7,68 @@ import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 import bnnsim
+from bnnsim import zoo
 from bnnsim.data.digits import load_digits
-from bnnsim.graph.ir import Graph
+from bnnsim.engine.dispatch import available_isas
+from bnnsim.graph.ir import Graph, Node
 
-FEW = 100
+FEW = 40
+TRAINED = [found.name for found in zoo.describe() if found.trained]
 
 
-def packaged() -> Graph:
-    """Return the trained network that ships with the library."""
-    with resources.as_file(resources.files("bnnsim.data") / "mlp-3x2048.bnn") as path:
-        return bnnsim.load(path)
+def packaged(name: str) -> Graph:
+    """Return a trained network that ships with the library."""
+    return bnnsim.load(f"zoo:{name}:trained")
+
+
+def card(name: str) -> dict[str, Any]:
+    """Return the training record that lies beside a packaged network."""
+    record = (resources.files("bnnsim.data") / f"{name}.json").read_text()
+    return cast(dict[str, Any], json.loads(record))
+
+
+def shaped(images: np.ndarray, graph: Graph) -> np.ndarray:
+    """Return (N, 784) pixels as the network takes them."""
+    return images.reshape(len(images), *graph.tensor(graph.inputs[0]).shape)
 
 
 def as_torch(graph: Graph):
     """Return a torch module with the network's weights: sign of a latent -1 or +1 is itself."""
     torch = pytest.importorskip("torch")
-    from bnnsim.train.models import mlp
+    from bnnsim.train.models import digit_convnet, mlp
 
-    module = mlp(hidden=2048, depth=3)
-    layers = [n for n in graph.nodes if n.op in ("Dense", "BatchNorm")]
+    module = {"mlp-3x2048": mlp, "mnist-convnet": digit_convnet}[graph.name]()
+    layers = [n for n in graph.nodes if n.op in ("Dense", "Conv2d", "BatchNorm")]
     parameters = [m for m in module if list(m.parameters())]
     assert len(layers) == len(parameters)
     with torch.no_grad():
         for node, target in zip(layers, parameters, strict=True):
-            values = [torch.from_numpy(graph.tensor(n).data.copy()) for n in node.inputs[1:]]
-            if node.op == "Dense":
-                target.weight.copy_(values[0])
-            else:
+            values = [graph.tensor(n).data for n in node.inputs[1:]]
+            if node.op == "BatchNorm":
                 slots = (target.weight, target.bias, target.running_mean, target.running_var)
-                for slot, value in zip(slots, values, strict=True):
-                    slot.copy_(value)
+            else:
+                slots, values = (target.weight,), [torch_order(graph, node)]
+            for slot, value in zip(slots, values, strict=True):
+                slot.copy_(torch.from_numpy(value.copy()))
     return module.eval()
+
+
+def torch_order(graph: Graph, node: Node) -> np.ndarray:
+    """Return a weight with its inputs in torch's order: channels before height and width."""
+    weight = graph.tensor(node.inputs[1]).data
+    if node.op == "Conv2d":
+        return weight.transpose(0, 3, 1, 2)
+    before = next(n for n in graph.nodes if n.output == node.inputs[0])
+    if before.op != "Flatten":
+        return weight
+    pixels_last = weight.reshape(len(weight), -1, graph.tensor(before.inputs[0]).shape[-1])
+    return pixels_last.swapaxes(1, 2).reshape(weight.shape)
 
 
 def idx(path: Path, offset: int) -> np.ndarray:
@@ -80,39 +106,73 @@ def test_large_zoo_nets(name: str, images: int, isa: str) -> None:
     assert bnnsim.verify(graph, random_batch(graph, images, 2), isa=isa).ok
 
 
-@pytest.mark.parametrize("isa", ["ref", "auto"])
-def test_packaged_net_on_digits(isa: str) -> None:
+def some_digits(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
+    """Return `FEW` digits, evenly spread over the classes, and their labels."""
     images, labels = load_digits()
-    stride = len(images) // FEW
-    result = bnnsim.verify(packaged(), images[::stride], isa=isa)
-    assert result.ok
-    assert bnnsim.run(packaged(), images[::stride], labels=labels[::stride]).accuracy > 0.95
+    chosen = np.arange(FEW) * len(images) // FEW
+    return shaped(images[chosen], graph), labels[chosen]
 
 
-def test_packaged_net_equals_torch_on_digits() -> None:
-    graph = packaged()
-    module = as_torch(graph)
-    images, _ = load_digits()
-    result = bnnsim.verify(graph, images[:: len(images) // FEW], against=module)
+@pytest.mark.parametrize("isa", available_isas())
+@pytest.mark.parametrize("name", TRAINED)
+def test_packaged_nets_equal_the_reference_on_digits(name: str, isa: str) -> None:
+    graph = packaged(name)
+    images, labels = some_digits(graph)
+    assert bnnsim.verify(graph, images, isa=isa, threads=2).ok
+    assert bnnsim.run(graph, images, labels=labels, isa=isa).accuracy > 0.9
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_packaged_nets_equal_torch_on_digits(name: str) -> None:
+    graph = packaged(name)
+    images, _ = some_digits(graph)
+    result = bnnsim.verify(graph, images, against=as_torch(graph))
     assert result.ok
     assert result.layers[0].elements == FEW * 10
 
 
 @pytest.mark.slow
-def test_packaged_net_equals_torch_and_reference_on_all_test_images(data_folder: Path) -> None:
-    graph = packaged()
+@pytest.mark.parametrize("name", TRAINED)
+def test_packaged_nets_equal_torch_and_reference_on_test_images(
+    name: str, data_folder: Path
+) -> None:
+    graph = packaged(name)
     images, labels = mnist_test(data_folder)
+    images = shaped(images, graph)
     against_torch = bnnsim.verify(graph, images, against=as_torch(graph))
     assert (against_torch.ok, against_torch.images) == (True, 10_000)
-    assert bnnsim.verify(graph, images).ok
-    record = json.loads((resources.files("bnnsim.data") / "mlp-3x2048.json").read_text())
-    assert bnnsim.run(graph, images, labels=labels).accuracy == record["test_accuracy"]
+    assert bnnsim.run(graph, images, labels=labels).accuracy == card(name)["test_accuracy"]
+    stride = 1 if images.ndim == 2 else 10  # the reference takes 20 ms for a picture
+    assert bnnsim.verify(graph, images[::stride]).ok
 
 
-def test_packaged_accuracy_on_all_held_out_digits_is_the_recorded_one() -> None:
+@pytest.mark.parametrize("name", TRAINED)
+def test_packaged_accuracy_on_all_held_out_digits_is_the_recorded_one(name: str) -> None:
+    graph = packaged(name)
     images, labels = load_digits()
-    record = json.loads((resources.files("bnnsim.data") / "mlp-3x2048.json").read_text())
-    assert bnnsim.run(packaged(), images, labels=labels).accuracy == record["heldout_accuracy"]
+    result = bnnsim.run(graph, shaped(images, graph), labels=labels)
+    assert result.accuracy == card(name)["heldout_accuracy"]
+
+
+def test_the_convnet_is_right_on_exactly_as_many_digits_as_recorded() -> None:
+    graph, record = packaged("mnist-convnet"), card("mnist-convnet")
+    images, labels = load_digits()
+    decided = bnnsim.run(graph, shaped(images, graph)).outputs.argmax(axis=1)
+    assert int((decided == labels).sum()) == record["heldout"]["correct"]
+    assert [record[part]["logits_differing_from_torch"] for part in ("heldout", "test")] == [0, 0]
+    assert [record[part]["logits"] for part in ("heldout", "test")] == [50_000, 100_000]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_record_in_the_file_is_the_one_beside_it(name: str) -> None:
+    assert plain(packaged(name).meta["training"]) == card(name)
+
+
+def plain(value: Any) -> Any:
+    """Return a frozen mapping of JSON values as dicts and lists."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 @pytest.mark.slow

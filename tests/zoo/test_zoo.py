@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from importlib import resources
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,14 @@ from bnnsim.graph.ir import Graph
 LAYERS = {
     "mlp-3x2048": [(784 * 2048, 1), (2048 * 2048, 1), (2048 * 2048, 1), (2048 * 10, 1)],
     "mlp-3x4096": [(784 * 4096, 1), (4096 * 4096, 1), (4096 * 4096, 1), (4096 * 10, 1)],
+    "mnist-convnet": [
+        (3 * 3 * 32, 28 * 28),
+        (3 * 3 * 32 * 32, 28 * 28),
+        (3 * 3 * 32 * 64, 14 * 14),
+        (3 * 3 * 64 * 64, 14 * 14),
+        (7 * 7 * 64 * 256, 1),
+        (256 * 10, 1),
+    ],
     "cifar10-convnet": [
         (3 * 3 * 3 * 128, 32 * 32),
         (3 * 3 * 128 * 128, 32 * 32),
@@ -65,6 +75,7 @@ PARAMETERS = {
     "cifar10-convnet": 14_022_016,
     "svhn-convnet": 6_397_632,
     "resnet20": 268_336,
+    "mnist-convnet": 870_176,
 }
 MACS = {
     "mlp-3x2048": 10_014_720,
@@ -73,7 +84,9 @@ MACS = {
     "svhn-convnet": 158_017_536,
     "cnv": 59_461_376,
     "resnet20": 40_551_040,
+    "mnist-convnet": 19_094_528,
 }
+TRAINED = ("mlp-3x2048", "mnist-convnet")
 
 
 def linear_nodes(graph: Graph) -> list:
@@ -91,9 +104,9 @@ def test_counts_are_exact(found: zoo.Description) -> None:
     assert found.macs == sum(weights * places for weights, places in layers)
     assert found.parameters == PARAMETERS.get(found.name, found.parameters)
     assert found.macs == MACS.get(found.name, found.macs)
-    assert found.input_shape == (
-        (32, 32, 3) if "v" in found.name or "resnet" in found.name else (784,)
-    )
+    images = (32, 32, 3) if "v" in found.name or "resnet" in found.name else (784,)
+    assert found.input_shape == ((28, 28, 1) if found.name == "mnist-convnet" else images)
+    assert found.trained == (found.name in TRAINED)
     assert len(found.source) > 20
 
 
@@ -182,6 +195,39 @@ def test_logits_of_fpga_nets_are_popcounts() -> None:
     bits, weight = values["threshold3.out"] == 1, graph.tensor("dense4.weight").data == 1
     matches = (bits[:, None, :] == weight[None]).sum(axis=2)
     assert (values[graph.outputs[0]] == matches).all()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_trained_nets_have_the_layers_and_shapes_of_their_geometry(name: str) -> None:
+    found, geometry = zoo.trained(name), zoo.build(name)
+    assert found.has_weights
+    assert found.name == name
+    for node, stated in zip(found.nodes, geometry.nodes, strict=True):
+        assert (node.name, node.op, node.inputs) == (stated.name, stated.op, stated.inputs)
+        assert stated.attrs.items() <= node.attrs.items()
+    shapes = [[(t.name, t.shape, t.dtype) for t in g.tensors.values()] for g in (found, geometry)]
+    assert sorted(shapes[0], key=str) == sorted(shapes[1], key=str)
+
+
+def test_every_network_in_the_package_has_a_name() -> None:
+    files = {path.name for path in (resources.files("bnnsim") / "data").iterdir()}
+    stems = {name.rpartition(".")[0] for name in files if name.endswith((".bnn", ".json"))}
+    assert stems == set(TRAINED)
+    assert all(f"{name}.{end}" in files for name in TRAINED for end in ("bnn", "json"))
+
+
+def test_nets_that_do_not_come_trained() -> None:
+    with pytest.raises(SourceError, match=r"Did you mean 'mnist-convnet'"):
+        zoo.trained("mnist-convnt")
+    rule = r"zoo:tfc:trained: got .*, expected one of mlp-3x2048, mnist-convnet\. zoo:tfc:random"
+    with pytest.raises(SourceError, match=rule):
+        zoo.trained("tfc")
+
+
+def test_a_damaged_installation_is_named(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(zoo, "files", lambda _: tmp_path)
+    with pytest.raises(SourceError, match=r"no file.*mlp-3x2048\.bnn\. Install bnnsim again"):
+        zoo.trained("mlp-3x2048")
 
 
 def test_wrong_names_and_seeds() -> None:

@@ -1,4 +1,4 @@
-"""Command line, progress bar and record of the MNIST training run."""
+"""Command line, progress bar and record of an MNIST training run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,45 @@ from bnnsim.data.digits import load_digits
 from bnnsim.errors import BnnsimError, InputError, message
 from bnnsim.train.data import Split, Splits, mnist_hashes, mnist_splits
 from bnnsim.train.loop import OnBatch, Recipe, fit, read_checkpoint
-from bnnsim.train.models import mlp
+from bnnsim.train.models import float_twin
 
-HERE = Path(__file__).parent
 SMOKE_IMAGES = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What distinguishes one training experiment from another.
+
+    Attributes
+    ----------
+    name : str
+        Of its folder, its checkpoint and, in the record, itself.
+    packaged : str
+        Stem of its files in bnnsim/data.
+    build : callable
+        Makes the network from the keyword arguments in config.yaml.
+    image_shape : tuple of int
+        What the network takes, without the batch axis; 784 pixels in all.
+    smoke : dict
+        Keyword arguments of ``build`` that --smoke replaces.
+    """
+
+    name: str
+    packaged: str
+    build: Callable[..., nn.Sequential]
+    image_shape: tuple[int, ...]
+    smoke: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where its config, results and checkpoints lie."""
+        return Path(__file__).parents[1] / self.name
+
+    def splits(self, data: Path) -> Splits:
+        """Read MNIST from a folder, in the network's shape."""
+        splits = mnist_splits(data, load_digits())
+        parts = (splits.train, splits.heldout, splits.test)
+        return Splits(*(Split(p.images.reshape(-1, *self.image_shape), p.labels) for p in parts))
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], Recipe]:
@@ -41,12 +76,16 @@ def read_config(path: Path) -> tuple[dict[str, Any], Recipe]:
     return model, recipe
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="experiments.mnist_mlp", description=__doc__)
+def parse(experiment: Experiment, argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"experiments.{experiment.name}", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of MNIST's IDX files")
-    parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
+    parser.add_argument("--config", type=Path, default=experiment.folder / "config.yaml")
+    parser.add_argument("--twin", choices=("binary", "float"), default="binary",
+                        help="float: real weights, hardtanh for sign, all else equal")  # fmt: skip
     parser.add_argument("--epochs", type=int, help="instead of the config's")
-    parser.add_argument("--out", type=Path, default=HERE, help="gets checkpoints/ and results/")
+    parser.add_argument(
+        "--out", type=Path, default=experiment.folder, help="gets checkpoints/ and results/"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--smoke", action="store_true", help="a small run of under a minute")
     parser.add_argument("--threads", type=int, default=1)
@@ -97,12 +136,17 @@ def log_epoch(row: dict[str, float]) -> None:
 
 
 def record(
-    args: argparse.Namespace, model: dict[str, Any], recipe: Recipe, history: list[dict[str, float]]
+    experiment: Experiment,
+    args: argparse.Namespace,
+    model: dict[str, Any],
+    recipe: Recipe,
+    history: list[dict[str, float]],
 ) -> dict[str, Any]:
     """Return what a reader needs to judge and repeat the run."""
     return {
         "schema": 1,
-        "experiment": "mnist_mlp",
+        "experiment": experiment.name,
+        "twin": args.twin,
         "smoke": args.smoke,
         "model": model,
         "recipe": asdict(recipe),
@@ -118,48 +162,57 @@ def record(
     }
 
 
-def trained(checkpoint: Path, *, config: Path = HERE / "config.yaml") -> nn.Sequential:
+def trained(experiment: Experiment, checkpoint: Path, *, config: Path) -> nn.Sequential:
     """Return the network of ``config`` with the weights of ``checkpoint``, in eval mode."""
     model_args, _ = read_config(config)
-    model = mlp(**model_args)
+    model = experiment.build(**model_args)
     model.load_state_dict(read_checkpoint(checkpoint)["model"])
     return model.eval()
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run_name(experiment: Experiment, args: argparse.Namespace) -> tuple[str, str]:
+    """Return the stems of the checkpoint and of the record."""
+    twin = "" if args.twin == "binary" else f"_{args.twin}"
+    checkpoint, result = ("smoke", "smoke") if args.smoke else (experiment.name, "record")
+    return checkpoint + twin, result + twin
+
+
+def run(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]:
     """Train as the arguments say; write the checkpoint and the record; return the record."""
     model_args, recipe = read_config(args.config)
-    splits = mnist_splits(args.data, load_digits())
+    splits = experiment.splits(args.data)
     if args.smoke:
         splits, recipe = shrink(splits), replace(recipe, epochs=2)
-        model_args = {**model_args, "hidden": 256}
+        model_args = {**model_args, **experiment.smoke}
     if args.epochs is not None:
         recipe = replace(recipe, epochs=args.epochs)
     torch.set_num_threads(args.threads)
     torch.manual_seed(recipe.seed)
-    model = mlp(**model_args)
-    name = "smoke" if args.smoke else "mnist_mlp"
+    model = experiment.build(**model_args)
+    if args.twin == "float":
+        model = float_twin(model)
+    checkpoint, stem = run_name(experiment, args)
     with progress_bar(recipe, len(splits.train.labels)) as advance:
         history = fit(
-            model,
+            model.to(memory_format=torch.channels_last),  # faster convolutions
             splits,
             recipe,
-            checkpoint=args.out / "checkpoints" / f"{name}.pt",
+            checkpoint=args.out / "checkpoints" / f"{checkpoint}.pt",
             resume=args.resume,
             on_batch=advance,
             on_epoch=log_epoch,
         )
-    result = record(args, model_args, recipe, history)
-    target = args.out / "results" / ("smoke.json" if args.smoke else "record.json")
+    result = record(experiment, args, model_args, recipe, history)
+    target = args.out / "results" / f"{stem}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(result, indent=1) + "\n")
     return result
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     try:
-        result = run(parse(argv))
+        result = run(experiment, parse(experiment, argv))
     except BnnsimError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,1 @@
+"""What the MNIST experiments share: training, packaging, and the table of results."""
