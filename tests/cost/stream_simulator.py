@@ -15,7 +15,7 @@ def rows(graph: Graph, name: str) -> int:
 
 
 class Source:
-    """Puts bits on the bus, as many a cycle as it is wide, and counts the rows that are complete."""
+    """Puts bits on the bus, as many a cycle as it is wide, and counts complete rows."""
 
     def __init__(self, graph: Graph, name: str, bits: int, bus: int, images: int) -> None:
         self.name, self.bus, self.images = name, bus, images

@@ -64,7 +64,10 @@ def random_folding(graph, rng):
     table = {}
     for i, node in enumerate(layers_of(graph)):
         rows, columns = matrix_of(graph, node)
-        table[f"L{i}"] = {"PE": rng.randint(1, rows + 2), "SIMD": rng.randint(1, columns + 2)}
+        table[f"L{i}"] = {
+            "PE": rng.randint(-(-rows // 3), rows + 2),
+            "SIMD": rng.randint(-(-columns // 5), columns + 2),
+        }
     return with_folding(graph, table, "folding")
 
 
@@ -87,9 +90,9 @@ def test_one_image_takes_what_a_simulator_counts(seed, board):
     assert report.latency.value == pytest.approx(found / profile.clock_hz)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_images_follow_one_another_at_the_interval(seed, board):
-    # The stated latency of a batch is never too low, and the interval is what a long run settles at.
+    # The stated latency of a batch is never too low; a long run settles at the interval.
     rng = random.Random(100 + seed)
     graph = random_folding(random_net(rng), rng)
     profile = machine(board, bus_bits=rng.choice([7, 64]))
