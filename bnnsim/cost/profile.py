@@ -117,14 +117,10 @@ def _profile(top: Fields) -> HardwareProfile:
 def _machine(top: Fields, scope: str) -> dict[str, Any]:
     """Return the parts of a chip with an array."""
     return {
-        "array": _array(top.child("array")),
-        "datapath": _datapath(top.child("datapath")),
-        "overhead": _overhead(top),
-        "actions": _actions(top.child("actions")),
-        "memories": _memories(top, scope),
-        "io": _energy(top, "io", "J/bit"),
-        "rng": _rng(top),
-    }
+        "array": _array(top.child("array")), "datapath": _datapath(top.child("datapath")),
+        "overhead": _overhead(top), "actions": _actions(top.child("actions")),
+        "memories": _memories(top, scope), "io": _energy(top, "io", "J/bit"), "rng": _rng(top),
+    }  # fmt: skip
 
 
 def _array(fields: Fields) -> Array:
