@@ -227,7 +227,7 @@ def _named_apart(graphs: Sequence[Graph]) -> Iterator[Graph]:
         yield graph if number == 1 else replace(graph, name=f"{graph.name} ({number})")
 
 
-def validate(points: str | Path | None = None) -> Validation:
+def validate(points: str | Path | None = None, *, progress: Progress | None = None) -> Validation:
     """Return predictions of published figures, with the profiles as they are.
 
     Raises
@@ -236,4 +236,4 @@ def validate(points: str | Path | None = None) -> Validation:
     """
     from bnnsim.validate import validate as predicted
 
-    return predicted(None if points is None else Path(points))
+    return predicted(None if points is None else Path(points), progress=progress)

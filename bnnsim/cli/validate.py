@@ -9,6 +9,7 @@ from typing import Any
 
 from bnnsim.cli.arguments import add_verb
 from bnnsim.cli.output import check_outputs, emit
+from bnnsim.cli.progress import progress_bar
 from bnnsim.report.numbers import digits
 from bnnsim.report.tables import Block, table
 from bnnsim.units import format_si
@@ -22,9 +23,12 @@ def validate(args: Namespace) -> int:
     from importlib.metadata import version
 
     from bnnsim import api
+    from bnnsim.validate.points import packaged_points, read_points
 
     check_outputs(args, args.first)
-    found = api.validate(args.points)
+    path = Path(args.points) if args.points is not None else packaged_points()
+    with progress_bar("points", len(read_points(path)[0])) as advance:
+        found = api.validate(path, progress=advance)
     result = found.to_dict()
     blocks = validate_blocks(result)
     if args.first is not None:

@@ -107,8 +107,12 @@ class Validation:
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
 
-def validate(points: Path | None = None) -> Validation:
+def validate(
+    points: Path | None = None, *, progress: Callable[[int], object] | None = None
+) -> Validation:
     """Predict the points of a file (default: the packaged ones) with the profiles as they are.
+
+    ``progress`` is called with 1 after each point.
 
     Raises
     ------
@@ -116,7 +120,12 @@ def validate(points: Path | None = None) -> Validation:
         If the file or a profile is malformed, or a network does not run on its profile.
     """
     known, holes = read_points(points or packaged_points())
-    return Validation(tuple(map(_row, known)), holes)
+    rows = []
+    for point in known:
+        rows.append(_row(point))
+        if progress is not None:
+            progress(1)
+    return Validation(tuple(rows), holes)
 
 
 def _row(point: Point) -> Row:
