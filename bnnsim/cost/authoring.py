@@ -21,8 +21,8 @@ from bnnsim.errors import ProfileError, message
 from bnnsim.units import format_si
 
 _ACTIVE = ("schema", "name", "extends", "description")
-_OPEN = ("node", "array", "array.unroll", "array.ops_per_pe", "datapath", "actions", "static",
-         "sources", "overhead", "io", "rng", "structural")  # fmt: skip
+_OPEN = ("node", "array", "pipeline", "array.unroll", "array.ops_per_pe", "datapath", "actions",
+         "static", "sources", "overhead", "io", "rng", "structural")  # fmt: skip
 _NOTE = 34  # column of the notes behind values
 
 

@@ -24,7 +24,8 @@ class Ratio:
     of, over : CostReport
         Above and below the fraction bar.
     energy, latency : Interval
-        Per inference, sample by sample: constants that both rest on cancel.
+        Per inference, sample by sample: constants that both rest on cancel. An energy of 0 says
+        that one of them has none that could be estimated.
     memory : float
         All bytes that the networks need at once.
     """
@@ -90,15 +91,22 @@ def compare(reports: Sequence[CostReport]) -> Comparison:
 
 def _ratio(of: CostReport, over: CostReport) -> Ratio:
     each = over.batch / of.batch
-    energy = of.samples.energy_j / over.samples.energy_j * each
     latency = of.samples.latency_s / over.samples.latency_s * each
     return Ratio(
         of,
         over,
-        interval(of.energy.value / over.energy.value * each, energy),
+        _energy_ratio(of, over, each),
         interval(of.latency.value / over.latency.value * each, latency),
         sum(of.memory.values()) / sum(over.memory.values()),
     )
+
+
+def _energy_ratio(of: CostReport, over: CostReport, each: float) -> Interval:
+    """Return 0 where one side has no energy: such a column names it among what is not priced."""
+    if not (of.energy.value and over.energy.value):
+        return Interval(0.0, 0.0, 0.0)
+    samples = of.samples.energy_j / over.samples.energy_j * each
+    return interval(of.energy.value / over.energy.value * each, samples)
 
 
 def _key(report: CostReport) -> dict[str, str]:

@@ -13,7 +13,8 @@ from bnnsim.cost.hardware import HardwareProfile
 from bnnsim.cost.intervals import DRAWS, Interval, constant_factor, factor, interval
 from bnnsim.cost.machine import levels, peak_macs_per_s
 from bnnsim.cost.memory import off_chip
-from bnnsim.cost.pricing import Price, power_constants, prices
+from bnnsim.cost.pipeline import pipeline_schedule
+from bnnsim.cost.pricing import Price, outside_powers, power_constants, prices
 from bnnsim.cost.profile import load_profile
 from bnnsim.cost.result import Assumption, CostReport, LayerCost, Samples
 from bnnsim.cost.schedule import CATEGORIES, NodePlan, Schedule, schedules
@@ -25,6 +26,10 @@ __all__ = ["CostReport", "estimate"]
 
 MAX_BATCH = 1 << 20
 _STRUCTURE = "factor on everything on chip for wiring, clock and control that no count covers"
+_FIRST_RESULT = (
+    "factor on the time to the first result, for handshakes, pipeline depth and full FIFOs that no "
+    "rule covers; the interval between results is exact"
+)
 
 
 def estimate(
@@ -69,10 +74,11 @@ def estimate(
     _check_batch(batch)
     chip = load_profile(profile) if isinstance(profile, str) else profile
     layout = lay_out(graph)
-    options = [
-        _at_activity(option, chip, toggles or {})
-        for option in schedules(graph, layout, chip, batch, allow_unpriced=allow_unpriced)
-    ]
+    if chip.pipeline is not None:
+        found = [pipeline_schedule(graph, layout, chip, batch)]
+    else:
+        found = schedules(graph, layout, chip, batch, allow_unpriced=allow_unpriced)
+    options = [_at_activity(option, chip, toggles or {}) for option in found]
     schedule = options[0] if len(options) == 1 else min(options, key=lambda s: _total(chip, s))
     stated = dict(graph.meta)
     name = mode if mode is not None else str(stated.get("mode", "native"))
@@ -150,7 +156,7 @@ def _report(
         memory={
             "weights_bytes": layout.weights_bytes,
             "parameters_bytes": layout.parameters_bytes,
-            "peak_activation_bytes": layout.peak_bytes * schedule.images,
+            "peak_activation_bytes": schedule.peak_bytes,
             "scratch_bytes": schedule.scratch_bytes,
         },
         macs=_by_pair(graph, pairs, "macs"),
@@ -264,7 +270,9 @@ def _samples(profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, 
     """Return 4,096 draws of energy and latency, every constant and the structure varied."""
     pairs = {p.counts.operands.pair for p in schedule.nodes if p.counts.operands is not None}
     datapaths = ", ".join(sorted(pairs))
-    seconds = _latency_draws(profile, schedule) * _structural(profile, datapaths, "latency")
+    steady = schedule.steady_cycles / profile.clock_hz
+    seconds = _latency_draws(profile, schedule) - steady
+    seconds = seconds * _structural(profile, datapaths, "latency") + steady
     operators: Any = 0.0
     inside: Any = 0.0
     outside: Any = 0.0
@@ -282,10 +290,9 @@ def _samples(profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, 
             inside = inside + joules
     if profile.overhead is not None:
         operators = operators * constant_factor(profile.overhead)
-    outer = off_chip(profile)
     for power in power_constants(profile):
         drawn = power.value_si * constant_factor(power) * seconds
-        if outer is not None and power in outer.power:
+        if power in outside_powers(profile):
             outside = outside + drawn
         else:
             inside = inside + drawn
@@ -339,8 +346,7 @@ def _assumptions(
     shares += [(c, c.value_si * seconds) for c in power_constants(profile)]
     if profile.overhead is not None:
         shares.append((profile.overhead, added))
-    outer = off_chip(profile)
-    outside += sum(c.value_si for c in outer.power) * seconds if outer is not None else 0.0
+    outside += sum(c.value_si for c in outside_powers(profile)) * seconds
     shares.sort(key=lambda s: -s[1])
     if scaled and (reference := profile.array.reference_activity):
         shares.append((reference, scaled))
@@ -350,6 +356,7 @@ def _assumptions(
         for c, part in shares if part
     ]  # fmt: skip
     cover = 1 - outside / joules if joules else 0.0
-    rows.append(Assumption("structure", 1.0, "1", "assumed", _STRUCTURE, profile.structural_band,
+    what = _STRUCTURE if profile.pipeline is None else _FIRST_RESULT
+    rows.append(Assumption("structure", 1.0, "1", "assumed", what, profile.structural_band,
                            max(0.0, cover)))  # fmt: skip
     return tuple(rows)

@@ -205,6 +205,40 @@ class Rng:
 
 
 @dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A streaming dataflow: one stage of PE x SIMD lanes for each Dense and Conv2d.
+
+    Parameters
+    ----------
+    bus_bits : int
+        Bits of an image that come in per cycle, and of a result that go out.
+    encode : str
+        ``host``: the stream carries what Encode yields; ``chip``: the network's input as it is.
+    operands : str
+        ``parallel``: an activation of several bits takes one cycle; ``serial``: one for each bit.
+    weight_bits, activation_bits : int
+        The widest integers that a stage takes.
+    lanes : int
+        The largest sum of PE x SIMD where the folding is derived.
+    memory_bytes : int
+        On chip, for weights, thresholds and line buffers together.
+    """
+
+    bus_bits: int
+    encode: str
+    operands: str
+    weight_bits: int
+    activation_bits: int
+    lanes: int
+    memory_bytes: int
+
+
+# What a profile without an array has in its place: nothing runs on it, nothing is priced by it.
+NO_ARRAY = Array(1, 1, "K", 1, "error", False, {})
+NO_DATAPATH = Datapath("exact", "tree")
+
+
+@dataclass(frozen=True, slots=True)
 class HardwareProfile:
     """A target and what its actions cost; see docs/profiles.md for the file format.
 
@@ -225,6 +259,8 @@ class HardwareProfile:
         Power drawn all the time by what is not a memory.
     structural_band : float
         90 % factor for what the model leaves out.
+    pipeline : Pipeline or None
+        Of ``latency_model: pipeline``, where there is no array, no datapath and no memory.
     """
 
     name: str
@@ -246,6 +282,7 @@ class HardwareProfile:
     static: tuple[Constant, ...]
     rng: Rng | None
     structural_band: float
+    pipeline: Pipeline | None = None
 
     def chain(self, operand: str) -> tuple[Memory, ...]:
         """Return the memories that may hold ``weights`` or ``activations``, nearest first."""

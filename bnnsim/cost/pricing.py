@@ -54,6 +54,16 @@ def prices(profile: HardwareProfile) -> dict[str, Price]:
     return found
 
 
+def outside_powers(profile: HardwareProfile) -> tuple[Constant, ...]:
+    """Return the powers that the structural factor does not cover.
+
+    Off-chip memory's; on a pipeline all, because they were measured on the whole board.
+    """
+    if profile.pipeline is not None:
+        return profile.static
+    return tuple(p for memory in profile.memories if memory.off_chip for p in memory.power)
+
+
 def power_constants(profile: HardwareProfile) -> tuple[Constant, ...]:
     """Return every power that is drawn all the time, in watts."""
     return (*profile.static, *(p for memory in profile.memories for p in memory.power))

@@ -22,6 +22,7 @@ from bnnsim.cost.hardware import (
 )
 from bnnsim.cost.node_defaults import DEFAULT_DRAM, needs_defaults, with_node_defaults
 from bnnsim.cost.profile_fields import Fields, listed
+from bnnsim.cost.profile_pipeline import read_pipeline
 from bnnsim.cost.profile_yaml import find_profile, list_profiles, read_profile
 from bnnsim.errors import ProfileError, nearest
 from bnnsim.units import format_bytes
@@ -65,7 +66,7 @@ def build_profile(raw: Mapping[str, Any], where: str) -> HardwareProfile:
     top.close()
     if problems:
         raise ProfileError(listed(problems))
-    if needs_defaults(profile):
+    if profile.pipeline is None and needs_defaults(profile):
         return with_node_defaults(profile, load_profile(NODE_TABLE))
     return profile
 
@@ -94,6 +95,8 @@ def _profile(top: Fields) -> HardwareProfile:
     node.close()
     if not (process and vdd and clock) and not top.problems:
         top.note("node", "zero", "a process, a supply and a clock above zero")
+    model = top.text("latency_model", choices=("array", "pipeline"), default="array")
+    machine = read_pipeline(top) if model == "pipeline" else _machine(top, scope)
     return HardwareProfile(
         name=top.text("name"),
         kind=kind,
@@ -102,19 +105,22 @@ def _profile(top: Fields) -> HardwareProfile:
         process_m=process,
         vdd_v=vdd,
         clock_hz=clock,
-        latency_model=top.text("latency_model", choices=("array",), default="array"),
+        latency_model=model,
         calibrated_on=top.texts("calibrated_on", ()),
         sources=top.sources,
-        array=_array(top.child("array")),
-        datapath=_datapath(top.child("datapath")),
-        overhead=_overhead(top),
-        actions=_actions(top.child("actions")),
-        memories=_memories(top, scope),
-        io=_energy(top, "io", "J/bit"),
         static=_static(top.child("static")),
-        rng=_rng(top),
         structural_band=_structural(top, kind),
+        **machine,
     )
+
+
+def _machine(top: Fields, scope: str) -> dict[str, Any]:
+    """Return the parts of a chip with an array."""
+    return {
+        "array": _array(top.child("array")), "datapath": _datapath(top.child("datapath")),
+        "overhead": _overhead(top), "actions": _actions(top.child("actions")),
+        "memories": _memories(top, scope), "io": _energy(top, "io", "J/bit"), "rng": _rng(top),
+    }  # fmt: skip
 
 
 def _array(fields: Fields) -> Array:

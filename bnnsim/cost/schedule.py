@@ -99,14 +99,21 @@ class Schedule:
         In the graph's order.
     scratch_bytes : int
         The largest double-buffered tiles of a stage.
+    peak_bytes : int
+        Activations in memory at once.
     unpriced : tuple of str
         Work that the profile has no price for.
+    steady_cycles : int
+        Of all cycles, those that the structural factor does not touch: a pipeline's interval
+        between results is what its stages were built for.
     """
 
     images: int
     nodes: tuple[NodePlan, ...]
     scratch_bytes: int
+    peak_bytes: int
     unpriced: tuple[str, ...]
+    steady_cycles: int = 0
 
 
 def schedules(
@@ -195,7 +202,8 @@ def _schedule(
         holes += (f"memory and input/output: profile {profile.name!r} is arithmetic only",)
     elif off_chip(profile) is None and profile.io is None:
         holes += (f"input and output: profile {profile.name!r} has no off-chip memory and no io",)
-    return Schedule(images, tuple(plans[n.id] for n in graph.nodes), scratch, holes)
+    peak = layout.peak_bytes * images
+    return Schedule(images, tuple(plans[n.id] for n in graph.nodes), scratch, peak, holes)
 
 
 def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[int, NodePlan], int]:

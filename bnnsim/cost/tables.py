@@ -13,6 +13,7 @@ from typing import Any
 from bnnsim.cost.datapath import popcount_adders
 from bnnsim.cost.hardware import Constant, HardwareProfile, Memory
 from bnnsim.cost.result import CostReport
+from bnnsim.errors import ProfileError, message
 from bnnsim.units import format_bytes, format_si
 
 ACCESS_BITS = 64
@@ -76,7 +77,16 @@ class EnergyTables:
 
 
 def energy_tables(profile: HardwareProfile, report: CostReport | None = None) -> EnergyTables:
-    """Return the tables of a profile, with a worked example if a report on it is given."""
+    """Return the tables of a profile, with a worked example if a report on it is given.
+
+    Raises
+    ------
+    ProfileError
+        If the profile has no operators: a pipeline's energy is power x time.
+    """
+    if not profile.actions:
+        rule = "a profile that prices operators: latency_model array"
+        raise ProfileError(message(f"profile {profile.name!r}: actions", None, rule))
     factor = profile.overhead
     overhead = "none" if factor is None else f"x {factor.value_si:g} ({factor.source}: {factor.at})"
     rows = [r for d, name in _WIDTHS if (r := _operation(profile, d, name)) is not None]

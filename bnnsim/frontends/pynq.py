@@ -28,6 +28,7 @@ from bnnsim.frontends.builder import GraphBuilder
 from bnnsim.frontends.pynq_files import Matrix, read_classes, read_matrices
 from bnnsim.frontends.pynq_folding import WORD_BITS, Layer, read_folding
 from bnnsim.graph.dtypes import BIT, INT8, INT32, TERNARY, UINT8, DType
+from bnnsim.graph.folding import with_folding
 from bnnsim.graph.ir import Graph
 
 _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
@@ -63,7 +64,8 @@ def from_pynq(
         Reads uint8: (H, W, C) images, or (pixels,) vectors whose pixels of 128 and more are +1.
         Gives the integer logits that the hardware prints (popcounts for 1-bit networks, dot
         products for ternary ones), or the bits of the last layer's thresholds, where the class
-        is the index of the highest set bit (0 if none is set).
+        is the index of the highest set bit (0 if none is set). ``meta["folding"]`` keeps the PE
+        and SIMD of each layer (see `bnnsim.graph.folding`).
 
     Raises
     ------
@@ -90,7 +92,11 @@ def from_pynq(
     }
     if classes is not None:
         meta["classes"] = classes
-    return builder.graph(name, output, meta)
+    stated = {
+        f"L{i}": {"PE": layer.pe, "SIMD": layer.simd, "MH": layer.rows, "MW": layer.columns}
+        for i, layer in enumerate(layers)
+    }
+    return with_folding(builder.graph(name, output, meta), stated, f"{folder}: folding")
 
 
 def _folding_of(

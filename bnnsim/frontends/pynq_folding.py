@@ -98,8 +98,7 @@ def read_folding(
         Listing every breach: unknown or missing keys, values out of range, layers that do not
         follow one another.
     """
-    where, plain = _load(folding)
-    table = _select(where, plain, folder_name, network)
+    where, table = folding_table(folding, folder_name, network)
     names = [f"L{i}" for i in range(len(table))]
     if set(table) != set(names) or not 1 <= len(names) <= _MAX_LAYERS:
         found = sorted(map(str, table))[:20]
@@ -116,6 +115,20 @@ def read_folding(
     problems += _link_problems(where, linked)
     _raise(problems)
     return tuple(linked)
+
+
+def folding_table(
+    folding: str | Path | Mapping[str, Any], name: str, network: str | None = None
+) -> tuple[str, Mapping[str, Any]]:
+    """Return where a folding stands, and its ``{"L0": {...}, ...}`` as it is there.
+
+    Raises
+    ------
+    SourceError
+        If it is no JSON object, or has no network of this name.
+    """
+    where, plain = _load(folding)
+    return where, _select(where, plain, name, network)
 
 
 def _raise(problems: Sequence[str]) -> None:

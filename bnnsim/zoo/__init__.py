@@ -14,6 +14,7 @@ from math import prod
 import numpy as np
 
 from bnnsim.errors import SourceError, message, nearest
+from bnnsim.graph.folding import with_folding
 from bnnsim.graph.io import load
 from bnnsim.graph.ir import Graph
 from bnnsim.zoo.networks import NETWORKS, Network
@@ -96,7 +97,12 @@ def build(name: str, seed: int | None = None) -> Graph:
         "notes": notes,
         "citation": network.source,
     }
-    return chain.graph(name, meta)
+    graph = chain.graph(name, meta)
+    if not network.folding:
+        return graph
+    keys = ("PE", "SIMD", "MH", "MW")
+    table = {f"L{i}": dict(zip(keys, row, strict=True)) for i, row in enumerate(network.folding)}
+    return with_folding(graph, table, f"zoo:{name}: folding")
 
 
 def trained(name: str) -> Graph:

@@ -38,6 +38,7 @@ class Network:
     layers: Callable[[Any], None]
     chain: type[Chain] = Chain
     trained: bool = False
+    folding: tuple[tuple[int, int, int, int], ...] = ()  # PE, SIMD, MH, MW by layer, as published
 
 
 def _mlp(chain: Chain, *, hidden: int) -> None:
@@ -98,6 +99,14 @@ def _finn_cnv(chain: Chain) -> None:
     chain.match_count(512)
 
 
+# Xilinx/BNN-PYNQ, bnn/src/network/lfcW1A1/hw/config.h and cnvW1A1/hw/config.h. The hardware pads
+# the first matrix of LFC to 13 words of 64 bits, and the last one of both to 64 rows.
+_LFC_FOLDING = ((32, 64, 1024, 832), (64, 32, 1024, 1024), (32, 64, 1024, 1024), (16, 8, 64, 1024))
+_CNV_FOLDING = (
+    (16, 3, 64, 27), (32, 32, 64, 576), (16, 32, 128, 576), (16, 32, 128, 1152),
+    (4, 32, 256, 1152), (1, 32, 256, 2304), (1, 4, 512, 256), (1, 8, 512, 512), (4, 1, 64, 512),
+)  # fmt: skip
+
 NETWORKS: Mapping[str, Network] = MappingProxyType(
     {
         "mlp-3x2048": Network(
@@ -133,11 +142,13 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             (784,),
             _FINN.format(more="; Xilinx/BNN-PYNQ, bnn/src/network/lfcW1A1/hw/config.h"),
             partial(_finn_mlp, hidden=1024),
+            folding=_LFC_FOLDING,
         ),
         "cnv": Network(
             _IMAGE,
             _FINN.format(more="; Xilinx/BNN-PYNQ, bnn/src/network/cnvW1A1/hw/config.h"),
             _finn_cnv,
+            folding=_CNV_FOLDING,
         ),
         # Table 6 of the paper: 0.27 M parameters. The 40.8 M multiply-accumulates often quoted
         # count projections in two shortcuts; those of the paper's CIFAR networks have none.

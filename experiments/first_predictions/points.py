@@ -8,7 +8,7 @@ from bnnsim import load_profile
 from bnnsim.cost.estimate import estimate
 from bnnsim.cost.intervals import Interval
 from bnnsim.cost.scope import chip_energy
-from experiments.first_predictions.nets import (
+from bnnsim.validate.nets import (
     ALEXNET,
     alexnet_layer,
     binareye_cifar10,

@@ -38,7 +38,8 @@ def validator(name):
     return Draft202012Validator(schema)
 
 
-ONE_TYPE = {"binareye", "eyeriss", "yodann"}  # real chips; test_chips.py has nets that they run
+# Real chips and streaming boards; test_chips.py and test_pipeline.py have nets that they run.
+ONE_TYPE = {"binareye", "eyeriss", "yodann", "pynq-z1", "ultra96", "zc706"}
 
 
 @pytest.mark.parametrize("profile", sorted(set(list_profiles()) - ONE_TYPE))

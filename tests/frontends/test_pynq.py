@@ -13,6 +13,7 @@ from pynq_writer import Net, conv, dense
 from bnnsim.engine.reference import execute
 from bnnsim.errors import SourceError
 from bnnsim.frontends.pynq import from_pynq
+from bnnsim.graph.folding import stated_folding
 from bnnsim.graph.ir import Graph
 
 # name: (layers, rows in the folder's last matrix, classes)
@@ -179,6 +180,14 @@ def test_forms_of_folding(tmp_path: Path, wrap: str) -> None:
     graph = from_pynq(folder, None if wrap == "beside" else file)
     x = some_pixels(graph, 1)
     assert run(graph, x).tolist() == [net.simulate(image)[:5] for image in x]
+
+
+def test_the_graph_keeps_pe_and_simd_of_each_layer(tmp_path: Path) -> None:
+    net, folder = a_net(tmp_path)
+    folded = stated_folding(from_pynq(folder, net.folding))
+    due = list(net.folding.values())
+    assert [(f.pe, f.simd) for f in folded.values()] == [(e["PE"], e["SIMD"]) for e in due]
+    assert [f.columns for f in folded.values()] == [e["MW"] for e in due]
 
 
 def test_network_can_be_named(tmp_path: Path) -> None:

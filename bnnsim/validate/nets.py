@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from bnnsim import Graph
-from bnnsim.graph.dtypes import BIT, FLOAT32, INT16, DType
-from bnnsim.graph.ir import Node, Tensor
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+
+from bnnsim.graph.dtypes import BIT, FLOAT32, INT16, TERNARY, DType
+from bnnsim.graph.folding import layers_of, with_folding
+from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import infer, normal_attrs
+from bnnsim.zoo import build
 
 Q2_9 = DType("signed", 12)
 # name, input (H, W, C), output channels, kernel, stride, padding, groups
@@ -51,10 +56,12 @@ class Shapes:
         weight = (out, kernel, kernel, self.shape[-1] // groups)
         self.add("Conv2d", (weight, dtype), stride=(stride, stride), pads=(pad,) * 4, groups=groups)
 
-    def threshold(self) -> None:
-        """Append one comparison per channel, its constants as small as they can be."""
-        channels = self.shape[-1]
-        self.add("Threshold", ((channels, 1), INT16), ((channels,), BIT), dtype="bit")
+    def threshold(self, dtype: DType = BIT) -> None:
+        """Append a comparison per channel and level, its constants as small as they can be."""
+        channels, levels = self.shape[-1], 1 if dtype is BIT else 2
+        base = {} if dtype is BIT else {"base": -1}
+        self.add("Threshold", ((channels, levels), INT16), ((channels,), BIT),
+                 dtype=str(dtype), **base)  # fmt: skip
 
     def narrow(self, dtype: DType) -> None:
         """Append a Cast to a type that need not hold all values, which no graph to run may have."""
@@ -101,3 +108,52 @@ def alexnet_layer(layer: tuple[str, tuple[int, ...], int, int, int, int, int]) -
     net.add("Relu")
     net.narrow(INT16)
     return net.graph(f"alexnet-{name}")
+
+
+def cnv_w1a2() -> Graph:
+    """CNV with ternary activations, folded as cnvW1A2/hw/config.h does: as CNV of bits."""
+    net = Shapes((32, 32, 3), DType("signed", 8, scale=1 / 128))
+    for channels in (64, 128, 256):
+        for is_second in (False, True):
+            net.conv(channels, 3, BIT)
+            net.threshold(TERNARY)
+            if is_second and channels < 256:
+                net.add("MaxPool", kernel=(2, 2), stride=(2, 2))
+    net.add("Flatten")
+    for rows in (512, 512, 10):
+        net.add("Dense", ((rows, net.shape[0]), BIT))
+        if rows > 10:
+            net.threshold(TERNARY)
+    graph = net.graph("cnv-w1a2")
+    published = build("cnv").meta["folding"]
+    pairs = zip(layers_of(graph), published.values(), strict=True)
+    return graph.with_meta(folding={node.name: dict(entry) for node, entry in pairs})
+
+
+def cnv_mlperf() -> Graph:
+    """CNV as submitted to MLPerf Tiny: 10 rows in the last layer, on 5 PEs."""
+    graph = build("cnv")
+    rows = [dict(entry) for entry in graph.meta["folding"].values()]
+    rows[-1] = {"PE": 5, "SIMD": 1}
+    table = {f"L{i}": row for i, row in enumerate(rows)}
+    return with_folding(graph, table, "cnv-mlperf: folding")
+
+
+def unfolded(name: str) -> Graph:
+    """Return a network of the zoo without its published folding."""
+    return build(name).with_meta(folding=None)
+
+
+NETWORKS: Mapping[str, Callable[[], Graph]] = MappingProxyType(
+    {
+        "binareye-cifar10": binareye_cifar10,
+        "yodann-7x7": yodann_peak,
+        **{f"alexnet-{layer[0]}": partial(alexnet_layer, layer) for layer in ALEXNET},
+        "cnv": partial(build, "cnv"),
+        "cnv-w1a2": cnv_w1a2,
+        "cnv-mlperf": cnv_mlperf,
+        "lfc": partial(build, "lfc"),
+        "lfc-unfolded": partial(unfolded, "lfc"),
+        "sfc": partial(build, "sfc"),
+    }
+)

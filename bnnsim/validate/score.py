@@ -1,0 +1,194 @@
+"""Predict every point, and say how far off the predictions are.
+
+Errors are in octaves: log2(predicted / published) is -1 for half and +1 for double. Within a kind
+each chip has one vote, the median of its points. The score of an interval is its width in octaves
+plus 20 times what a published figure lies outside by: 2 / (1 - 0.9), as Gneiting and Raftery have
+it for an interval of 90 %. Points that a profile was calibrated on, and figures that were not read
+in a document, are shown and not scored.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bnnsim.cost.estimate import estimate
+from bnnsim.cost.intervals import Interval, interval
+from bnnsim.cost.profile import load_profile
+from bnnsim.cost.result import CostReport
+from bnnsim.cost.scope import chip_energy
+from bnnsim.validate.nets import NETWORKS
+from bnnsim.validate.points import Point, check_single, packaged_points, read_points
+
+LEVEL = 0.9
+_PENALTY = 2 / (1 - LEVEL)
+SCORED, FIT, UNCONFIRMED = "scored", "fit", "unconfirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One point with its prediction; ``role`` is scored, fit or unconfirmed."""
+
+    point: Point
+    predicted: Interval
+    role: str
+
+    @property
+    def log2_error(self) -> float:
+        """Octaves above the published figure."""
+        return math.log2(self.predicted.value / self.point.published)
+
+    @property
+    def inside(self) -> bool:
+        """Whether the published figure lies in the interval."""
+        return self.predicted.low <= self.point.published <= self.predicted.high
+
+    @property
+    def width(self) -> float:
+        """Octaves from one end of the interval to the other."""
+        return math.log2(self.predicted.high / self.predicted.low)
+
+    @property
+    def interval_score(self) -> float:
+        """Width, and a penalty for what the published figure lies outside by; in octaves."""
+        below = math.log2(self.predicted.low / self.point.published)
+        above = math.log2(self.point.published / self.predicted.high)
+        return self.width + _PENALTY * max(below, above, 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form of a point."""
+        plain = asdict(self.point)
+        facts = {key: plain[key] for key in ("id", "chip", "kind", "quantity")}
+        return {
+            **facts,
+            "unit": self.point.unit,
+            "scope": self.point.scope,
+            "profile": self.point.profile,
+            "role": self.role,
+            "published": self.point.published,
+            "predicted": self.predicted.to_dict(),
+            "log2_error": self.log2_error,
+            "inside": self.inside,
+            "source": f"{self.point.cite}, {self.point.at}",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Every point with its prediction, and those without one."""
+
+    rows: tuple[Row, ...]
+    unmodelled: tuple[tuple[str, str], ...]
+
+    def of(self, role: str) -> tuple[Row, ...]:
+        """Return the rows of a role."""
+        return tuple(row for row in self.rows if row.role == role)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result in the form of schemas/validate.schema.json."""
+        scored = self.of(SCORED)
+        return {
+            "schema": 1,
+            "points": [row.to_dict() for row in self.rows],
+            "fit": [row.point.id for row in self.of(FIT)],
+            "unconfirmed": [row.point.id for row in self.of(UNCONFIRMED)],
+            "unmodelled": [{"id": name, "reason": reason} for name, reason in self.unmodelled],
+            "summary": summary(scored),
+            "coverage": coverage(scored),
+        }
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Return the result as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+
+def validate(
+    points: Path | None = None, *, progress: Callable[[int], object] | None = None
+) -> Validation:
+    """Predict the points of a file (default: the packaged ones) with the profiles as they are.
+
+    ``progress`` is called with 1 after each point.
+
+    Raises
+    ------
+    InputError, ProfileError, GraphError
+        If the file or a profile is malformed, or a network does not run on its profile.
+    """
+    known, holes = read_points(points or packaged_points())
+    rows = []
+    for point in known:
+        rows.append(_row(point))
+        if progress is not None:
+            progress(1)
+    return Validation(tuple(rows), holes)
+
+
+def _row(point: Point) -> Row:
+    profile = load_profile(point.profile)
+    role = SCORED if point.confirmed else UNCONFIRMED
+    return Row(point, predict(point), FIT if point.id in profile.calibrated_on else role)
+
+
+def predict(point: Point) -> Interval:
+    """Return what the model says of a point, in SI units."""
+    check_single(point)
+    profile = load_profile(point.profile)
+    reports = [estimate(NETWORKS[n](), profile, batch=point.batch) for n in point.networks]
+    if point.quantity == "time per image":
+        return _each(_sum(reports, "latency"), point.batch)
+    if point.scope == "board":
+        return _each(_sum(reports, "energy"), point.batch)
+    energy = chip_energy(reports, profile)
+    if point.quantity == "energy per operation":
+        macs = sum(sum(report.macs.values()) for report in reports)
+        return _each(energy, 2 * macs * point.batch)
+    return _each(energy, point.batch)
+
+
+def _sum(reports: Sequence[CostReport], what: str) -> Interval:
+    """Return the sum of what several reports say, draw by draw."""
+    samples = sum(getattr(r.samples, "latency_s" if what == "latency" else "energy_j")
+                  for r in reports)  # fmt: skip
+    return interval(sum(getattr(r, what).value for r in reports), samples)
+
+
+def _each(found: Interval, number: int) -> Interval:
+    return Interval(found.value / number, found.low / number, found.high / number)
+
+
+def summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Return by kind how far off its chips are, one vote each; octaves."""
+    found = {}
+    for kind in sorted({row.point.kind for row in rows}):
+        mine = [row for row in rows if row.point.kind == kind]
+        errors = _by_chip(mine, lambda row: abs(row.log2_error))
+        found[kind] = {
+            "chips": len(errors),
+            "median_abs_log2": statistics.median(errors.values()),
+            "worst_abs_log2": max(abs(row.log2_error) for row in mine),
+            "interval_score": statistics.fmean(
+                _by_chip(mine, lambda row: row.interval_score).values()
+            ),
+            "median_width": statistics.median(_by_chip(mine, lambda row: row.width).values()),
+        }
+    return found
+
+
+def _by_chip(rows: Sequence[Row], value: Callable[[Row], float]) -> Mapping[str, float]:
+    chips = dict.fromkeys(row.point.chip for row in rows)
+    return {c: statistics.median(value(r) for r in rows if r.point.chip == c) for c in chips}
+
+
+def coverage(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Return how many figures lie inside, and how likely so far a count is if 90 % do."""
+    inside, n = sum(row.inside for row in rows), len(rows)
+    if not n:
+        return {"inside": 0, "n": 0, "p_value": None}
+    from scipy.stats import binomtest
+
+    return {"inside": inside, "n": n, "p_value": float(binomtest(inside, n, LEVEL).pvalue)}
