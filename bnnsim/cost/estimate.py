@@ -252,6 +252,8 @@ def _peak(graph: Graph, profile: HardwareProfile, plan: NodePlan) -> float:
     operands, node = plan.counts.operands, plan.counts.node
     if operands is None:
         return 0.0
+    if profile.pipeline is not None:
+        return plan.macs_per_cycle * profile.clock_hz
     weight = graph.tensor(node.inputs[1])
     return peak_macs_per_s(profile, operands, weight.size // weight.shape[0])
 

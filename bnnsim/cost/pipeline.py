@@ -115,7 +115,12 @@ def pipeline_schedule(
         else:
             text = f"in the stream after {stage}"
         edge = -(-moved // 8) * batch if node is graph.nodes[0] else 0
-        plans.append(NodePlan(counts, Counter(), waits.get(node.name, {}), edge, 0, text))
+        plans.append(
+            NodePlan(
+                counts, Counter(), waits.get(node.name, {}), edge, 0, text,
+                macs_per_cycle=_macs_per_cycle(timing, machine, counts),
+            )
+        )  # fmt: skip
     return Schedule(1, tuple(plans), 0, buffers, _holes(profile), steady)
 
 
@@ -150,6 +155,15 @@ def _mapping(timing: Timing, name: str) -> str:
     how = ", derived" if timing.derived else ""
     return (f"PE {f.pe} x SIMD {f.simd}{how}: {f.row_folds} x {f.column_folds} folds, "
             f"{own:,} cycles an image")  # fmt: skip
+
+
+def _macs_per_cycle(timing: Timing, machine: Pipeline, counts: LayerCounts) -> float:
+    """Return what the lanes of a stage do with no fold ragged; 0 for what is no stage."""
+    if counts.operands is None:
+        return 0.0
+    own = timing.folding[counts.node.name]
+    serial = counts.operands.act.bits if machine.operands == "serial" else 1
+    return own.pe * own.simd / serial
 
 
 def _holes(profile: HardwareProfile) -> tuple[str, ...]:

@@ -66,6 +66,8 @@ class NodePlan:
     mapping : str
     logic_scale : float or None
         Measured over reference activity, where the energy of the node's products follows it.
+    macs_per_cycle : float
+        Of a streaming stage at best; what an array does depends on the profile alone.
     """
 
     counts: LayerCounts
@@ -75,6 +77,7 @@ class NodePlan:
     fill_cycles: int
     mapping: str
     logic_scale: float | None = None
+    macs_per_cycle: float = 0.0
 
     def follows(self, category: str) -> bool:
         """Return whether the energy of a category follows the measured activity."""

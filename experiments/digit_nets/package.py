@@ -20,7 +20,7 @@ import numpy as np
 from torch import nn
 
 import bnnsim
-from bnnsim.cli.demo import wilson
+from bnnsim.accuracy import wilson
 from bnnsim.errors import BnnsimError, InputError, message
 from bnnsim.train.data import Split
 from experiments.digit_nets.run import Experiment, trained

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bnnsim.cli.demo import wilson
+from bnnsim.accuracy import wilson
 
 MARKED = re.compile(r"(?<=<!-- table -->\n).*(?=<!-- end -->)", re.DOTALL)
 EPOCHS_SHOWN = 8
