@@ -172,9 +172,7 @@ def _mark(notes: Sequence[str], row: Result) -> str:
 
 def _hanging(first: str, text: str) -> list[str]:
     """Return text as lines that fit the narrowest usual terminal."""
-    return wrap(
-        text, _LINE, initial_indent=first, subsequent_indent="    ", break_on_hyphens=False
-    )
+    return wrap(text, _LINE, initial_indent=first, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _pico(joules: float | None) -> str:
