@@ -43,7 +43,9 @@ def shown_by(source: str, names: dict[str, Any]) -> Any:
     module = ast.parse(source)
     last = module.body.pop() if isinstance(module.body[-1], ast.Expr) else None
     exec(compile(module, "cell", "exec"), names)
-    return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+    if last is None:
+        return None
+    return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
 
 
 def untimed(html: str) -> str:
