@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,17 @@ def test_every_cell_shows_what_the_library_returns(executed):
 def test_nothing_is_printed_but_that_torch_agrees(executed):
     printed = [o["text"] for cell in executed for o in cell.outputs if o["output_type"] == "stream"]
     assert printed == ["the engine equals torch: True\n"]
+
+
+def test_without_torch_the_notebook_says_so_and_goes_on(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (own,) = (source for source in CODE if "import torch" in source)
+    names: dict[str, Any] = {}
+    for source in CODE[:2]:
+        shown_by(source, names)
+    assert shown_by(own, names)._repr_html_()
+    assert capsys.readouterr().out.startswith("This part needs torch")
+    assert names["own"] is names["net"]
 
 
 def test_the_notebook_is_kept_without_outputs():
