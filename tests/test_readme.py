@@ -1,8 +1,9 @@
 """Run every command and every Python block of README.md and docs/, in order, in an empty folder.
 
 A block fenced as ``bash`` or ``python`` is run; lines of ``make`` and ``git`` are left out. A block
-under ``<!-- output -->`` must equal what the block before it printed: after a wanted change,
-``BNNSIM_UPDATE_DOCS=1`` writes it anew.
+under ``<!-- output -->`` must equal what the block before it printed, and a picture in docs/img the
+one that the blocks drew under its name: after a wanted change, ``BNNSIM_UPDATE_DOCS=1`` writes both
+anew.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-PICTURES = sorted((REPOSITORY / "docs").glob("*.svg"))
+PICTURES = sorted((REPOSITORY / "docs").glob("**/*.svg"))
+DRAWN = REPOSITORY / "docs" / "img"
 PROSE = [
     *DOCUMENTS,
     *(REPOSITORY / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "experiments/README.md")),
@@ -92,6 +94,16 @@ def test_blocks_of_documents_run(document, checkout):
         text = text[: block.start] + printed + text[block.end :]
     if changed:
         document.write_text(text, encoding="utf-8")
+    compare_pictures(document, checkout)
+
+
+def compare_pictures(document: Path, folder: Path) -> None:
+    """Hold the pictures of docs/img that a document shows against those that its blocks drew."""
+    for name in re.findall(r"!\[[^]]*\]\([^)]*\bimg/([^)]+)\)", document.read_text("utf-8")):
+        drawn = (folder / name).read_bytes()
+        if UPDATE:
+            (DRAWN / name).write_bytes(drawn)
+        assert (DRAWN / name).read_bytes() == drawn, "BNNSIM_UPDATE_DOCS=1 writes it anew"
 
 
 @pytest.mark.parametrize("document", PROSE, ids=lambda path: path.name)
@@ -107,6 +119,20 @@ def test_pictures_are_self_contained(picture):
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     for element in root.iter():
         assert not [key for key in element.attrib if key.endswith("href")]
+
+
+def test_every_drawn_picture_is_shown_by_a_document():
+    text = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    assert [p.name for p in DRAWN.iterdir() if f"img/{p.name})" not in text] == []
+
+
+def test_another_picture_is_caught(tmp_path, checkout, monkeypatch):
+    monkeypatch.setattr("test_readme.UPDATE", False)
+    page = tmp_path / "page.md"
+    page.write_text("![what](docs/img/energy.svg)")
+    (checkout / "energy.svg").write_text("<svg/>")
+    with pytest.raises(AssertionError, match="writes it anew"):
+        compare_pictures(page, checkout)
 
 
 def test_a_wrong_block_is_caught(checkout):

@@ -45,12 +45,13 @@ class AccessRow:
 
 @dataclass(frozen=True, slots=True)
 class ExampleRow:
-    """One line of the worked example: count x joules each = joules."""
+    """One line of the worked example: count x joules each = joules; `basis` is what one is."""
 
     constant: str
     count: int
     each_j: float
     energy_j: float
+    basis: str
     text: str
 
 
@@ -98,7 +99,7 @@ def energy_tables(profile: HardwareProfile, report: CostReport | None = None) ->
         accesses=tuple(dict.fromkeys(r for m in profile.memories for r in _accesses(m))),
         overhead=overhead,
         example_title=title,
-        example=_example(report) if report else (),
+        example=_example(profile, report) if report else (),
     )
 
 
@@ -148,21 +149,33 @@ def _accesses(memory: Memory) -> list[AccessRow]:
     return rows
 
 
-def _example(report: CostReport) -> tuple[ExampleRow, ...]:
+def _example(profile: HardwareProfile, report: CostReport) -> tuple[ExampleRow, ...]:
     """Return count x price = energy by constant over all layers; static power comes last."""
     counts: dict[str, int] = {}
     for layer in report.layers:
         for name, number in layer.physical_actions.items():
             counts[name] = counts.get(name, 0) + number
-    rows = [_line(name, n, report.action_joules[name]) for name, n in counts.items()]
+    rows = [
+        _line(name, number, report.action_joules[name], _basis(profile, name))
+        for name, number in counts.items()
+    ]
     rows.sort(key=lambda row: -row.energy_j)
     static = report.energy_by["static"]
     if static:
-        text = f"static power x {format_si(report.latency.value, 's')}"
-        rows.append(ExampleRow("static", 1, static, static, text))
+        basis = f"static power x {format_si(report.latency.value, 's')}"
+        rows.append(ExampleRow("static", 1, static, static, basis, basis))
     return tuple(rows)
 
 
-def _line(name: str, count: int, each: float) -> ExampleRow:
+def _basis(profile: HardwareProfile, name: str) -> str:
+    """Return how the price of one action comes from the tables; empty if it is no row of them."""
+    if name in profile.actions and profile.overhead is not None:
+        each = profile.actions[name].value_si / 1e-12
+        return f"{each:.5g} pJ x overhead {profile.overhead.value_si:g}"
+    words = [m.word_bits for m in profile.memories if name in (f"{m.name}.read", f"{m.name}.write")]
+    return f"one word of {words[0]} bits" if words else ""
+
+
+def _line(name: str, count: int, each: float, basis: str) -> ExampleRow:
     text = f"{count:,} x {format_si(each, 'J', 4)} = {format_si(each * count, 'J', 4)}"
-    return ExampleRow(name, count, each, each * count, text)
+    return ExampleRow(name, count, each, each * count, basis, text)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from bnnsim.report.numbers import count, digits
-from bnnsim.report.tables import Block, table
+from bnnsim.report.tables import Block, Table, table
 from bnnsim.units import format_si
 
 if TYPE_CHECKING:
     from bnnsim.cost.hardware import Constant, HardwareProfile
 
 Result = Mapping[str, Any]
+_LINE = 78
 _DERIVED = ("profile", "constant", "from_node", "to_node", "factor", "band_factor", "rule")
 
 
@@ -127,34 +129,54 @@ def derived_blocks(constants: Sequence[Result]) -> list[Block]:
 
 
 def tables_blocks(result: Result) -> list[Block]:
-    """Return the blocks of `tables`: operations, accesses, and an estimate added up."""
+    """Return the blocks of `tables`: operations, accesses, their notes, an estimate added up."""
+    notes = list(
+        dict.fromkeys(row["source"] for row in (*result["operations"], *result["accesses"]))
+    )
     operations = [
-        (row["operation"], _pico(row["multiply_j"]), _pico(row["add_j"]), row["source"])
+        (row["operation"], _pico(row["multiply_j"]), _pico(row["add_j"]), _mark(notes, row))
         for row in result["operations"]
     ]
     accesses = [
-        (row["memory"], _pico(row["access_j"]), row["status"], row["source"])
+        (row["memory"], _pico(row["access_j"]), row["status"], _mark(notes, row))
         for row in result["accesses"]
     ]
-    example = [
-        (row["constant"], count(row["count"]), _pico(row["each_j"]), digits(row["energy_j"] / 1e-6))
-        for row in result["example"]
-    ]
-    total = digits(sum(row["energy_j"] for row in result["example"]) / 1e-6)
     head = f"{result['profile']}: energy of single operations and accesses, not of a network"
-    heads = ("operation", "multiply (pJ/op)", "add (pJ/op)", "source")
+    heads = ("operation", "multiply (pJ/op)", "add (pJ/op)", "note")
     blocks: list[Block] = [head, table("Operations (the paper's Table 2)", heads, operations)]
     if accesses:
-        heads = ("memory", "energy (pJ/access)", "status", "source")
+        heads = ("memory", "energy (pJ/access)", "status", "note")
         blocks.append(table("64-bit accesses (the paper's Table 3)", heads, accesses))
+    for number, note in enumerate(notes, 1):
+        blocks += _hanging(f"[{number}] ", note)
+    blocks += _hanging("Overhead on operations: ", result["overhead"])
+    return [*blocks, _example(result)]
+
+
+def _example(result: Result) -> Table:
+    rows = [
+        (
+            row["constant"], count(row["count"]), _pico(row["each_j"]),
+            digits(row["energy_j"] / 1e-6), row["basis"],
+        )
+        for row in result["example"]
+    ]  # fmt: skip
+    total = digits(sum(row["energy_j"] for row in result["example"]) / 1e-6)
     title = f"Worked example: {result['example_title']}; all lines together {total} uJ"
-    heads = ("constant", "count", "each (pJ, overhead included)", "energy (uJ)")
-    overhead = f"Overhead on every operation of an estimate: {result['overhead']}"
-    return [*blocks, overhead, table(title, heads, example)]
+    return table(title, ("constant", "count", "each (pJ)", "energy (uJ)", "each is"), rows)
+
+
+def _mark(notes: Sequence[str], row: Result) -> str:
+    return f"[{notes.index(row['source']) + 1}]"
+
+
+def _hanging(first: str, text: str) -> list[str]:
+    """Return text as lines that fit the narrowest usual terminal."""
+    return wrap(text, _LINE, initial_indent=first, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _pico(joules: float | None) -> str:
-    return "-" if joules is None else f"{joules / 1e-12:.4g}"
+    return "-" if joules is None else f"{joules / 1e-12:.5g}"
 
 
 def amount(value: float, unit: str) -> str:
