@@ -27,6 +27,7 @@ from bnnsim.passes.weights import binarized, on_levels
 
 _MOVES = ("MaxPool", "Slice", "Flatten")
 _SIGN_KEEPING = ("MaxPool", "AvgPool", "GlobalAvgPool", "Slice", "PadChannels", "Flatten")
+_COUNTING = ("Threshold", "AvgPool", "GlobalAvgPool")
 _SCALED = ("BatchNorm", "Affine", "Bias", "Scale", "IntegerAffine")
 
 
@@ -132,10 +133,8 @@ class _FloatTwin:
             quantizer = GRID if self.row.bits > 1 else SIGN
         attrs = _quantizer_attrs(quantizer, self.row.bits)
         levels = self.out.emit(node, op="Quantize", attrs=attrs, constants=[])
-        self._stands_for(node, levels.dtype.high / trained.high)
-
-    def _stands_for(self, node: Node, ratio: float) -> None:
-        if ratio != 1:
+        ratio = levels.dtype.high / trained.high
+        if ratio != 1 or levels.dtype.kind != trained.kind:
             self.ratios[node.output] = ratio
 
     def _unknown_affine(self, node: Node) -> None:
@@ -160,8 +159,8 @@ class _FloatTwin:
             self._unknown_affine(node)
         low = 0.0 if node.op == "Quantize" and trained.kind == "unsigned" else -1.0
         out.emit(node, op="Clip", attrs={"low": low, "high": 1.0}, constants=[])
-        if node.op == "Quantize":
-            self._stands_for(node, 1 / trained.high)
+        if node.op == "Quantize" and trained.high != 1:
+            self.ratios[node.output] = 1 / trained.high
 
     def _linear(self, node: Node) -> None:
         out, how = self.out, self.operands[node.id]
@@ -185,7 +184,8 @@ class _FloatTwin:
             levels, alpha = weight, _filled(f"{weight.name}.alpha", weight.shape[:1], 1)
             if weight.dtype != TERNARY or self.row.weight == TERNARY:
                 levels, alpha = on_levels(weight, self._weight_type())
-            out.emit(node, constants=[levels], attrs=_scaled_pad(node, ratio))
+            attrs = _scaled_pad(node, ratio, out.current(node).dtype)
+            out.emit(node, constants=[levels], attrs=attrs)
             self._scale_after(node, alpha, ratio)
         elif how == BIT_WEIGHTS:
             if self.row.activation is not None or out.current(node).dtype.is_float:
@@ -195,7 +195,8 @@ class _FloatTwin:
             self._scale_after(node, alpha)
         else:
             out.cast(node, self.dtype)
-            out.emit(node, constants=[self._float_weight(weight)], attrs=_scaled_pad(node, ratio))
+            attrs = _scaled_pad(node, ratio, self.dtype)
+            out.emit(node, constants=[self._float_weight(weight)], attrs=attrs)
             if ratio != 1:
                 self._scale_after(node, _filled(f"{node.name}.ratio", weight.shape[:1], 1), ratio)
 
@@ -237,9 +238,10 @@ class _FloatTwin:
     def _scale_after(self, node: Node, alpha: Tensor, ratio: float = 1.0) -> None:
         """Multiply the layer's result by ``alpha / ratio``: in what follows if only it reads.
 
-        Not at all where the factor is 1, unless the mode is there to show it.
+        Not at all where the factor is 1, unless the mode is there to show it and floats in the
+        place of the sums change nothing.
         """
-        shown = self.row.name in (ALPHA_MODE, K_MODE)
+        shown = self.row.name in (ALPHA_MODE, K_MODE) and not self._counted(node.output)
         if alpha.data is not None:
             factors = alpha.data / np.float32(ratio)
             if not shown and (factors == 1).all():
@@ -251,6 +253,15 @@ class _FloatTwin:
                 self.alphas[taker.inputs[0]] = alpha
         else:
             self._follow(node, "alpha", "Scale", alpha)
+
+    def _counted(self, name: str) -> bool:
+        """Whether an integer of the source reaches a node that makes something else of a float."""
+        graph = self.out.source
+        return graph.tensor(name).dtype.is_integer and any(
+            node.op in _COUNTING
+            or (node.op not in (*LINEAR, "Quantize") and self._counted(node.output))
+            for node in graph.consumers(name)
+        )
 
     def _taker(self, node: Node) -> Node | None:
         """Return the node that can take in a positive scale of ``node``'s result, or None.
@@ -312,11 +323,18 @@ def _quantizer_attrs(quantizer: str, bits: int) -> dict[str, Any]:
     return plain if quantizer in (SIGN, TERNARIZE) else {**plain, "bits": bits}
 
 
-def _scaled_pad(node: Node, ratio: float) -> dict[str, Any]:
-    """Return a layer's attributes with its padding value in levels of ``ratio`` to the real one."""
+def _scaled_pad(node: Node, ratio: float, dtype: DType) -> dict[str, Any]:
+    """Return a layer's attributes with its padding value times ``ratio``, next to it in ``dtype``.
+
+    Bipolar types are padded by 0 or by odd integers.
+    """
     attrs = dict(node.attrs)
     if attrs.get("pad_value") and ratio != 1:
-        attrs["pad_value"] = int(np.rint(attrs["pad_value"] * ratio))
+        wanted = attrs["pad_value"] * ratio
+        level = int(np.rint(wanted))
+        if dtype.kind == "bipolar" and level and level % 2 == 0:
+            level += 1 if wanted > level else -1
+        attrs["pad_value"] = level
     return attrs
 
 

@@ -105,7 +105,8 @@ def test_integer_inputs(dtype: str) -> None:
 @pytest.mark.parametrize("channels", [5, 64, 65])
 def test_inputs_without_magnitude(channels: int, dtype: str, isa: str) -> None:
     kind = DType.parse(dtype)
-    net = Builder((4, 3, channels), seed=9, dtype=kind).pool(2, 1).conv(7, (2, 2)).batch_norm().sign()
+    net = Builder((4, 3, channels), seed=9, dtype=kind).pool(2, 1)
+    net.conv(7, (2, 2)).batch_norm().sign()
     values = np.array([-1, 1] if kind == BIT else [-1, 0, 1], np.int8)
     x = net.rng.choice(values, (5, 4, 3, channels))
     assert_same(net.add("Flatten").dense(9).graph(), x, isa=isa, threads=2)

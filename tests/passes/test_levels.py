@@ -324,3 +324,27 @@ def test_grids_have_no_zero_to_average_pad_or_clip_to() -> None:
     weight = {"weight": (np.ones((1, 1, 1, 3)), BIT)}
     with pytest.raises(GraphError, match="pad_value is 2, but bipolar2 is padded by 0 or a value"):
         grid().add("Conv2d", weight, pad_value=2)
+
+
+def test_averages_of_ternaries_that_become_bits() -> None:
+    net = Builder((4, 4, 3), seed=5).encode_bits().conv(9).batch_norm()
+    net.add("Quantize", quantizer="ternary")
+    source = net.add("GlobalAvgPool").add("Flatten").dense(3).graph()
+    twin = to_mode(source, "w3a1")
+    values = execute(twin, net.batch(6))
+    pool = next(node for node in twin.nodes if node.op == "GlobalAvgPool")
+    bits = next(node for node in twin.nodes if twin.result(node).dtype == BIT and node.id > 1)
+    mean = values[bits.output].astype(np.float64).mean(axis=(1, 2), keepdims=True)
+    assert (values[pool.output] == mean.astype(np.float32)).all()
+
+
+@pytest.mark.parametrize(
+    ("pad", "mode", "padded"),
+    [(-1, "w4a4", -3), (5, "w4a4", 11), (-7, "w4a4", -15), (1, "w1a8", 37), (3, "w1a1", 0)],
+)
+def test_a_pad_between_levels_goes_to_the_next_one(pad: int, mode: str, padded: int) -> None:
+    net = Builder((5, 4, 3), seed=6).encode().conv(4).batch_norm(300)
+    net.add("Quantize", quantizer="bipolar", bits=3).conv(2, pads=(1, 1, 1, 1), pad_value=pad)
+    twin = to_mode(net.graph(), mode)
+    layer = [node for node in twin.nodes if node.op == "Conv2d"][1]
+    assert layer.attrs["pad_value"] == padded
