@@ -28,6 +28,7 @@ from bnnsim.passes.weights import binarized, on_levels
 _MOVES = ("MaxPool", "Slice", "Flatten")
 _SIGN_KEEPING = ("MaxPool", "AvgPool", "GlobalAvgPool", "Slice", "PadChannels", "Flatten")
 _COUNTING = ("Threshold", "AvgPool", "GlobalAvgPool")
+_EXACT = 1e-9  # a product of an integer and 1 / an integer is an integer, or farther from one
 _SCALED = ("BatchNorm", "Affine", "Bias", "Scale", "IntegerAffine")
 
 
@@ -62,7 +63,7 @@ class _FloatTwin:
         """Append what the mode makes of ``node``."""
         scaled = [name for name in activations_of(node) if name in self.ratios]
         cast_away = node.op == "Cast" and self._needless(node)
-        if not scaled or node.op in LINEAR:
+        if not scaled or (node.op in LINEAR and not self._pads_between(node)):
             self._rewrite(node)
         elif node.op in _MOVES or cast_away:
             self._rewrite(node)
@@ -72,8 +73,15 @@ class _FloatTwin:
         else:
             levels = {name: self.out.where[name] for name in scaled}
             self.out.where.update({name: self.real(name).name for name in scaled})
+            ratios = {name: self.ratios.pop(name) for name in scaled}
             self._rewrite(node)
             self.out.where.update(levels)
+            self.ratios.update(ratios)
+
+    def _pads_between(self, node: Node) -> bool:
+        """Whether the pad of a layer of a float mode, which is an integer, is none in its input."""
+        pad = node.attrs.get("pad_value", 0) * self.ratios[node.inputs[0]]
+        return self.row.activation is not None and abs(pad - round(pad)) > _EXACT
 
     def real(self, name: str) -> Tensor:
         """Return the real values of a tensor of the source, computed once for all its readers."""
@@ -191,8 +199,8 @@ class _FloatTwin:
             if self.row.activation is not None or out.current(node).dtype.is_float:
                 out.cast(node, self.dtype)
             bits, alpha = binarized(weight)
-            out.emit(node, constants=[bits])
-            self._scale_after(node, alpha)
+            out.emit(node, constants=[bits], attrs=_scaled_pad(node, ratio, self.dtype))
+            self._scale_after(node, alpha, ratio)
         else:
             out.cast(node, self.dtype)
             attrs = _scaled_pad(node, ratio, self.dtype)

@@ -348,3 +348,24 @@ def test_a_pad_between_levels_goes_to_the_next_one(pad: int, mode: str, padded: 
     twin = to_mode(net.graph(), mode)
     layer = [node for node in twin.nodes if node.op == "Conv2d"][1]
     assert layer.attrs["pad_value"] == padded
+
+
+@pytest.mark.parametrize("mode", ["float32", "weight-only:fp32"])
+@pytest.mark.parametrize("pad", [0, 1, 3])
+def test_float_layers_over_levels_read_their_sums(pad: int, mode: str) -> None:
+    net = Builder((5, 4, 3), seed=6, dtype=FLOAT32).float_conv(4, 1)
+    net.add("Quantize", quantizer="dorefa", bits=2).add("Cast", dtype="float32")
+    net.float_conv(6, pads=(1, 1, 1, 1), pad_value=pad).add("Quantize", quantizer="dorefa", bits=2)
+    source = net.add("Cast", dtype="float32").float_conv(2, 1).graph()
+    twin = to_mode(source, mode)
+    values = execute(twin, net.rng.normal(size=(3, 5, 4, 3)).astype(np.float32))
+    real = 3 * np.clip(values["conv2d0.out"], 0, 1).astype(np.float64)  # in levels, unrounded
+    weight = source.tensor("conv2d3.weight").data.astype(np.float64)
+    if mode != "float32":
+        alpha = np.abs(weight).mean(axis=(1, 2, 3), keepdims=True)
+        weight = np.where(weight >= 0, alpha, -alpha)
+    padded = np.pad(real, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=pad)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    levels = 3 * np.clip(np.einsum("nijcrs,orsc->nijo", windows, weight), 0, 1)
+    last = source.tensor("conv2d6.weight").data[:, 0, 0].astype(np.float64)
+    assert np.allclose(values[twin.outputs[0]], levels @ last.T, atol=SLACK * 10)
