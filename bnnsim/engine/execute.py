@@ -15,7 +15,7 @@ from bnnsim.engine.dispatch import resolve
 from bnnsim.engine.plan import plan
 from bnnsim.engine.reference import check_input
 from bnnsim.engine.step import Step
-from bnnsim.engine.values import Array, Value, to_dense
+from bnnsim.engine.values import Array, Value, to_dense, to_value
 from bnnsim.errors import InputError, message
 from bnnsim.graph.draws import Draws, needed
 from bnnsim.graph.ir import Graph, Node
@@ -170,7 +170,8 @@ class Plan:
         draws: Draws | None,
         seen: Callable[[Step, Sequence[Value], Value], None] | None,
     ) -> list[Array]:
-        values: dict[str, Value] = {self.graph.inputs[0]: np.ascontiguousarray(x)}
+        given = self.graph.inputs[0]
+        values: dict[str, Value] = {given: to_value(x, self.graph.tensor(given).dtype, self.isa)}
         with np.errstate(over="ignore", invalid="ignore"):
             for turn in self._turns:
                 operands = [values[name] for name in turn.reads]

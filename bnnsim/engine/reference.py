@@ -228,7 +228,8 @@ def _input_scale(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     """Return A * k of XNOR-Net: A the mean of |x| over channels, k a box of equal weights."""
     (x,) = operands
     rows, columns, channels = (1, 1, *x.shape[1:])[-3:]  # a vector is one pixel
-    grouped = np.abs(x.astype(np.float64)).reshape(len(x), rows, columns, attrs["groups"], -1)
+    groups = (attrs["groups"], channels // attrs["groups"])
+    grouped = np.abs(x.astype(np.float64)).reshape(len(x), rows, columns, *groups)
     # Contiguous channels are summed in one order, whatever made them.
     total = np.ascontiguousarray(grouped).sum(axis=-1)
     window = {key: attrs[key] for key in ("stride", "pads", "dilation")}
@@ -236,7 +237,7 @@ def _input_scale(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     top, left, bottom, right = attrs["pads"]
     padded = np.pad(total, ((0, 0), (top, bottom), (left, right), (0, 0)))
     box = sum(shifted(padded, tap, size, attrs) for tap in np.ndindex(*attrs["kernel"]))
-    taps = channels // attrs["groups"] * np.prod(attrs["kernel"])
+    taps = groups[1] * np.prod(attrs["kernel"])
     mean = to_dtype(box / taps, dtype)
     return mean if x.ndim == 4 else mean.reshape(len(x), 1)
 
@@ -252,7 +253,8 @@ def _pad_channels(operands: list[Array], attrs: Attrs, _: DType) -> Array:
 
 
 def _flatten(operands: list[Array], _: Attrs, __: DType) -> Array:
-    return operands[0].reshape(len(operands[0]), -1)
+    (x,) = operands
+    return x.reshape(len(x), np.prod(x.shape[1:], dtype=np.int64))
 
 
 OPS: Mapping[str, Meaning] = MappingProxyType(

@@ -27,6 +27,8 @@ from bnnsim.passes.weights import binarized, on_levels
 
 _MOVES = ("MaxPool", "Slice", "Flatten")
 _SIGN_KEEPING = ("MaxPool", "AvgPool", "GlobalAvgPool", "Slice", "PadChannels", "Flatten")
+_COUNTING = ("Threshold", "AvgPool", "GlobalAvgPool")
+_EXACT = 1e-9  # a product of an integer and 1 / an integer is an integer, or farther from one
 _SCALED = ("BatchNorm", "Affine", "Bias", "Scale", "IntegerAffine")
 
 
@@ -61,7 +63,7 @@ class _FloatTwin:
         """Append what the mode makes of ``node``."""
         scaled = [name for name in activations_of(node) if name in self.ratios]
         cast_away = node.op == "Cast" and self._needless(node)
-        if not scaled or node.op in LINEAR:
+        if not scaled or (node.op in LINEAR and not self._pads_between(node)):
             self._rewrite(node)
         elif node.op in _MOVES or cast_away:
             self._rewrite(node)
@@ -71,8 +73,15 @@ class _FloatTwin:
         else:
             levels = {name: self.out.where[name] for name in scaled}
             self.out.where.update({name: self.real(name).name for name in scaled})
+            ratios = {name: self.ratios.pop(name) for name in scaled}
             self._rewrite(node)
             self.out.where.update(levels)
+            self.ratios.update(ratios)
+
+    def _pads_between(self, node: Node) -> bool:
+        """Whether the pad of a layer of a float mode, which is an integer, is none in its input."""
+        pad = node.attrs.get("pad_value", 0) * self.ratios[node.inputs[0]]
+        return self.row.activation is not None and abs(pad - round(pad)) > _EXACT
 
     def real(self, name: str) -> Tensor:
         """Return the real values of a tensor of the source, computed once for all its readers."""
@@ -132,10 +141,8 @@ class _FloatTwin:
             quantizer = GRID if self.row.bits > 1 else SIGN
         attrs = _quantizer_attrs(quantizer, self.row.bits)
         levels = self.out.emit(node, op="Quantize", attrs=attrs, constants=[])
-        self._stands_for(node, levels.dtype.high / trained.high)
-
-    def _stands_for(self, node: Node, ratio: float) -> None:
-        if ratio != 1:
+        ratio = levels.dtype.high / trained.high
+        if ratio != 1 or levels.dtype.kind != trained.kind:
             self.ratios[node.output] = ratio
 
     def _unknown_affine(self, node: Node) -> None:
@@ -160,8 +167,8 @@ class _FloatTwin:
             self._unknown_affine(node)
         low = 0.0 if node.op == "Quantize" and trained.kind == "unsigned" else -1.0
         out.emit(node, op="Clip", attrs={"low": low, "high": 1.0}, constants=[])
-        if node.op == "Quantize":
-            self._stands_for(node, 1 / trained.high)
+        if node.op == "Quantize" and trained.high != 1:
+            self.ratios[node.output] = 1 / trained.high
 
     def _linear(self, node: Node) -> None:
         out, how = self.out, self.operands[node.id]
@@ -185,17 +192,19 @@ class _FloatTwin:
             levels, alpha = weight, _filled(f"{weight.name}.alpha", weight.shape[:1], 1)
             if weight.dtype != TERNARY or self.row.weight == TERNARY:
                 levels, alpha = on_levels(weight, self._weight_type())
-            out.emit(node, constants=[levels], attrs=_scaled_pad(node, ratio))
+            attrs = _scaled_pad(node, ratio, out.current(node).dtype)
+            out.emit(node, constants=[levels], attrs=attrs)
             self._scale_after(node, alpha, ratio)
         elif how == BIT_WEIGHTS:
             if self.row.activation is not None or out.current(node).dtype.is_float:
                 out.cast(node, self.dtype)
             bits, alpha = binarized(weight)
-            out.emit(node, constants=[bits])
-            self._scale_after(node, alpha)
+            out.emit(node, constants=[bits], attrs=_scaled_pad(node, ratio, self.dtype))
+            self._scale_after(node, alpha, ratio)
         else:
             out.cast(node, self.dtype)
-            out.emit(node, constants=[self._float_weight(weight)], attrs=_scaled_pad(node, ratio))
+            attrs = _scaled_pad(node, ratio, self.dtype)
+            out.emit(node, constants=[self._float_weight(weight)], attrs=attrs)
             if ratio != 1:
                 self._scale_after(node, _filled(f"{node.name}.ratio", weight.shape[:1], 1), ratio)
 
@@ -237,9 +246,10 @@ class _FloatTwin:
     def _scale_after(self, node: Node, alpha: Tensor, ratio: float = 1.0) -> None:
         """Multiply the layer's result by ``alpha / ratio``: in what follows if only it reads.
 
-        Not at all where the factor is 1, unless the mode is there to show it.
+        Not at all where the factor is 1, unless the mode is there to show it and floats in the
+        place of the sums change nothing.
         """
-        shown = self.row.name in (ALPHA_MODE, K_MODE)
+        shown = self.row.name in (ALPHA_MODE, K_MODE) and not self._counted(node.output)
         if alpha.data is not None:
             factors = alpha.data / np.float32(ratio)
             if not shown and (factors == 1).all():
@@ -251,6 +261,15 @@ class _FloatTwin:
                 self.alphas[taker.inputs[0]] = alpha
         else:
             self._follow(node, "alpha", "Scale", alpha)
+
+    def _counted(self, name: str) -> bool:
+        """Whether an integer of the source reaches a node that makes something else of a float."""
+        graph = self.out.source
+        return graph.tensor(name).dtype.is_integer and any(
+            node.op in _COUNTING
+            or (node.op not in (*LINEAR, "Quantize") and self._counted(node.output))
+            for node in graph.consumers(name)
+        )
 
     def _taker(self, node: Node) -> Node | None:
         """Return the node that can take in a positive scale of ``node``'s result, or None.
@@ -312,11 +331,18 @@ def _quantizer_attrs(quantizer: str, bits: int) -> dict[str, Any]:
     return plain if quantizer in (SIGN, TERNARIZE) else {**plain, "bits": bits}
 
 
-def _scaled_pad(node: Node, ratio: float) -> dict[str, Any]:
-    """Return a layer's attributes with its padding value in levels of ``ratio`` to the real one."""
+def _scaled_pad(node: Node, ratio: float, dtype: DType) -> dict[str, Any]:
+    """Return a layer's attributes with its padding value times ``ratio``, next to it in ``dtype``.
+
+    Bipolar types are padded by 0 or by odd integers.
+    """
     attrs = dict(node.attrs)
     if attrs.get("pad_value") and ratio != 1:
-        attrs["pad_value"] = int(np.rint(attrs["pad_value"] * ratio))
+        wanted = attrs["pad_value"] * ratio
+        level = int(np.rint(wanted))
+        if dtype.kind == "bipolar" and level and level % 2 == 0:
+            level += 1 if wanted > level else -1
+        attrs["pad_value"] = level
     return attrs
 
 

@@ -15,7 +15,7 @@ from bnnsim.engine.execute import Plan
 from bnnsim.engine.reference import execute
 from bnnsim.errors import GraphError, InputError, KernelError
 from bnnsim.graph.draws import Draws
-from bnnsim.graph.dtypes import FLOAT16, FLOAT32, INT8, TERNARY, UINT8, DType
+from bnnsim.graph.dtypes import BIT, FLOAT16, FLOAT32, INT8, TERNARY, UINT8, DType
 from bnnsim.graph.ir import Graph
 from bnnsim.passes.lower import lower
 from bnnsim.passes.modes import MODES
@@ -98,6 +98,29 @@ def test_integer_inputs(dtype: str) -> None:
     net = Builder((70,), seed=7, dtype=kind).dense(9).batch_norm(500).sign().dense(3)
     x = net.rng.integers(max(kind.low, -3000), min(kind.high, 3000), (4, 70)).astype(kind.numpy)
     assert_same(net.graph(), x)
+
+
+@pytest.mark.parametrize("isa", available_isas())
+@pytest.mark.parametrize("dtype", ["bit", "ternary"])
+@pytest.mark.parametrize("channels", [5, 64, 65])
+def test_inputs_without_magnitude(channels: int, dtype: str, isa: str) -> None:
+    kind = DType.parse(dtype)
+    net = Builder((4, 3, channels), seed=9, dtype=kind).pool(2, 1)
+    net.conv(7, (2, 2)).batch_norm().sign()
+    values = np.array([-1, 1] if kind == BIT else [-1, 0, 1], np.int8)
+    x = net.rng.choice(values, (5, 4, 3, channels))
+    assert_same(net.add("Flatten").dense(9).graph(), x, isa=isa, threads=2)
+
+
+def test_no_images_give_empty_results_in_reference_and_engine() -> None:
+    net = Builder((4, 3, 6), seed=9).encode().conv(4).batch_norm()
+    source = net.last
+    net.add("InputScale", groups=2)
+    scale = net.last
+    net.go_to(source).add("Mul", also=(scale,), groups=2)
+    graph = net.sign().add("Flatten").dense(5).batch_norm().add("InputScale").graph()
+    plan = assert_same(graph, net.batch(0))
+    assert plan.run(net.batch(0))[graph.outputs[0]].shape == (0, 1)
 
 
 def test_results_do_not_depend_on_tiles_threads_or_batch_split(monkeypatch) -> None:

@@ -324,3 +324,48 @@ def test_grids_have_no_zero_to_average_pad_or_clip_to() -> None:
     weight = {"weight": (np.ones((1, 1, 1, 3)), BIT)}
     with pytest.raises(GraphError, match="pad_value is 2, but bipolar2 is padded by 0 or a value"):
         grid().add("Conv2d", weight, pad_value=2)
+
+
+def test_averages_of_ternaries_that_become_bits() -> None:
+    net = Builder((4, 4, 3), seed=5).encode_bits().conv(9).batch_norm()
+    net.add("Quantize", quantizer="ternary")
+    source = net.add("GlobalAvgPool").add("Flatten").dense(3).graph()
+    twin = to_mode(source, "w3a1")
+    values = execute(twin, net.batch(6))
+    pool = next(node for node in twin.nodes if node.op == "GlobalAvgPool")
+    bits = next(node for node in twin.nodes if twin.result(node).dtype == BIT and node.id > 1)
+    mean = values[bits.output].astype(np.float64).mean(axis=(1, 2), keepdims=True)
+    assert (values[pool.output] == mean.astype(np.float32)).all()
+
+
+@pytest.mark.parametrize(
+    ("pad", "mode", "padded"),
+    [(-1, "w4a4", -3), (5, "w4a4", 11), (-7, "w4a4", -15), (1, "w1a8", 37), (3, "w1a1", 0)],
+)
+def test_a_pad_between_levels_goes_to_the_next_one(pad: int, mode: str, padded: int) -> None:
+    net = Builder((5, 4, 3), seed=6).encode().conv(4).batch_norm(300)
+    net.add("Quantize", quantizer="bipolar", bits=3).conv(2, pads=(1, 1, 1, 1), pad_value=pad)
+    twin = to_mode(net.graph(), mode)
+    layer = [node for node in twin.nodes if node.op == "Conv2d"][1]
+    assert layer.attrs["pad_value"] == padded
+
+
+@pytest.mark.parametrize("mode", ["float32", "weight-only:fp32"])
+@pytest.mark.parametrize("pad", [0, 1, 3])
+def test_float_layers_over_levels_read_their_sums(pad: int, mode: str) -> None:
+    net = Builder((5, 4, 3), seed=6, dtype=FLOAT32).float_conv(4, 1)
+    net.add("Quantize", quantizer="dorefa", bits=2).add("Cast", dtype="float32")
+    net.float_conv(6, pads=(1, 1, 1, 1), pad_value=pad).add("Quantize", quantizer="dorefa", bits=2)
+    source = net.add("Cast", dtype="float32").float_conv(2, 1).graph()
+    twin = to_mode(source, mode)
+    values = execute(twin, net.rng.normal(size=(3, 5, 4, 3)).astype(np.float32))
+    real = 3 * np.clip(values["conv2d0.out"], 0, 1).astype(np.float64)  # in levels, unrounded
+    weight = source.tensor("conv2d3.weight").data.astype(np.float64)
+    if mode != "float32":
+        alpha = np.abs(weight).mean(axis=(1, 2, 3), keepdims=True)
+        weight = np.where(weight >= 0, alpha, -alpha)
+    padded = np.pad(real, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=pad)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    levels = 3 * np.clip(np.einsum("nijcrs,orsc->nijo", windows, weight), 0, 1)
+    last = source.tensor("conv2d6.weight").data[:, 0, 0].astype(np.float64)
+    assert np.allclose(values[twin.outputs[0]], levels @ last.T, atol=SLACK * 10)

@@ -121,6 +121,21 @@ def test_alpha_of_bits_is_one_and_changes_nothing(make, keep_bn: bool) -> None:
     assert [op for op in ops if op != "Cast"] == [node.op for node in binary.nodes]
 
 
+@pytest.mark.parametrize("reader", ["thresholds", "average"])
+def test_sums_that_are_added_and_counted_stay_integers(reader: str) -> None:
+    net = Builder((6, 5, 3), seed=4).encode_bits().conv(8, (1, 1))
+    stream = net.last
+    net.sign().conv(8, (1, 1)).add("Add", also=(stream,))
+    if reader == "average":
+        net.add("AvgPool", kernel=(3, 3), stride=(1, 1)).sign()
+    else:
+        net.pool().thresholds(1, "bit", 0, 5)
+    source, x = net.add("Flatten").dense(4).graph(), net.batch(20)
+    for keep_bn in (False, True):
+        twin = to_mode(source, "xnor-alpha", keep_bn=keep_bn)
+        assert (outputs(twin, x) == outputs(source, x)).all()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_alpha_of_a_float_source_is_that_of_binary(seed: int) -> None:
     graph = float_residual(seed)
