@@ -142,13 +142,13 @@ def schedules(
 
 
 def _group_sizes(batch: int) -> list[int]:
-    """Return sizes to try: divisors, near-equal parts, 2^k and 3 x 2^k up to the batch.
+    """Return sizes to try: divisors, near-equal parts, 2^k, 3 and 6 up to the batch.
 
     The last are the same for all batches, so that what is best for a few images stays at hand.
     """
     divisors = {d for d in range(1, math.isqrt(batch) + 1) if batch % d == 0}
     parts = {-(-batch // n) for n in range(1, min(batch, _MAX_PARTS) + 1)}
-    steps = {times << n for n in range(batch.bit_length()) for times in (1, 3)}
+    steps = {3, 6, *(1 << n for n in range(batch.bit_length()))}
     divisors |= {batch // d for d in divisors}
     return sorted(size for size in divisors | parts | steps if size <= batch)
 
