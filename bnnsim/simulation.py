@@ -212,9 +212,9 @@ def _check_executable(twin: Graph, options: Mapping[str, int | None]) -> None:
             raise InputError(message(name, value, rule, "Use the mode binary-stochastic."))
     if not twin.has_weights:
         made = twin.meta["synthetic"] or twin.meta["what_if"]
-        remedy = "Price it with `estimate`, or simulate another mode."
+        remedy = "Use `estimate` without activity, or simulate another mode."
         if not made:
-            remedy = "Price it with `estimate`, or load trained or random weights."
+            remedy = "Use `estimate` without activity, or load trained or random weights."
         rule = "a mode whose twin can be executed"
         got = f"{twin.meta['mode']}, a cost-only twin" if made else "a network without weights"
         raise InputError(message(f"{twin.name}: mode", got, rule, remedy))

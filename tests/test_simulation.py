@@ -14,6 +14,7 @@ import bnnsim
 from bnnsim.accuracy import accuracy, check_classes, wilson
 from bnnsim.cost.profile import build_profile
 from bnnsim.cost.profile_yaml import find_profile, read_profile
+from bnnsim.errors import InputError
 from bnnsim.report.check import checked, load_schema
 from bnnsim.simulation import LayerCount, counted
 
@@ -49,6 +50,15 @@ def test_json_holds_the_schema_and_the_page_checker_accepts_it(mode, labelled):
     assert plain == json.loads(json.dumps(result.to_dict()))
     jsonschema.validate(plain, load_schema("simulate"))
     assert checked(plain, where="r.json") == plain
+
+
+def test_a_page_needs_a_count_of_the_model_beside_each_of_a_kernel():
+    plain = json.loads(bnnsim.simulate(mlp(0), "cmos45", mlp_batch(2)).to_json())
+    first = next(i for i, layer in enumerate(plain["counts"]["layers"]) if "mac" in layer["done"])
+    del plain["counts"]["layers"][first]["predicted"]["mac"]
+    place = rf"r\.json: counts: layers\[{first}\]: predicted: got \"no key 'mac'\""
+    with pytest.raises(InputError, match=place):
+        checked(plain, where="r.json")
 
 
 def test_the_schema_of_simulate_repeats_that_of_estimate():
@@ -267,7 +277,11 @@ def test_bad_input_is_refused(options, text):
     [
         ("zoo:tfc", "native", r"tfc: mode: got 'a network without weights', .* load trained or"),
         ("zoo:tfc:random,1", "float32", r"'float32, a cost-only twin', expected a mode whose twin"),
-        ("zoo:tfc:random,1", "int8", r"Price it with `estimate`, or simulate another mode\."),
+        (
+            "zoo:tfc:random,1",
+            "int8",
+            r"Use `estimate` without activity, or simulate another mode\.",
+        ),
     ],
 )
 def test_twins_that_cannot_run_are_refused_with_a_remedy(source, mode, text):

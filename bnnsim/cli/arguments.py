@@ -51,7 +51,8 @@ def one_of(*known: str) -> Callable[[str], str]:
 def positive(text: str) -> int:
     """Return a whole number from 1 to 2^31 - 1."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:11]) < 2**31):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of at least 1")
+        rule = "a whole number from 1 to 2^31 - 1"
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected {rule}")
     return int(text)
 
 

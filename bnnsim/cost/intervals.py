@@ -62,5 +62,15 @@ def constant_factor(constant: Constant) -> np.ndarray:
 
 def interval(value: float, samples: np.ndarray) -> Interval:
     """Return the nominal value with the 5 % and 95 % quantiles of ``samples`` around it."""
-    low, high = np.quantile(samples, (0.05, 0.95))
-    return Interval(float(value), min(float(low), value), max(float(high), value))
+    ordered = np.sort(samples)
+    low, high = _quantile(ordered, 0.05), _quantile(ordered, 0.95)
+    return Interval(float(value), min(low, value), max(high, value))
+
+
+def _quantile(ordered: np.ndarray, share: float) -> float:
+    """Return ``np.quantile`` of sorted samples, which itself would load masked arrays."""
+    at = share * (len(ordered) - 1)
+    below = int(at)
+    part, low, high = at - below, ordered[below], ordered[below + 1]
+    step = high - low
+    return float(low + step * part if part < 0.5 else high - step * (1 - part))

@@ -152,11 +152,15 @@ def schedules(
 
 
 def _group_sizes(batch: int) -> list[int]:
-    """Return sizes to try: divisors, near-equal parts, and powers of two up to the batch."""
+    """Return sizes to try: divisors, near-equal parts, 2^k, 3 and 6 up to the batch.
+
+    The last are the same for all batches, so that what is best for a few images stays at hand.
+    """
     divisors = {d for d in range(1, math.isqrt(batch) + 1) if batch % d == 0}
     parts = {-(-batch // n) for n in range(1, min(batch, _MAX_PARTS) + 1)}
-    powers = {1 << n for n in range(batch.bit_length())}
-    return sorted(divisors | {batch // d for d in divisors} | parts | powers)
+    steps = {3, 6, *(1 << n for n in range(batch.bit_length()))}
+    divisors |= {batch // d for d in divisors}
+    return sorted(size for size in divisors | parts | steps if size <= batch)
 
 
 def _joined(first: Schedule, last: Schedule) -> Schedule:

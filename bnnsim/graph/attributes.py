@@ -52,9 +52,7 @@ def tuple_of(count: int, low: int) -> Callable[[Any], tuple[int, ...]]:
         rule = f"{count} integers of at least {low}"
         if not isinstance(value, (list, tuple)) or len(value) != count:
             raise ValueError(rule)
-        if any(isinstance(v, bool) or not isinstance(v, int) for v in value):
-            raise ValueError(rule)
-        if any(not low <= v <= _INT32_MAX for v in value):
+        if not all(type(v) is int and low <= v <= _INT32_MAX for v in value):  # no bool
             raise ValueError(rule)
         return tuple(value)
 

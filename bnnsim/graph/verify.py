@@ -98,7 +98,6 @@ def _nodes(graph: Graph) -> Iterator[str]:
             continue
         known.update(node.outputs)
         try:
-            normal_attrs(node)
             shape, dtype = infer(node, [graph.tensor(name) for name in node.inputs])
         except GraphError as error:
             yield str(error)

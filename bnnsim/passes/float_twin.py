@@ -19,7 +19,7 @@ from bnnsim.graph.ops import activations_of, normal_attrs
 from bnnsim.graph.quantizers import DOREFA, GRID, SIGN, TERNARIZE
 from bnnsim.passes.affine import affine_of
 from bnnsim.passes.input_scales import InputScales
-from bnnsim.passes.layers import BIT_WEIGHTS, INTEGER, LEVELS, LINEAR, LOW, has_bits
+from bnnsim.passes.layers import BIT_WEIGHTS, INTEGER, LEVELS, LINEAR, LOW, SOURCE, has_bits
 from bnnsim.passes.modes import ALPHA_MODE, K_MODE, Mode
 from bnnsim.passes.requantize import to_int8
 from bnnsim.passes.rewriter import Rewriter
@@ -174,7 +174,9 @@ class _FloatTwin:
         out, how = self.out, self.operands[node.id]
         weight = out.source.tensor(node.inputs[1])
         ratio = self.ratios.get(node.inputs[0], 1.0)
-        if how == INTEGER:
+        if how == SOURCE and self.row.activation is None:
+            out.emit(node)
+        elif how == INTEGER:
             self._integer_layer(node, weight)
         elif how == LOW:
             levels, alpha = (

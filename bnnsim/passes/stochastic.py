@@ -63,7 +63,10 @@ def stochastic(
     thresholds = [node for node in graph.nodes if _gives_bits(graph, node)]
     if thresholds and scale is None:
         rule = "a batch norm before the sign, whose result gives the probability"
-        remedy = "Give the scale of a pre-activation (acc - t) * scale: --preact-scale VALUE."
+        remedy = (
+            "Give the scale of a pre-activation (acc - t) * scale: --preact-scale VALUE of run, "
+            "simulate, estimate and compare."
+        )
         place = f"{graph.name}: {thresholds[0].describe()}: stochastic binarization"
         raise InputError(message(place, "an integer threshold", rule, remedy))
     if not thresholds and not any(map(_is_sign, graph.nodes)):

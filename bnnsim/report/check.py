@@ -73,10 +73,21 @@ def checked(result: Any, *, where: str) -> dict[str, Any]:
         problems = list(violations(compared, load_schema("compare"), where))
     if not problems and not compared.get("columns", [compared]):
         problems = [message(f"{where}: columns", [], "at least one column")]
+    if kind == "simulate" and not problems:
+        problems = list(_unpredicted(result["counts"]["layers"], f"{where}: counts: layers"))
     if problems:
         raise InputError("\n".join(problems[:_MOST_PROBLEMS]))
     found: dict[str, Any] = result
     return found
+
+
+def _unpredicted(layers: list[Any], where: str) -> Iterator[str]:
+    """Yield a message for every count of a kernel that has none of the model beside it."""
+    for index, layer in enumerate(layers):
+        for what in layer["done"]:
+            if what not in layer["predicted"]:
+                place = f"{where}[{index}]: predicted"
+                yield message(place, f"no key {what!r}", "every key of 'done' beside it")
 
 
 def kind_of(result: Any) -> str:

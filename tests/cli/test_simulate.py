@@ -129,7 +129,7 @@ def test_what_if_modes_say_agreement(bnnsim, net, tmp_path):
         (["--engine", "reference"], "unrecognized arguments: --engine"),
         (["--labels", "no.npy"], "no.npy"),
         (["--html", "no/such.html"], "no such folder"),
-        (["--batch", "0"], "got '0', expected a whole number of at least 1"),
+        (["--batch", "0"], "got '0', expected a whole number from 1 to 2^31 - 1"),
     ],
 )
 def test_simulate_refuses(bnnsim, net, more, text):

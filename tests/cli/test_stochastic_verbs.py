@@ -55,7 +55,7 @@ def test_a_deterministic_run_draws_nothing(bnnsim, folder):
         (["--stochastic", "--seed", -1], "seed: got -1, expected an integer from 0 to 184467"),
         (["--stochastic", "--seed", 2**64], "seed: got 18446744073709551616"),
         (["--stochastic", "--seed", "1e3"], "got '1e3', expected a whole number"),
-        (["--stochastic", "--samples", 0], "got '0', expected a whole number of at least 1"),
+        (["--stochastic", "--samples", 0], "got '0', expected a whole number from 1 to 2^31 - 1"),
         (["--stochastic", "--rng-bits", 3], "random bits per draw: got 3"),
         (["--stochastic", "--preact-scale", "x"], "invalid float value: 'x'"),
         (["--seed", 1], "seed: got 1, expected no such option in a deterministic run"),

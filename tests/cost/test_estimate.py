@@ -22,6 +22,8 @@ from bnnsim.cost.traffic import cheapest
 from bnnsim.errors import InputError, ProfileError
 from bnnsim.graph.dtypes import BIT, INT8, INT32
 from bnnsim.graph.ir import Node
+from bnnsim.passes.precision import to_mode
+from bnnsim.zoo import build
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "bnnsim" / "schemas"
 RELATIVE = 1e-9  # what the contract promises for sums
@@ -162,6 +164,13 @@ def test_the_batch_is_never_dearer_per_image(chip):
     graph = convnet("int8", 32)
     each = [estimate(graph, chip, batch=b).energy.value / b for b in (1, 2, 4, 12)]
     assert each == sorted(each, reverse=True)
+
+
+def test_a_large_batch_costs_no_more_than_the_small_ones_it_is_made_of(chip):
+    graph = to_mode(build("svhn-convnet"), "weight-only:fp32")
+    one, three, many = (estimate(graph, chip, batch=n) for n in (1, 3, 64))
+    assert many.energy.value <= (21 * three.energy.value + one.energy.value) * (1 + 1e-12)
+    assert many.off_chip_bytes <= 21 * three.off_chip_bytes + one.off_chip_bytes
 
 
 def test_reports_take_mode_and_synthetic_from_the_graph_unless_told(chip):

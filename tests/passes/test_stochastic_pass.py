@@ -83,7 +83,7 @@ def test_a_stochastic_graph_is_saved_and_loaded(tmp_path):
 def test_thresholds_are_refused_without_a_scale():
     text = (
         r"fpga: node 'threshold2' \(Threshold\): stochastic binarization: got 'an integer "
-        r"threshold', expected a batch norm before the sign, .*--preact-scale VALUE\.$"
+        r"threshold', expected a batch norm before the sign, .*--preact-scale VALUE of run, "
     )
     with pytest.raises(InputError, match=text):
         stochastic(thresholded())

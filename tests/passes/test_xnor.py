@@ -12,7 +12,7 @@ from xnor_formula import assert_rounded, paper_conv
 from bnnsim.engine.execute import Plan
 from bnnsim.engine.reference import execute
 from bnnsim.errors import GraphError, InputError
-from bnnsim.graph.dtypes import FLOAT32, INT8
+from bnnsim.graph.dtypes import FLOAT32, INT8, TERNARY, DType
 from bnnsim.graph.ir import Graph
 from bnnsim.passes.layers import Layers
 from bnnsim.passes.precision import to_mode
@@ -291,3 +291,20 @@ def test_every_mode_of_a_source_with_scales() -> None:
     for mode in ("weight-only:fp32", "weight-only:fp16", "int8", "weight-only:int8"):
         error = np.abs(outputs(to_mode(graph, mode), x) - kept).max() / np.abs(kept).max()
         assert error < 0.1, mode
+
+
+def test_layers_of_other_levels_than_bits_stay_as_they_are() -> None:
+    net = Builder((6, 5, 3), seed=3).encode()
+    trits = net.rng.integers(-1, 2, (5, 3, 3, 3))
+    net.add("Conv2d", {"weight": (trits, TERNARY)}, pads=(1,) * 4)
+    net.thresholds(15, "bipolar4", -15, 30).conv(7)
+    net.thresholds(3, "uint2", 0, 90)
+    odd = 2 * net.rng.integers(0, 4, (9, 3, 3, 7)) - 3
+    net.add("Conv2d", {"weight": (odd, DType("bipolar", 2))})
+    net.thresholds(1, "bit", -1, 30).add("Flatten").dense(4)
+    graph = net.graph()
+    twin = to_mode(graph, "xnor-alpha")
+    assert [node.op for node in twin.nodes if node.op in ("Cast", "Affine")] == []
+    assert twin.has_weights
+    x = net.batch(3)
+    assert (outputs(twin, x) == outputs(to_mode(graph, "native"), x)).all()
