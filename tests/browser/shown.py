@@ -62,7 +62,7 @@ def written(result: dict[str, Any], pointer: str, unit: str) -> str:
         item = value_at(result, pointer.rpartition("/")[0])
         plain = keys[-1] == "band" or item["unit"] in ("", "1")
         return digits(value) if plain else format_si(value, item["unit"])
-    if keys[-1] == "bytes_per_s":
+    if keys[-1].endswith("bytes_per_s"):
         return format_si(value, "B/s")
     if value is None:
         return "-"

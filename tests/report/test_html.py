@@ -244,7 +244,8 @@ def test_hundred_layers_fit_two_megabytes():
     for column in result["columns"]:
         column["memories"] = [
             {"name": name, "kind": "sram", "size_bytes": 1 << 20, "word_bits": 64,
-             "bytes_per_s": 1e9, "holds": ["weights"]} for name in ("gb", "dram")
+             "bytes_per_s": 1e9, "read_bytes_per_s": 1e9, "write_bytes_per_s": 1e9,
+             "holds": ["weights"]} for name in ("gb", "dram")
         ]  # fmt: skip
         for layer in column["layers"]:
             layer |= {"peak_macs_per_s": 1e12, "physical_actions": {"gb.read": 9}}
