@@ -265,26 +265,27 @@ def ratio_tables(ratios: Sequence[Result]) -> list[Table]:
 
     Ratios of columns that differ in more are left to the JSON.
     """
-    found: dict[str, list[tuple[Any, ...]]] = {}
     vary = [k for k in _SIDE_KEYS if len({side[k] for side in _sides(ratios)}) > 1]
-    for key in reversed(_SIDE_KEYS):
-        # Columns of equal names are taken for different sources.
-        chosen = [r for r in comparable(ratios) if (_differing(r) or ["source"]) == [key]]
+    found: dict[str, list[int]] = {}
+    for i, ratio in enumerate(ratios):
+        differing = _differing(ratio) or ["source"]  # columns of equal names: of different sources
+        if len(differing) == 1:
+            found.setdefault(differing[0], []).append(i)
+    tables = []
+    for key in sorted(found, key=_SIDE_KEYS.index, reverse=True):
         held = [k for k in vary if k != key]
-        rows = [
-            (*(r["of"][k] for k in held), r["of"][key], r["over"][key], *_ratio_cells(r))
-            for r in chosen
-        ]
-        if rows:
-            found[key] = rows
-    return [
-        table(
-            f"Ratios{f' between {key}s' if len(found) > 1 else ''} [90 % interval]",
-            (*(k for k in vary if k != key), "of", "over", *_RATIO_HEADS),
-            rows,
-        )
-        for key, rows in found.items()
-    ]
+        chosen = [ratios[i] for i in found[key]]
+        tables.append(
+            table(
+                f"Ratios{f' between {key}s' if len(found) > 1 else ''} [90 % interval]",
+                (*held, "of", "over", *_RATIO_HEADS),
+                [(*(r["of"][k] for k in held), r["of"][key], r["over"][key], *_ratio_cells(r))
+                 for r in chosen],
+                keys=("",) * (len(held) + 2) + ("*/energy", "*/latency", "*/memory"),
+                at=[pointer("ratios", i) for i in found[key]],
+            )
+        )  # fmt: skip
+    return tables
 
 
 _SIDE_KEYS = ("source", "profile", "mode")
@@ -299,23 +300,16 @@ def _ratio_cells(ratio: Result) -> tuple[str, ...]:
     return interval(ratio["energy"]), interval(ratio["latency"]), digits(ratio["memory"])
 
 
-def ratio_names(ratios: Sequence[Result]) -> list[tuple[str, str]]:
-    """Return for each ratio the shortest names of both sides that tell all sides apart."""
-    sides = [ratio[key] for ratio in ratios for key in ("of", "over")]
-    keys = [k for k in ("source", "mode", "profile") if len({side[k] for side in sides}) > 1]
+def ratio_names(ratios: Sequence[Result]) -> list[str]:
+    """Return for each ratio its shortest name: what differs, then what is the same if others vary.
 
-    def name(side: Result) -> str:
-        return " ".join(str(side[key]) for key in keys or ("mode",))
-
-    return [(name(ratio["of"]), name(ratio["over"])) for ratio in ratios]
-
-
-def ratios_table(ratios: Sequence[Result], places: Sequence[int] = ()) -> Table:
-    """Return how many times each column's cost is that of another; ``places`` are in the result."""
-    rows = [
-        (*names, *_ratio_cells(ratio))
-        for ratio, names in zip(ratios, ratio_names(ratios), strict=True)
-    ]
-    keys = ("", "", "*/energy", "*/latency", "*/memory")
-    at = [pointer("ratios", i) for i in places]
-    return table("Ratios [90 % interval]", ("of", "over", *_RATIO_HEADS), rows, keys=keys, at=at)
+    ``float32 / binary, cmos45`` where other ratios are of another profile.
+    """
+    vary = [k for k in _SIDE_KEYS if len({side[k] for side in _sides(ratios)}) > 1]
+    names = []
+    for ratio in ratios:
+        differing = [k for k in vary if k in _differing(ratio)] or ["mode"]
+        of, over = (" ".join(str(ratio[side][k]) for k in differing) for side in ("of", "over"))
+        held = [str(ratio["of"][k]) for k in vary if k not in differing]
+        names.append(", ".join([f"{of} / {over}", *held]))
+    return names

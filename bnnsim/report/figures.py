@@ -62,22 +62,21 @@ def totals_figure(columns: Sequence[Result]) -> Figure:
     return Figure("totals", caption, chart)
 
 
-def ratios_figure(ratios: Sequence[Result]) -> Figure:
+def ratios_figure(ratios: Sequence[Result], note: str = "") -> Figure:
     """How many times the energy of one column another's is, with intervals, logarithmic."""
-    names = ratio_names(ratios)
     bars = [
         Bar(
-            f"{of} / {over}",
+            name,
             f"{digits(ratio['energy']['value'])} x",
             (("point", ratio["energy"]["value"]),),
             (ratio["energy"]["low"], ratio["energy"]["high"]),
-            f"{of} / {over}: {interval(ratio['energy'])} x",
+            f"{name}: {interval(ratio['energy'])} x",
         )
-        for ratio, (of, over) in zip(ratios, names, strict=True)
+        for ratio, name in zip(ratios, ratio_names(ratios), strict=True)
     ]
     found = [v for ratio in ratios for v in ratio["energy"].values() if v > 0] or [1.0]
     axis = log_axis(min(found), max(found), ((1.0, "x"),), "ratio of energies, logarithmic")
-    caption = "Ratios of energy per inference, the first over the second; whiskers are 90 %."
+    caption = f"Ratios of energy per inference, the first over the second; whiskers are 90 %.{note}"
     chart = point_chart("Ratios of energy", _read_out(bars), bars, axis)
     return Figure("ratios", caption, chart)
 

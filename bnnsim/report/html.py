@@ -67,28 +67,27 @@ def _shown_safely(value: Any) -> Any:
 
 def _summary(columns: Sequence[Result], result: Result) -> dict[str, Any]:
     every = result.get("ratios", [])
-    shown = _shown(every)
-    ratios = [every[i] for i in shown]
+    tables = costs.ratio_tables(every)
+    tabled = sum(len(found.rows) for found in tables)
+    drawn = _drawn(every)
+    note = f" {len(drawn)} of {tabled}; the rest is in the tables." if len(drawn) < tabled else ""
     names = costs.column_names(columns)
     cards = map(_card, range(len(columns)), columns, names, _against(columns, names[0], every))
     return {
         "cards": list(cards),
         "figure": figures.totals_figure(columns),
         "table": costs.summary_table(columns),
-        "ratios_figure": figures.ratios_figure(ratios) if ratios else None,
-        "ratios": costs.ratios_table(ratios, shown) if ratios else None,
-        "ratios_left_out": len(every) - len(ratios),
+        "ratios_figure": figures.ratios_figure(drawn, note) if drawn else None,
+        "ratios": tables,
+        "ratios_left_out": len(every) - tabled,
     }
 
 
-def _shown(ratios: Sequence[Result]) -> Sequence[int]:
-    """Return which ratios a page shows: of columns that differ in one thing only.
-
-    If these are many, those of the first column.
-    """
-    alike = [i for i, ratio in enumerate(ratios) if costs.comparable([ratio])]
-    few = len(alike) <= _MOST_RATIOS
-    return [i for i in alike if few or ratios[i]["of"] == ratios[alike[0]]["of"]]
+def _drawn(every: Sequence[Result]) -> list[Result]:
+    """Return the ratios of a chart: all in the tables; those of the first column if many."""
+    ratios = costs.comparable(every)
+    few = len(ratios) <= _MOST_RATIOS
+    return [ratio for ratio in ratios if few or ratio["of"] == ratios[0]["of"]]
 
 
 def _card(index: int, column: Result, name: str, against: str) -> dict[str, str]:

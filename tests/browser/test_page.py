@@ -227,7 +227,10 @@ def test_paper_shows_what_the_screen_folds(tab, pages):
 
 
 def test_a_profile_without_memories_says_why_there_is_no_roofline(tab, pages):
-    for name, why in (("arithmetic", "no memories"), ("old", "an earlier version made this result")):
+    for name, why in (
+        ("arithmetic", "no memories"),
+        ("old", "an earlier version made"),
+    ):
         shown(tab, pages[name])
         assert why in tab.run("document.querySelector('#roofline').innerText")
         assert tab.run("document.querySelectorAll('#roofline svg').length") == 0
