@@ -9,7 +9,7 @@ from bnnsim.report.network import operands
 from bnnsim.report.numbers import KIBI, MICRO, MILLI, count, digits, interval, share
 from bnnsim.report.profiles import amount
 from bnnsim.report.tables import Block, Mark, Table, pointer, table
-from bnnsim.report.waterfalls import waterfall_table
+from bnnsim.report.waterfalls import shown, waterfall_table
 
 Result = Mapping[str, Any]
 MEMORY_NAMES = {
@@ -32,6 +32,7 @@ COMPONENT_NAMES = {
     "static": "static and idle",
 }
 _SHOWN_ASSUMPTIONS = 8
+NO_ENERGY = "not estimated"
 
 
 def marks(columns: Sequence[Result]) -> list[Mark]:
@@ -66,6 +67,16 @@ def title(result: Result) -> str:
     return f"{result['model']} {result['mode']} on {result['profile']}"
 
 
+def has_energy(result: Result) -> bool:
+    """Return whether a column's energy was estimated: some profiles state no power or prices."""
+    return not any(str(hole).startswith(f"energy: {NO_ENERGY}") for hole in result["unpriced"])
+
+
+def energy(result: Result, key: str, unit: float) -> str:
+    """Return a total that energies enter with its interval, or that there is none."""
+    return interval(result["totals"][key], unit) if has_energy(result) else NO_ENERGY
+
+
 def memory_bytes(result: Result) -> float:
     """Return all memory that an estimate's network needs at once."""
     return float(sum(result["totals"]["memory"].values()))
@@ -90,7 +101,7 @@ def compare_blocks(result: Result) -> list[Block]:
     blocks: list[Block] = [*marks(columns), heading(columns), summary_table(columns)]
     blocks.append(components_table(columns))
     blocks += ratio_tables(result["ratios"])
-    return [*blocks, *(waterfall_table(w) for w in result.get("waterfalls", ()))]
+    return [*blocks, *map(waterfall_table, shown(result))]
 
 
 def heading(columns: Sequence[Result]) -> str:
@@ -106,20 +117,20 @@ def summary_table(columns: Sequence[Result]) -> Table:
     """Return one row per column of a comparison: energy, latency, power, memory."""
     heads = ["column", "energy per inference (uJ)", "latency (ms)", "power (mW)", "memory (KiB)",
              "off-chip (KiB)", "MACs"]  # fmt: skip
-    totals = (column["totals"] for column in columns)
-    rows = list(map(_summary, column_names(columns), totals))
+    rows = list(map(_summary, column_names(columns), columns))
     names = ("energy_per_inference_j", "latency_s", "power_w", "memory", "off_chip_bytes", "macs")
     keys = ("", *(f"*/totals/{name}" for name in names))
     at = [pointer("columns", i) for i in range(len(columns))]
     return table("Totals [90 % interval]", heads, rows, keys=keys, at=at)
 
 
-def _summary(name: str, totals: Result) -> tuple[str, ...]:
+def _summary(name: str, column: Result) -> tuple[str, ...]:
+    totals = column["totals"]
     return (
         name,
-        interval(totals["energy_per_inference_j"], MICRO),
+        energy(column, "energy_per_inference_j", MICRO),
         interval(totals["latency_s"], MILLI),
-        interval(totals["power_w"], MILLI),
+        energy(column, "power_w", MILLI),
         digits(sum(totals["memory"].values()) / KIBI),
         digits(totals["off_chip_bytes"] / KIBI),
         count(sum(totals["macs"].values())),
@@ -129,11 +140,11 @@ def _summary(name: str, totals: Result) -> tuple[str, ...]:
 def _totals(result: Result) -> Table:
     totals = result["totals"]
     rows = [
-        ("energy per inference (uJ)", interval(totals["energy_per_inference_j"], MICRO)),
-        ("energy of the batch (uJ)", interval(totals["energy_j"], MICRO)),
+        ("energy per inference (uJ)", energy(result, "energy_per_inference_j", MICRO)),
+        ("energy of the batch (uJ)", energy(result, "energy_j", MICRO)),
         ("latency of the batch (ms)", interval(totals["latency_s"], MILLI)),
         ("throughput (1/s)", interval(totals["throughput_per_s"])),
-        ("power (mW)", interval(totals["power_w"], MILLI)),
+        ("power (mW)", energy(result, "power_w", MILLI)),
         *(
             (f"memory: {name} (KiB)", digits(totals["memory"][key] / KIBI))
             for key, name in MEMORY_NAMES.items()
@@ -156,14 +167,18 @@ def components_table(columns: Sequence[Result]) -> Table:
     for key, name in COMPONENT_NAMES.items():
         if any(column["energy_by"].get(key) for column in columns):
             cells = [_energy_and_share(column, key) for column in columns]
-            joined = (f"{energy} ({part} %)" if part != "0" else energy for energy, part in cells)
+            joined = (f"{own} ({part} %)" if part not in "0-" else own for own, part in cells)
             rows.append([name, *(cells[0] if len(columns) == 1 else joined)])
             at.append(key)
+    if not rows:
+        rows = [["all", *[NO_ENERGY] * len(columns), *["-"] * (len(columns) == 1)]]
     keys = ("", *(pointer("columns", i, "energy_by", "*") for i in range(len(columns))))
     return table("Energy per inference by component", heads, rows, keys=keys, at=at)
 
 
 def _energy_and_share(column: Result, key: str) -> tuple[str, str]:
+    if not has_energy(column):
+        return NO_ENERGY, "-"
     part, whole = column["energy_by"].get(key, 0.0), column["totals"]["energy_j"]["value"]
     return digits(part / column["batch"] / MICRO), share(part, whole)
 
@@ -206,14 +221,15 @@ def _time_and_share(by: Mapping[str, float], bound: str) -> str:
 def layers_table(result: Result, index: int = 0) -> Table:
     """Return one row per layer: operands, MACs, energy per inference and what bounds it."""
     total, batch = result["totals"]["energy_j"]["value"], result["batch"]
+    known = has_energy(result)
     rows = [
         (
             layer["name"],
             layer["op"],
             operands(layer),
             count(layer["macs"]),
-            digits(layer["energy_j"] / batch / MICRO),
-            share(layer["energy_j"], total),
+            digits(layer["energy_j"] / batch / MICRO) if known else "-",
+            share(layer["energy_j"], total) if known else "-",
             digits(layer["latency_s"] / MILLI),
             layer["bound_by"] or "-",
         )
@@ -225,6 +241,7 @@ def layers_table(result: Result, index: int = 0) -> Table:
     keys = [name and f"*/{name}" for name in names]
     at = [pointer("columns", index, "layers", i) for i in range(len(rows))]
     title = "Layers: energy per inference, latency of the batch"
+    title += "" if known else f" (energy {NO_ENERGY})"
     return table(title, heads, rows, keys=keys, at=at)
 
 
@@ -297,7 +314,8 @@ def _sides(ratios: Sequence[Result]) -> list[Result]:
 
 
 def _ratio_cells(ratio: Result) -> tuple[str, ...]:
-    return interval(ratio["energy"]), interval(ratio["latency"]), digits(ratio["memory"])
+    energies = interval(ratio["energy"]) if ratio["energy"]["value"] else "-"
+    return energies, interval(ratio["latency"]), digits(ratio["memory"])
 
 
 def ratio_names(ratios: Sequence[Result]) -> list[str]:

@@ -8,7 +8,9 @@ from typing import Any
 from bnnsim.report.costs import (
     COMPONENT_NAMES,
     MEMORY_NAMES,
+    NO_ENERGY,
     column_names,
+    has_energy,
     memory_bytes,
     ratio_names,
     seconds_by_bound,
@@ -36,7 +38,8 @@ _WATERFALL_LEGEND = (("w-end", "energy of a column"), ("w-up", "adds"), ("w-down
 
 def totals_figure(columns: Sequence[Result]) -> Figure:
     """Energy per inference of each column with its interval; logarithmic over a wide range."""
-    found = [column["totals"]["energy_per_inference_j"] for column in columns]
+    names, priced = _priced(columns)
+    found = [column["totals"]["energy_per_inference_j"] for column in priced]
     lows = [min(q["low"], q["value"]) for q in found]
     high = max(max(q["high"], q["value"]) for q in found)
     wide = min(lows) > 0 and max(q["value"] for q in found) > _LOG_FROM * min(
@@ -55,15 +58,16 @@ def totals_figure(columns: Sequence[Result]) -> Figure:
             (("point", energy["value"] / scale),),
             (energy["low"] / scale, energy["high"] / scale),
         )
-        for name, energy in zip(column_names(columns), found, strict=True)
+        for name, energy in zip(names, found, strict=True)
     ]
-    caption = "Energy per inference; whiskers are 90 % intervals."
+    caption = f"Energy per inference; whiskers are 90 % intervals.{_unpriced(columns)}"
     chart = point_chart("Energy per inference", _read_out(bars), bars, axis)
     return Figure("totals", caption, chart)
 
 
-def ratios_figure(ratios: Sequence[Result], note: str = "") -> Figure:
+def ratios_figure(every: Sequence[Result], note: str = "") -> Figure:
     """How many times the energy of one column another's is, with intervals, logarithmic."""
+    ratios = [ratio for ratio in every if ratio["energy"]["value"]] or every
     bars = [
         Bar(
             name,
@@ -84,7 +88,7 @@ def ratios_figure(ratios: Sequence[Result], note: str = "") -> Figure:
 def shares_figure(columns: Sequence[Result]) -> Figure:
     """Each column's energy split into components, its own total being 100 %."""
     bars, reach = [], 100.0
-    for column, name in zip(columns, column_names(columns), strict=True):
+    for name, column in zip(*_priced(columns), strict=True):
         energy = column["totals"]["energy_j"]
         total = energy["value"] or 1.0
         ends = (100 * energy["low"] / total, 100 * energy["high"] / total)
@@ -102,10 +106,23 @@ def shares_figure(columns: Sequence[Result]) -> Figure:
     chart = bar_chart("Energy by component", _read_out(bars), bars, axis)
     caption = (
         "Energy by component, each total being 100 %; "
-        "whiskers are the total's 90 % interval on the same scale."
+        f"whiskers are the total's 90 % interval on the same scale.{_unpriced(columns)}"
     )
     legend = _component_legend([column["energy_by"] for column in columns])
     return Figure("shares", caption, chart, legend)
+
+
+def _priced(columns: Sequence[Result]) -> tuple[list[str], list[Result]]:
+    """Return names and columns whose energy was estimated; all if it was for none."""
+    chosen = [i for i, c in enumerate(columns) if has_energy(c)] or range(len(columns))
+    names = column_names(columns)
+    return [names[i] for i in chosen], [columns[i] for i in chosen]
+
+
+def _unpriced(columns: Sequence[Result]) -> str:
+    names = column_names(columns)
+    left_out = [n for n, c in zip(names, columns, strict=True) if not has_energy(c)]
+    return f" Energy {NO_ENERGY} for {', '.join(left_out)}." if left_out else ""
 
 
 def layer_energy_figure(column: Result, name: str) -> Figure:

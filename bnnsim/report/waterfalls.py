@@ -13,6 +13,11 @@ Result = Mapping[str, Any]
 _SHOWN = 12
 
 
+def shown(result: Result) -> list[Result]:
+    """Return a comparison's waterfalls between columns whose energy was estimated."""
+    return [w for w in result.get("waterfalls", ()) if w["start_j"] and w["end_j"]]
+
+
 def waterfall_table(waterfall: Result) -> Table:
     """Return the largest steps from one column to another, and the rest as one row."""
     change = waterfall["end_j"] - waterfall["start_j"]
