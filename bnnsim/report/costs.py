@@ -88,7 +88,7 @@ def estimate_blocks(result: Result) -> list[Block]:
     return [
         *marks([result]),
         head,
-        _totals(result),
+        totals_table(result),
         components_table([result]),
         layers_table(result),
         _assumptions(result),
@@ -137,7 +137,8 @@ def _summary(name: str, column: Result) -> tuple[str, ...]:
     )
 
 
-def _totals(result: Result) -> Table:
+def totals_table(result: Result) -> Table:
+    """Return the totals of an estimate, one a row."""
     totals = result["totals"]
     rows = [
         ("energy per inference (uJ)", energy(result, "energy_per_inference_j", MICRO)),
