@@ -6,7 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bnnsim.report.network import operands
-from bnnsim.report.numbers import KIBI, MICRO, MILLI, count, digits, interval, share
+from bnnsim.report.numbers import (
+    JOULES,
+    KIBI,
+    MICRO,
+    MILLI,
+    RATES,
+    SECONDS,
+    WATTS,
+    Scale,
+    count,
+    digits,
+    interval,
+    share,
+    unit_for,
+)
 from bnnsim.report.profiles import amount
 from bnnsim.report.tables import Block, Mark, Table, pointer, table
 from bnnsim.report.waterfalls import shown, waterfall_table
@@ -115,37 +129,61 @@ def heading(columns: Sequence[Result]) -> str:
 
 def summary_table(columns: Sequence[Result]) -> Table:
     """Return one row per column of a comparison: energy, latency, power, memory."""
-    heads = ["column", "energy per inference (uJ)", "latency (ms)", "power (mW)", "memory (KiB)",
-             "off-chip (KiB)", "MACs"]  # fmt: skip
-    rows = list(map(_summary, column_names(columns), columns))
+    units = [
+        unit_for((column["totals"][key]["value"] for column in columns), usual, scale)
+        for key, usual, scale in (("energy_per_inference_j", MICRO, JOULES),
+                                  ("latency_s", MILLI, SECONDS), ("power_w", MILLI, WATTS))
+    ]  # fmt: skip
+    (_, energies), (_, times), (_, powers) = units
+    heads = ["column", f"energy per inference ({energies})", f"latency ({times})",
+             f"power ({powers})", "memory (KiB)", "off-chip (KiB)", "MACs"]  # fmt: skip
+    sizes = [size for size, _ in units]
+    rows = [
+        _summary(name, column, sizes)
+        for name, column in zip(column_names(columns), columns, strict=True)
+    ]
     names = ("energy_per_inference_j", "latency_s", "power_w", "memory", "off_chip_bytes", "macs")
     keys = ("", *(f"*/totals/{name}" for name in names))
     at = [pointer("columns", i) for i in range(len(columns))]
     return table("Totals [90 % interval]", heads, rows, keys=keys, at=at)
 
 
-def _summary(name: str, column: Result) -> tuple[str, ...]:
+def _summary(name: str, column: Result, sizes: Sequence[float]) -> tuple[str, ...]:
+    """Return a column's cells; ``sizes`` are the units of energy, latency and power."""
     totals = column["totals"]
+    joule, second, watt = sizes
     return (
         name,
-        energy(column, "energy_per_inference_j", MICRO),
-        interval(totals["latency_s"], MILLI),
-        energy(column, "power_w", MILLI),
+        energy(column, "energy_per_inference_j", joule),
+        interval(totals["latency_s"], second),
+        energy(column, "power_w", watt),
         digits(sum(totals["memory"].values()) / KIBI),
         digits(totals["off_chip_bytes"] / KIBI),
         count(sum(totals["macs"].values())),
     )
 
 
+_TOTALS: tuple[tuple[str, str, float, Scale], ...] = (
+    ("energy per inference", "energy_per_inference_j", MICRO, JOULES),
+    ("energy of the batch", "energy_j", MICRO, JOULES),
+    ("latency of the batch", "latency_s", MILLI, SECONDS),
+    ("throughput", "throughput_per_s", 1.0, RATES),
+    ("power", "power_w", MILLI, WATTS),
+)
+
+
+def _total(result: Result, name: str, key: str, usual: float, scale: Scale) -> tuple[str, str]:
+    quantity = result["totals"][key]
+    size, unit = unit_for([quantity["value"]], usual, scale)
+    known = energy(result, key, size) if scale in (JOULES, WATTS) else interval(quantity, size)
+    return f"{name} ({unit})", known
+
+
 def totals_table(result: Result) -> Table:
     """Return the totals of an estimate, one a row."""
     totals = result["totals"]
     rows = [
-        ("energy per inference (uJ)", energy(result, "energy_per_inference_j", MICRO)),
-        ("energy of the batch (uJ)", energy(result, "energy_j", MICRO)),
-        ("latency of the batch (ms)", interval(totals["latency_s"], MILLI)),
-        ("throughput (1/s)", interval(totals["throughput_per_s"])),
-        ("power (mW)", energy(result, "power_w", MILLI)),
+        *(_total(result, *shown) for shown in _TOTALS),
         *(
             (f"memory: {name} (KiB)", digits(totals["memory"][key] / KIBI))
             for key, name in MEMORY_NAMES.items()
@@ -160,14 +198,16 @@ def totals_table(result: Result) -> Table:
 def components_table(columns: Sequence[Result]) -> Table:
     """Return energy per inference by component with its share, one column per estimate."""
     names = column_names(columns)
+    parts = (part / c["batch"] for c in columns for part in c["energy_by"].values())
+    size, unit = unit_for(parts, MICRO, JOULES)
     if len(columns) == 1:
-        heads = ["component", "energy (uJ)", "share (%)"]
+        heads = ["component", f"energy ({unit})", "share (%)"]
     else:
-        heads = ["component", *(f"{name} (uJ, share)" for name in names)]
+        heads = ["component", *(f"{name} ({unit}, share)" for name in names)]
     rows, at = [], []
     for key, name in COMPONENT_NAMES.items():
         if any(column["energy_by"].get(key) for column in columns):
-            cells = [_energy_and_share(column, key) for column in columns]
+            cells = [_energy_and_share(column, key, size) for column in columns]
             joined = (f"{own} ({part} %)" if part not in "0-" else own for own, part in cells)
             rows.append([name, *(cells[0] if len(columns) == 1 else joined)])
             at.append(key)
@@ -177,11 +217,11 @@ def components_table(columns: Sequence[Result]) -> Table:
     return table("Energy per inference by component", heads, rows, keys=keys, at=at)
 
 
-def _energy_and_share(column: Result, key: str) -> tuple[str, str]:
+def _energy_and_share(column: Result, key: str, size: float) -> tuple[str, str]:
     if not has_energy(column):
         return NO_ENERGY, "-"
     part, whole = column["energy_by"].get(key, 0.0), column["totals"]["energy_j"]["value"]
-    return digits(part / column["batch"] / MICRO), share(part, whole)
+    return digits(part / column["batch"] / size), share(part, whole)
 
 
 def column_names(columns: Sequence[Result]) -> list[str]:
@@ -204,40 +244,44 @@ def bounds_table(columns: Sequence[Result]) -> Table:
     """Return the latency of the batch by what bounds the layer that runs, one row per column."""
     found = [seconds_by_bound(column["layers"]) for column in columns]
     bounds = list(dict.fromkeys(bound for by in found for bound in by))
+    size, unit = unit_for((sum(by.values()) for by in found), MILLI, SECONDS)
     rows = [
-        (name, digits(sum(by.values()) / MILLI), *(_time_and_share(by, bound) for bound in bounds))
+        (name, digits(sum(by.values()) / size), *(_time_and_share(by, b, size) for b in bounds))
         for name, by in zip(column_names(columns), found, strict=True)
     ]
-    heads = ("column", "all (ms)", *(f"{bound} (ms, share)" for bound in bounds))
+    heads = ("column", f"all ({unit})", *(f"{bound} ({unit}, share)" for bound in bounds))
     keys, at = ("", "*/totals/latency_s/value"), [pointer("columns", i) for i in range(len(found))]
     return table("Latency of the batch by what bounds it", heads, rows, keys=keys, at=at)
 
 
-def _time_and_share(by: Mapping[str, float], bound: str) -> str:
+def _time_and_share(by: Mapping[str, float], bound: str, size: float) -> str:
     seconds = by.get(bound, 0.0)
     part = share(seconds, sum(by.values()))
-    return f"{digits(seconds / MILLI)} ({part} %)" if seconds else "0"
+    return f"{digits(seconds / size)} ({part} %)" if seconds else "0"
 
 
 def layers_table(result: Result, index: int = 0) -> Table:
     """Return one row per layer: operands, MACs, energy per inference and what bounds it."""
     total, batch = result["totals"]["energy_j"]["value"], result["batch"]
     known = has_energy(result)
+    layers = result["layers"]
+    size, unit = unit_for((layer["energy_j"] / batch for layer in layers), MICRO, JOULES)
+    tick, time = unit_for((layer["latency_s"] for layer in layers), MILLI, SECONDS)
     rows = [
         (
             layer["name"],
             layer["op"],
             operands(layer),
             count(layer["macs"]),
-            digits(layer["energy_j"] / batch / MICRO) if known else "-",
+            digits(layer["energy_j"] / batch / size) if known else "-",
             share(layer["energy_j"], total) if known else "-",
-            digits(layer["latency_s"] / MILLI),
+            digits(layer["latency_s"] / tick),
             layer["bound_by"] or "-",
         )
         for layer in result["layers"]
     ]
-    heads = ("layer", "op", "operands", "MACs", "energy (uJ)", "share (%)", "latency (ms)",
-             "bound by")  # fmt: skip
+    heads = ("layer", "op", "operands", "MACs", f"energy ({unit})", "share (%)",
+             f"latency ({time})", "bound by")  # fmt: skip
     names = ("name", "op", "", "macs", "energy_j", "", "latency_s", "bound_by")
     keys = [name and f"*/{name}" for name in names]
     at = [pointer("columns", index, "layers", i) for i in range(len(rows))]

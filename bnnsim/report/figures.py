@@ -17,7 +17,7 @@ from bnnsim.report.costs import (
 )
 from bnnsim.report.figure import Figure
 from bnnsim.report.memory import on_chip_bytes
-from bnnsim.report.numbers import KIBI, MICRO, digits, interval, share
+from bnnsim.report.numbers import JOULES, KIBI, MICRO, SECONDS, digits, interval, share, unit_of
 from bnnsim.report.roofline import memory_styles
 from bnnsim.report.svg import Bar, bar_chart, linear_axis, log_axis, point_chart
 from bnnsim.report.waterfalls import name as waterfall_name
@@ -25,8 +25,6 @@ from bnnsim.report.waterfalls import signed
 from bnnsim.units import format_bytes, format_si
 
 Result = Mapping[str, Any]
-JOULES = ((1e-15, "fJ"), (1e-12, "pJ"), (1e-9, "nJ"), (1e-6, "uJ"), (1e-3, "mJ"), (1.0, "J"))
-_SECONDS = ((1e-12, "ps"), (1e-9, "ns"), (1e-6, "us"), (1e-3, "ms"), (1.0, "s"))
 _BYTES = ((1.0, "B"), (KIBI, "KiB"), (KIBI**2, "MiB"), (KIBI**3, "GiB"))
 _LOG_FROM = 8.0
 _LEAST_SHARE = 0.001
@@ -199,7 +197,7 @@ def layer_latency_figure(column: Result, name: str, styles: Mapping[str, str]) -
         by_rest = seconds_by_bound(rest)
         found.append((_all_of(rest), ", ".join(by_rest), by_rest))
     seconds = [sum(by.values()) for _, _, by in found]
-    size, unit = unit_of(max(seconds, default=0), _SECONDS)
+    size, unit = unit_of(max(seconds, default=0), SECONDS)
     bars = [
         Bar(
             label,
@@ -308,11 +306,6 @@ def _spoken(energy_by: Result, total: float) -> str:
 def _component_legend(found: Sequence[Result]) -> tuple[tuple[str, str], ...]:
     present = {key for energy_by in found for key, value in energy_by.items() if value}
     return tuple((f"c-{key}", name) for key, name in COMPONENT_NAMES.items() if key in present)
-
-
-def unit_of(value: float, scale: Sequence[tuple[float, str]]) -> tuple[float, str]:
-    """Return the largest unit that is not above ``value``."""
-    return next((s for s in reversed(scale) if value >= s[0]), scale[0])
 
 
 def _with_bounds(quantity: Result, scale: Sequence[tuple[float, str]]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bnnsim.report import costs, figures, ledgers, memory, roofline, simulation, waterfalls
 from bnnsim.report.figure import chart_css
-from bnnsim.report.numbers import bounds, digits, interval, visible
+from bnnsim.report.numbers import JOULES, RATES, bounds, digits, interval, unit_of, visible
 from bnnsim.report.tables import pointer
 from bnnsim.units import format_bytes, format_si
 
@@ -93,18 +93,23 @@ def _drawn(every: Sequence[Result]) -> list[Result]:
 def _card(index: int, column: Result, name: str, against: str) -> dict[str, str]:
     totals, known = column["totals"], costs.has_energy(column)
     energy, latency = totals["energy_per_inference_j"], totals["latency_s"]
-    size, unit = figures.unit_of(energy["value"], figures.JOULES)
+    size, unit = unit_of(energy["value"], JOULES)
     return {
         "name": name,
         "energy": format_si(energy["value"], "J") if known else "",
         "bounds": f"{bounds(energy, size)} {unit}" if known else f"energy {costs.NO_ENERGY}",
         "latency": format_si(latency["value"], "s"),
         "latency_of": " of the batch" if column["batch"] > 1 else "",
-        "throughput": f"{digits(totals['throughput_per_s']['value'])}/s",
+        "throughput": _per_second(totals["throughput_per_s"]["value"]),
         "memory": format_bytes(costs.memory_bytes(column)),
         "against": against,
         "at": pointer("columns", index, "totals"),
     }
+
+
+def _per_second(rate: float) -> str:
+    size, unit = unit_of(rate, RATES)
+    return f"{digits(rate / size)}{unit.removeprefix('1') if size == 1 else ' ' + unit}"
 
 
 def _against(columns: Sequence[Result], first_name: str, ratios: Sequence[Result]) -> Iterator[str]:
