@@ -27,6 +27,11 @@ def text(result):
     return render(result)
 
 
+CONSTANTS = (
+    "Constants by share of energy A share is the energy that the constant enters. "
+    "Factors (overhead, structure) multiply the energies of others, so their shares overlap and "
+    "the column does not add up to 100 %."
+)
 Q = {"value": 2.0, "low": 1.0, "high": 3.0}
 
 
@@ -104,7 +109,7 @@ def test_layers_are_those_of_the_json(result, text):
 
 
 def test_assumptions_are_those_of_the_json_by_share(result, text):
-    head, *rows = Page(text).tables["Constants by share of energy"]
+    head, *rows = Page(text).tables[CONSTANTS]
     assert [row[0] for row in rows] == ["gb.read", "overhead", "actions.add.float32"]
     for row in rows:
         for i, column in enumerate(result["columns"]):
