@@ -25,6 +25,7 @@ _RATES = tuple((10.0**p, f"{s}ops/s") for p, s in
                ((0, ""), (3, "k"), (6, "M"), (9, "G"), (12, "T"), (15, "P")))  # fmt: skip
 _INTENSITIES = ((1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"))
 _GIGA = 1e9
+_NAMED, _NAME = 4, 16  # markers with a name beside them, letters
 _VERBS = ("read", "write")
 _STAGE = re.compile(r"PE \d+ x SIMD \d+")  # how a stage of a pipeline is folded
 _DRAWABLE = 1e30  # far beyond any machine: what a file may hold need not have a place on an axis
@@ -189,8 +190,16 @@ def roofline_figure(column: Result, name: str, styles: Mapping[str, int]) -> Fig
     roofs = _roofs(column)
     slopes = [Slope(rate, styles[memory]) for memory, rate, _ in roofs]
     ceilings = _ceilings(found)
+    named = {w.index for w in sorted(found, key=lambda w: -w.operations)[:_NAMED]}
     markers = [
-        Marker(w.ops_per_byte, w.ops_per_s, styles[w.way.memory["name"]], _spoken(w)) for w in found
+        Marker(
+            w.ops_per_byte,
+            w.ops_per_s,
+            styles[w.way.memory["name"]],
+            _spoken(w),
+            shortened(w.layer["name"], _NAME) if w.index in named else "",
+        )
+        for w in found
     ]
     axes = _axes(found, slopes, ceilings)
     title = f"Roofline, {column['mode']} on {column['profile']}"

@@ -209,3 +209,17 @@ def test_no_number_that_the_schema_allows_stops_the_page():
             target[path[-1]] = value
             if not list(violations(result, load_schema("estimate"), "r")):
                 assert "</html>" in render(result), path
+
+
+def test_the_largest_layers_have_names_beside_their_markers():
+    found = estimate(layers=12) | {"memories": MEMORIES}
+    for i, layer in enumerate(found["layers"]):
+        layer |= {"macs": 1000 * 2**i, "latency_s": 1e-5, "peak_macs_per_s": 4e11,
+                  "physical_actions": {"near.read": 60}}  # fmt: skip
+    figure = roofline_figure(found, "r", {"near": 0, "far": 1})
+    root = ET.fromstring(str(figure.__html__()))
+    texts = [t for t in root.findall(f"{SVG}text") if t.get("class") == "mark-label"]
+    assert {t.text for t in texts} <= {"conv8", "conv9", "conv10", "conv11"}
+    assert len(texts) >= 2
+    heights = [float(t.get("y")) for t in texts]
+    assert all(abs(a - b) > 12 for i, a in enumerate(heights) for b in heights[:i])
