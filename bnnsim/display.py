@@ -1,4 +1,4 @@
-"""How results show themselves in a notebook, without knowing the layer that draws them."""
+"""How results show themselves, in a notebook and as text, without knowing the layer that draws."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Plain(Protocol):
 
 
 class Displayed:
-    """A result whose notebook form is drawn by the report, found by name once it is asked for.
+    """A result that the report shows as HTML and as text, found by name once it is asked for.
 
     The layers that make results stand below the report and may not import it.
     """
@@ -24,3 +24,7 @@ class Displayed:
     def _repr_html_(self: Plain) -> str:
         html: str = import_module("bnnsim.report.notebook").fragment(self.to_dict())
         return html
+
+    def __str__(self: Plain) -> str:
+        text: str = import_module("bnnsim.report.notebook").summary(self.to_dict())
+        return text

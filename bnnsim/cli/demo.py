@@ -114,7 +114,7 @@ def demo_blocks(result: Mapping[str, Any], found: list[str]) -> list[Block]:
         *network.inspect_blocks(result["inspect"]),
         costs.summary_table(comparison["columns"]),
         costs.components_table(comparison["columns"]),
-        costs.ratios_table(with_binary),
+        *costs.ratio_tables(with_binary),
     ]
 
 

@@ -21,9 +21,10 @@ class Level:
         None for off-chip memory, which holds everything.
     word_bits : int
         Bits of one access, so that ``physical_actions`` give the bytes that a layer moves.
-    bytes_per_s : float or None
-        With every port busy in every cycle, reads and writes together; off chip what the profile
-        states, None where it states nothing.
+    bytes_per_s, read_bytes_per_s, write_bytes_per_s : float or None
+        With every port busy in every cycle: reads and writes together, reads alone, writes alone.
+        All three are equal where both use the same ports, and off chip, where they are what the
+        profile states; None where it states nothing.
     holds : tuple of str
         Which of ``weights`` and ``activations`` may live here.
     """
@@ -33,6 +34,8 @@ class Level:
     size_bytes: int | None
     word_bits: int
     bytes_per_s: float | None
+    read_bytes_per_s: float | None
+    write_bytes_per_s: float | None
     holds: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,17 +46,20 @@ class Level:
 def levels(profile: HardwareProfile) -> tuple[Level, ...]:
     """Return the memories of a profile, nearest to the array first."""
     return tuple(
-        Level(m.name, m.kind, m.size_bytes, m.word_bits, bytes_per_s(m, profile.clock_hz), m.holds)
+        Level(m.name, m.kind, m.size_bytes, m.word_bits, *bytes_per_s(m, profile.clock_hz), m.holds)
         for m in profile.memories
     )
 
 
-def bytes_per_s(memory: Memory, clock_hz: float) -> float | None:
-    """Return the bytes that all ports of a memory move in a second, or its stated bandwidth."""
+def bytes_per_s(memory: Memory, clock_hz: float) -> tuple[float | None, float | None, float | None]:
+    """Return the bytes that a memory moves in a second: both ways together, read, written."""
     if memory.off_chip:
-        return None if memory.bandwidth is None else memory.bandwidth.value_si
-    ports = memory.shared_ports + memory.read_ports + memory.write_ports
-    return ports * memory.banks * memory.word_bits / 8 * clock_hz
+        stated = None if memory.bandwidth is None else memory.bandwidth.value_si
+        return stated, stated, stated
+    read, written = (p * memory.banks * memory.word_bits / 8 * clock_hz
+                     for p in (memory.shared_ports or memory.read_ports,
+                               memory.shared_ports or memory.write_ports))  # fmt: skip
+    return (read if memory.shared_ports else read + written), read, written
 
 
 def peak_macs_per_s(profile: HardwareProfile, operands: Operands, fan_in: int) -> float:

@@ -6,10 +6,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bnnsim.report.network import operands
-from bnnsim.report.numbers import KIBI, MICRO, MILLI, count, digits, interval, share
+from bnnsim.report.numbers import (
+    JOULES,
+    KIBI,
+    MICRO,
+    MILLI,
+    RATES,
+    SECONDS,
+    WATTS,
+    Scale,
+    count,
+    digits,
+    interval,
+    share,
+    unit_for,
+)
 from bnnsim.report.profiles import amount
 from bnnsim.report.tables import Block, Mark, Table, pointer, table
-from bnnsim.report.waterfalls import waterfall_table
+from bnnsim.report.waterfalls import shown, waterfall_table
 
 Result = Mapping[str, Any]
 MEMORY_NAMES = {
@@ -32,6 +46,7 @@ COMPONENT_NAMES = {
     "static": "static and idle",
 }
 _SHOWN_ASSUMPTIONS = 8
+NO_ENERGY = "not estimated"
 
 
 def marks(columns: Sequence[Result]) -> list[Mark]:
@@ -66,6 +81,16 @@ def title(result: Result) -> str:
     return f"{result['model']} {result['mode']} on {result['profile']}"
 
 
+def has_energy(result: Result) -> bool:
+    """Return whether a column's energy was estimated: some profiles state no power or prices."""
+    return not any(str(hole).startswith(f"energy: {NO_ENERGY}") for hole in result["unpriced"])
+
+
+def energy(result: Result, key: str, unit: float) -> str:
+    """Return a total that energies enter with its interval, or that there is none."""
+    return interval(result["totals"][key], unit) if has_energy(result) else NO_ENERGY
+
+
 def memory_bytes(result: Result) -> float:
     """Return all memory that an estimate's network needs at once."""
     return float(sum(result["totals"]["memory"].values()))
@@ -77,7 +102,7 @@ def estimate_blocks(result: Result) -> list[Block]:
     return [
         *marks([result]),
         head,
-        _totals(result),
+        totals_table(result),
         components_table([result]),
         layers_table(result),
         _assumptions(result),
@@ -90,7 +115,7 @@ def compare_blocks(result: Result) -> list[Block]:
     blocks: list[Block] = [*marks(columns), heading(columns), summary_table(columns)]
     blocks.append(components_table(columns))
     blocks += ratio_tables(result["ratios"])
-    return [*blocks, *(waterfall_table(w) for w in result.get("waterfalls", ()))]
+    return [*blocks, *map(waterfall_table, shown(result))]
 
 
 def heading(columns: Sequence[Result]) -> str:
@@ -104,36 +129,61 @@ def heading(columns: Sequence[Result]) -> str:
 
 def summary_table(columns: Sequence[Result]) -> Table:
     """Return one row per column of a comparison: energy, latency, power, memory."""
-    heads = ["column", "energy per inference (uJ)", "latency (ms)", "power (mW)", "memory (KiB)",
-             "off-chip (KiB)", "MACs"]  # fmt: skip
-    totals = (column["totals"] for column in columns)
-    rows = list(map(_summary, column_names(columns), totals))
+    units = [
+        unit_for((column["totals"][key]["value"] for column in columns), usual, scale)
+        for key, usual, scale in (("energy_per_inference_j", MICRO, JOULES),
+                                  ("latency_s", MILLI, SECONDS), ("power_w", MILLI, WATTS))
+    ]  # fmt: skip
+    (_, energies), (_, times), (_, powers) = units
+    heads = ["column", f"energy per inference ({energies})", f"latency ({times})",
+             f"power ({powers})", "memory (KiB)", "off-chip (KiB)", "MACs"]  # fmt: skip
+    sizes = [size for size, _ in units]
+    rows = [
+        _summary(name, column, sizes)
+        for name, column in zip(column_names(columns), columns, strict=True)
+    ]
     names = ("energy_per_inference_j", "latency_s", "power_w", "memory", "off_chip_bytes", "macs")
     keys = ("", *(f"*/totals/{name}" for name in names))
     at = [pointer("columns", i) for i in range(len(columns))]
     return table("Totals [90 % interval]", heads, rows, keys=keys, at=at)
 
 
-def _summary(name: str, totals: Result) -> tuple[str, ...]:
+def _summary(name: str, column: Result, sizes: Sequence[float]) -> tuple[str, ...]:
+    """Return a column's cells; ``sizes`` are the units of energy, latency and power."""
+    totals = column["totals"]
+    joule, second, watt = sizes
     return (
         name,
-        interval(totals["energy_per_inference_j"], MICRO),
-        interval(totals["latency_s"], MILLI),
-        interval(totals["power_w"], MILLI),
+        energy(column, "energy_per_inference_j", joule),
+        interval(totals["latency_s"], second),
+        energy(column, "power_w", watt),
         digits(sum(totals["memory"].values()) / KIBI),
         digits(totals["off_chip_bytes"] / KIBI),
         count(sum(totals["macs"].values())),
     )
 
 
-def _totals(result: Result) -> Table:
+_TOTALS: tuple[tuple[str, str, float, Scale], ...] = (
+    ("energy per inference", "energy_per_inference_j", MICRO, JOULES),
+    ("energy of the batch", "energy_j", MICRO, JOULES),
+    ("latency of the batch", "latency_s", MILLI, SECONDS),
+    ("throughput", "throughput_per_s", 1.0, RATES),
+    ("power", "power_w", MILLI, WATTS),
+)
+
+
+def _total(result: Result, name: str, key: str, usual: float, scale: Scale) -> tuple[str, str]:
+    quantity = result["totals"][key]
+    size, unit = unit_for([quantity["value"]], usual, scale)
+    known = energy(result, key, size) if scale in (JOULES, WATTS) else interval(quantity, size)
+    return f"{name} ({unit})", known
+
+
+def totals_table(result: Result) -> Table:
+    """Return the totals of an estimate, one a row."""
     totals = result["totals"]
     rows = [
-        ("energy per inference (uJ)", interval(totals["energy_per_inference_j"], MICRO)),
-        ("energy of the batch (uJ)", interval(totals["energy_j"], MICRO)),
-        ("latency of the batch (ms)", interval(totals["latency_s"], MILLI)),
-        ("throughput (1/s)", interval(totals["throughput_per_s"])),
-        ("power (mW)", interval(totals["power_w"], MILLI)),
+        *(_total(result, *shown) for shown in _TOTALS),
         *(
             (f"memory: {name} (KiB)", digits(totals["memory"][key] / KIBI))
             for key, name in MEMORY_NAMES.items()
@@ -148,24 +198,30 @@ def _totals(result: Result) -> Table:
 def components_table(columns: Sequence[Result]) -> Table:
     """Return energy per inference by component with its share, one column per estimate."""
     names = column_names(columns)
+    parts = (part / c["batch"] for c in columns for part in c["energy_by"].values())
+    size, unit = unit_for(parts, MICRO, JOULES)
     if len(columns) == 1:
-        heads = ["component", "energy (uJ)", "share (%)"]
+        heads = ["component", f"energy ({unit})", "share (%)"]
     else:
-        heads = ["component", *(f"{name} (uJ, share)" for name in names)]
+        heads = ["component", *(f"{name} ({unit}, share)" for name in names)]
     rows, at = [], []
     for key, name in COMPONENT_NAMES.items():
         if any(column["energy_by"].get(key) for column in columns):
-            cells = [_energy_and_share(column, key) for column in columns]
-            joined = (f"{energy} ({part} %)" if part != "0" else energy for energy, part in cells)
+            cells = [_energy_and_share(column, key, size) for column in columns]
+            joined = (f"{own} ({part} %)" if part not in "0-" else own for own, part in cells)
             rows.append([name, *(cells[0] if len(columns) == 1 else joined)])
             at.append(key)
+    if not rows:
+        rows = [["all", *[NO_ENERGY] * len(columns), *["-"] * (len(columns) == 1)]]
     keys = ("", *(pointer("columns", i, "energy_by", "*") for i in range(len(columns))))
     return table("Energy per inference by component", heads, rows, keys=keys, at=at)
 
 
-def _energy_and_share(column: Result, key: str) -> tuple[str, str]:
+def _energy_and_share(column: Result, key: str, size: float) -> tuple[str, str]:
+    if not has_energy(column):
+        return NO_ENERGY, "-"
     part, whole = column["energy_by"].get(key, 0.0), column["totals"]["energy_j"]["value"]
-    return digits(part / column["batch"] / MICRO), share(part, whole)
+    return digits(part / column["batch"] / size), share(part, whole)
 
 
 def column_names(columns: Sequence[Result]) -> list[str]:
@@ -188,43 +244,49 @@ def bounds_table(columns: Sequence[Result]) -> Table:
     """Return the latency of the batch by what bounds the layer that runs, one row per column."""
     found = [seconds_by_bound(column["layers"]) for column in columns]
     bounds = list(dict.fromkeys(bound for by in found for bound in by))
+    size, unit = unit_for((sum(by.values()) for by in found), MILLI, SECONDS)
     rows = [
-        (name, digits(sum(by.values()) / MILLI), *(_time_and_share(by, bound) for bound in bounds))
+        (name, digits(sum(by.values()) / size), *(_time_and_share(by, b, size) for b in bounds))
         for name, by in zip(column_names(columns), found, strict=True)
     ]
-    heads = ("column", "all (ms)", *(f"{bound} (ms, share)" for bound in bounds))
+    heads = ("column", f"all ({unit})", *(f"{bound} ({unit}, share)" for bound in bounds))
     keys, at = ("", "*/totals/latency_s/value"), [pointer("columns", i) for i in range(len(found))]
     return table("Latency of the batch by what bounds it", heads, rows, keys=keys, at=at)
 
 
-def _time_and_share(by: Mapping[str, float], bound: str) -> str:
+def _time_and_share(by: Mapping[str, float], bound: str, size: float) -> str:
     seconds = by.get(bound, 0.0)
     part = share(seconds, sum(by.values()))
-    return f"{digits(seconds / MILLI)} ({part} %)" if seconds else "0"
+    return f"{digits(seconds / size)} ({part} %)" if seconds else "0"
 
 
 def layers_table(result: Result, index: int = 0) -> Table:
     """Return one row per layer: operands, MACs, energy per inference and what bounds it."""
     total, batch = result["totals"]["energy_j"]["value"], result["batch"]
+    known = has_energy(result)
+    layers = result["layers"]
+    size, unit = unit_for((layer["energy_j"] / batch for layer in layers), MICRO, JOULES)
+    tick, time = unit_for((layer["latency_s"] for layer in layers), MILLI, SECONDS)
     rows = [
         (
             layer["name"],
             layer["op"],
             operands(layer),
             count(layer["macs"]),
-            digits(layer["energy_j"] / batch / MICRO),
-            share(layer["energy_j"], total),
-            digits(layer["latency_s"] / MILLI),
+            digits(layer["energy_j"] / batch / size) if known else "-",
+            share(layer["energy_j"], total) if known else "-",
+            digits(layer["latency_s"] / tick),
             layer["bound_by"] or "-",
         )
         for layer in result["layers"]
     ]
-    heads = ("layer", "op", "operands", "MACs", "energy (uJ)", "share (%)", "latency (ms)",
-             "bound by")  # fmt: skip
+    heads = ("layer", "op", "operands", "MACs", f"energy ({unit})", "share (%)",
+             f"latency ({time})", "bound by")  # fmt: skip
     names = ("name", "op", "", "macs", "energy_j", "", "latency_s", "bound_by")
     keys = [name and f"*/{name}" for name in names]
     at = [pointer("columns", index, "layers", i) for i in range(len(rows))]
     title = "Layers: energy per inference, latency of the batch"
+    title += "" if known else f" (energy {NO_ENERGY})"
     return table(title, heads, rows, keys=keys, at=at)
 
 
@@ -265,26 +327,27 @@ def ratio_tables(ratios: Sequence[Result]) -> list[Table]:
 
     Ratios of columns that differ in more are left to the JSON.
     """
-    found: dict[str, list[tuple[Any, ...]]] = {}
     vary = [k for k in _SIDE_KEYS if len({side[k] for side in _sides(ratios)}) > 1]
-    for key in reversed(_SIDE_KEYS):
-        # Columns of equal names are taken for different sources.
-        chosen = [r for r in comparable(ratios) if (_differing(r) or ["source"]) == [key]]
+    found: dict[str, list[int]] = {}
+    for i, ratio in enumerate(ratios):
+        differing = _differing(ratio) or ["source"]  # columns of equal names: of different sources
+        if len(differing) == 1:
+            found.setdefault(differing[0], []).append(i)
+    tables = []
+    for key in sorted(found, key=_SIDE_KEYS.index, reverse=True):
         held = [k for k in vary if k != key]
-        rows = [
-            (*(r["of"][k] for k in held), r["of"][key], r["over"][key], *_ratio_cells(r))
-            for r in chosen
-        ]
-        if rows:
-            found[key] = rows
-    return [
-        table(
-            f"Ratios{f' between {key}s' if len(found) > 1 else ''} [90 % interval]",
-            (*(k for k in vary if k != key), "of", "over", *_RATIO_HEADS),
-            rows,
-        )
-        for key, rows in found.items()
-    ]
+        chosen = [ratios[i] for i in found[key]]
+        tables.append(
+            table(
+                f"Ratios{f' between {key}s' if len(found) > 1 else ''} [90 % interval]",
+                (*held, "of", "over", *_RATIO_HEADS),
+                [(*(r["of"][k] for k in held), r["of"][key], r["over"][key], *_ratio_cells(r))
+                 for r in chosen],
+                keys=("",) * (len(held) + 2) + ("*/energy", "*/latency", "*/memory"),
+                at=[pointer("ratios", i) for i in found[key]],
+            )
+        )  # fmt: skip
+    return tables
 
 
 _SIDE_KEYS = ("source", "profile", "mode")
@@ -296,26 +359,20 @@ def _sides(ratios: Sequence[Result]) -> list[Result]:
 
 
 def _ratio_cells(ratio: Result) -> tuple[str, ...]:
-    return interval(ratio["energy"]), interval(ratio["latency"]), digits(ratio["memory"])
+    energies = interval(ratio["energy"]) if ratio["energy"]["value"] else "-"
+    return energies, interval(ratio["latency"]), digits(ratio["memory"])
 
 
-def ratio_names(ratios: Sequence[Result]) -> list[tuple[str, str]]:
-    """Return for each ratio the shortest names of both sides that tell all sides apart."""
-    sides = [ratio[key] for ratio in ratios for key in ("of", "over")]
-    keys = [k for k in ("source", "mode", "profile") if len({side[k] for side in sides}) > 1]
+def ratio_names(ratios: Sequence[Result]) -> list[str]:
+    """Return for each ratio its shortest name: what differs, then what is the same if others vary.
 
-    def name(side: Result) -> str:
-        return " ".join(str(side[key]) for key in keys or ("mode",))
-
-    return [(name(ratio["of"]), name(ratio["over"])) for ratio in ratios]
-
-
-def ratios_table(ratios: Sequence[Result], places: Sequence[int] = ()) -> Table:
-    """Return how many times each column's cost is that of another; ``places`` are in the result."""
-    rows = [
-        (*names, *_ratio_cells(ratio))
-        for ratio, names in zip(ratios, ratio_names(ratios), strict=True)
-    ]
-    keys = ("", "", "*/energy", "*/latency", "*/memory")
-    at = [pointer("ratios", i) for i in places]
-    return table("Ratios [90 % interval]", ("of", "over", *_RATIO_HEADS), rows, keys=keys, at=at)
+    ``float32 / binary, cmos45`` where other ratios are of another profile.
+    """
+    vary = [k for k in _SIDE_KEYS if len({side[k] for side in _sides(ratios)}) > 1]
+    names = []
+    for ratio in ratios:
+        differing = [k for k in vary if k in _differing(ratio)] or ["mode"]
+        of, over = (" ".join(str(ratio[side][k]) for k in differing) for side in ("of", "over"))
+        held = [str(ratio["of"][k]) for k in vary if k not in differing]
+        names.append(", ".join([f"{of} / {over}", *held]))
+    return names

@@ -8,14 +8,16 @@ from typing import Any
 from bnnsim.report.costs import (
     COMPONENT_NAMES,
     MEMORY_NAMES,
+    NO_ENERGY,
     column_names,
+    has_energy,
     memory_bytes,
     ratio_names,
     seconds_by_bound,
 )
 from bnnsim.report.figure import Figure
 from bnnsim.report.memory import on_chip_bytes
-from bnnsim.report.numbers import KIBI, MICRO, digits, interval, share
+from bnnsim.report.numbers import JOULES, KIBI, MICRO, SECONDS, digits, interval, share, unit_of
 from bnnsim.report.roofline import memory_styles
 from bnnsim.report.svg import Bar, bar_chart, linear_axis, log_axis, point_chart
 from bnnsim.report.waterfalls import name as waterfall_name
@@ -23,8 +25,6 @@ from bnnsim.report.waterfalls import signed
 from bnnsim.units import format_bytes, format_si
 
 Result = Mapping[str, Any]
-JOULES = ((1e-15, "fJ"), (1e-12, "pJ"), (1e-9, "nJ"), (1e-6, "uJ"), (1e-3, "mJ"), (1.0, "J"))
-_SECONDS = ((1e-12, "ps"), (1e-9, "ns"), (1e-6, "us"), (1e-3, "ms"), (1.0, "s"))
 _BYTES = ((1.0, "B"), (KIBI, "KiB"), (KIBI**2, "MiB"), (KIBI**3, "GiB"))
 _LOG_FROM = 8.0
 _LEAST_SHARE = 0.001
@@ -36,7 +36,8 @@ _WATERFALL_LEGEND = (("w-end", "energy of a column"), ("w-up", "adds"), ("w-down
 
 def totals_figure(columns: Sequence[Result]) -> Figure:
     """Energy per inference of each column with its interval; logarithmic over a wide range."""
-    found = [column["totals"]["energy_per_inference_j"] for column in columns]
+    names, priced = _priced(columns)
+    found = [column["totals"]["energy_per_inference_j"] for column in priced]
     lows = [min(q["low"], q["value"]) for q in found]
     high = max(max(q["high"], q["value"]) for q in found)
     wide = min(lows) > 0 and max(q["value"] for q in found) > _LOG_FROM * min(
@@ -55,29 +56,29 @@ def totals_figure(columns: Sequence[Result]) -> Figure:
             (("point", energy["value"] / scale),),
             (energy["low"] / scale, energy["high"] / scale),
         )
-        for name, energy in zip(column_names(columns), found, strict=True)
+        for name, energy in zip(names, found, strict=True)
     ]
-    caption = "Energy per inference; whiskers are 90 % intervals."
+    caption = f"Energy per inference; whiskers are 90 % intervals.{_unpriced(columns)}"
     chart = point_chart("Energy per inference", _read_out(bars), bars, axis)
     return Figure("totals", caption, chart)
 
 
-def ratios_figure(ratios: Sequence[Result]) -> Figure:
+def ratios_figure(every: Sequence[Result], note: str = "") -> Figure:
     """How many times the energy of one column another's is, with intervals, logarithmic."""
-    names = ratio_names(ratios)
+    ratios = [ratio for ratio in every if ratio["energy"]["value"]] or every
     bars = [
         Bar(
-            f"{of} / {over}",
+            name,
             f"{digits(ratio['energy']['value'])} x",
             (("point", ratio["energy"]["value"]),),
             (ratio["energy"]["low"], ratio["energy"]["high"]),
-            f"{of} / {over}: {interval(ratio['energy'])} x",
+            f"{name}: {interval(ratio['energy'])} x",
         )
-        for ratio, (of, over) in zip(ratios, names, strict=True)
+        for ratio, name in zip(ratios, ratio_names(ratios), strict=True)
     ]
     found = [v for ratio in ratios for v in ratio["energy"].values() if v > 0] or [1.0]
     axis = log_axis(min(found), max(found), ((1.0, "x"),), "ratio of energies, logarithmic")
-    caption = "Ratios of energy per inference, the first over the second; whiskers are 90 %."
+    caption = f"Ratios of energy per inference, the first over the second; whiskers are 90 %.{note}"
     chart = point_chart("Ratios of energy", _read_out(bars), bars, axis)
     return Figure("ratios", caption, chart)
 
@@ -85,7 +86,7 @@ def ratios_figure(ratios: Sequence[Result]) -> Figure:
 def shares_figure(columns: Sequence[Result]) -> Figure:
     """Each column's energy split into components, its own total being 100 %."""
     bars, reach = [], 100.0
-    for column, name in zip(columns, column_names(columns), strict=True):
+    for name, column in zip(*_priced(columns), strict=True):
         energy = column["totals"]["energy_j"]
         total = energy["value"] or 1.0
         ends = (100 * energy["low"] / total, 100 * energy["high"] / total)
@@ -103,10 +104,23 @@ def shares_figure(columns: Sequence[Result]) -> Figure:
     chart = bar_chart("Energy by component", _read_out(bars), bars, axis)
     caption = (
         "Energy by component, each total being 100 %; "
-        "whiskers are the total's 90 % interval on the same scale."
+        f"whiskers are the total's 90 % interval on the same scale.{_unpriced(columns)}"
     )
     legend = _component_legend([column["energy_by"] for column in columns])
     return Figure("shares", caption, chart, legend)
+
+
+def _priced(columns: Sequence[Result]) -> tuple[list[str], list[Result]]:
+    """Return names and columns whose energy was estimated; all if it was for none."""
+    chosen = [i for i, c in enumerate(columns) if has_energy(c)] or range(len(columns))
+    names = column_names(columns)
+    return [names[i] for i in chosen], [columns[i] for i in chosen]
+
+
+def _unpriced(columns: Sequence[Result]) -> str:
+    names = column_names(columns)
+    left_out = [n for n, c in zip(names, columns, strict=True) if not has_energy(c)]
+    return f" Energy {NO_ENERGY} for {', '.join(left_out)}." if left_out else ""
 
 
 def layer_energy_figure(column: Result, name: str) -> Figure:
@@ -183,7 +197,7 @@ def layer_latency_figure(column: Result, name: str, styles: Mapping[str, str]) -
         by_rest = seconds_by_bound(rest)
         found.append((_all_of(rest), ", ".join(by_rest), by_rest))
     seconds = [sum(by.values()) for _, _, by in found]
-    size, unit = unit_of(max(seconds, default=0), _SECONDS)
+    size, unit = unit_of(max(seconds, default=0), SECONDS)
     bars = [
         Bar(
             label,
@@ -292,11 +306,6 @@ def _spoken(energy_by: Result, total: float) -> str:
 def _component_legend(found: Sequence[Result]) -> tuple[tuple[str, str], ...]:
     present = {key for energy_by in found for key, value in energy_by.items() if value}
     return tuple((f"c-{key}", name) for key, name in COMPONENT_NAMES.items() if key in present)
-
-
-def unit_of(value: float, scale: Sequence[tuple[float, str]]) -> tuple[float, str]:
-    """Return the largest unit that is not above ``value``."""
-    return next((s for s in reversed(scale) if value >= s[0]), scale[0])
 
 
 def _with_bounds(quantity: Result, scale: Sequence[tuple[float, str]]) -> str:

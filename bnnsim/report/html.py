@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from bnnsim.report import costs, figures, ledgers, memory, roofline, simulation
+from bnnsim.report import costs, figures, ledgers, memory, roofline, simulation, waterfalls
 from bnnsim.report.figure import chart_css
-from bnnsim.report.numbers import bounds, digits, interval, visible
+from bnnsim.report.numbers import JOULES, RATES, bounds, digits, interval, unit_of, visible
 from bnnsim.report.tables import pointer
-from bnnsim.report.waterfalls import waterfall_table
 from bnnsim.units import format_bytes, format_si
 
 Result = Mapping[str, Any]
@@ -67,45 +66,50 @@ def _shown_safely(value: Any) -> Any:
 
 def _summary(columns: Sequence[Result], result: Result) -> dict[str, Any]:
     every = result.get("ratios", [])
-    shown = _shown(every)
-    ratios = [every[i] for i in shown]
+    tables = costs.ratio_tables(every)
+    tabled = sum(len(found.rows) for found in tables)
+    drawn = _drawn(every)
+    note = f" {len(drawn)} of {tabled}; the rest is in the tables." if len(drawn) < tabled else ""
     names = costs.column_names(columns)
+    priced = any(map(costs.has_energy, columns))
     cards = map(_card, range(len(columns)), columns, names, _against(columns, names[0], every))
     return {
         "cards": list(cards),
-        "figure": figures.totals_figure(columns),
+        "figure": figures.totals_figure(columns) if priced else None,
         "table": costs.summary_table(columns),
-        "ratios_figure": figures.ratios_figure(ratios) if ratios else None,
-        "ratios": costs.ratios_table(ratios, shown) if ratios else None,
-        "ratios_left_out": len(every) - len(ratios),
+        "ratios_figure": figures.ratios_figure(drawn, note) if drawn and priced else None,
+        "ratios": tables,
+        "ratios_left_out": len(every) - tabled,
     }
 
 
-def _shown(ratios: Sequence[Result]) -> Sequence[int]:
-    """Return which ratios a page shows: of columns that differ in one thing only.
-
-    If these are many, those of the first column.
-    """
-    alike = [i for i, ratio in enumerate(ratios) if costs.comparable([ratio])]
-    few = len(alike) <= _MOST_RATIOS
-    return [i for i in alike if few or ratios[i]["of"] == ratios[alike[0]]["of"]]
+def _drawn(every: Sequence[Result]) -> list[Result]:
+    """Return the ratios of a chart: all in the tables; those of the first column if many."""
+    ratios = costs.comparable(every)
+    few = len(ratios) <= _MOST_RATIOS
+    return [ratio for ratio in ratios if few or ratio["of"] == ratios[0]["of"]]
 
 
 def _card(index: int, column: Result, name: str, against: str) -> dict[str, str]:
-    totals = column["totals"]
+    totals, known = column["totals"], costs.has_energy(column)
     energy, latency = totals["energy_per_inference_j"], totals["latency_s"]
-    size, unit = figures.unit_of(energy["value"], figures.JOULES)
+    size, unit = unit_of(energy["value"], JOULES)
     return {
         "name": name,
-        "energy": format_si(energy["value"], "J"),
-        "bounds": f"{bounds(energy, size)} {unit}",
+        "energy": format_si(energy["value"], "J") if known else "",
+        "bounds": f"{bounds(energy, size)} {unit}" if known else f"energy {costs.NO_ENERGY}",
         "latency": format_si(latency["value"], "s"),
         "latency_of": " of the batch" if column["batch"] > 1 else "",
-        "throughput": f"{digits(totals['throughput_per_s']['value'])}/s",
+        "throughput": _per_second(totals["throughput_per_s"]["value"]),
         "memory": format_bytes(costs.memory_bytes(column)),
         "against": against,
         "at": pointer("columns", index, "totals"),
     }
+
+
+def _per_second(rate: float) -> str:
+    size, unit = unit_of(rate, RATES)
+    return f"{digits(rate / size)}{unit.removeprefix('1') if size == 1 else ' ' + unit}"
 
 
 def _against(columns: Sequence[Result], first_name: str, ratios: Sequence[Result]) -> Iterator[str]:
@@ -115,7 +119,7 @@ def _against(columns: Sequence[Result], first_name: str, ratios: Sequence[Result
              for r in reversed(ratios) if _side(r["of"]["source"], r["of"]) == first}  # fmt: skip
     yield ""
     for side in others:
-        known = side in found and side[0] == first[0]
+        known = side in found and side[0] == first[0] and found[side]["value"]
         yield f"{first_name} takes {interval(found[side])} x its energy" if known else ""
 
 
@@ -147,7 +151,9 @@ def _activity(_: Sequence[Result], result: Result) -> dict[str, Any] | None:
 
 
 def _components(columns: Sequence[Result], _: Result) -> dict[str, Any]:
-    return {"figure": figures.shares_figure(columns), "table": costs.components_table(columns)}
+    priced = any(map(costs.has_energy, columns))
+    figure = figures.shares_figure(columns) if priced else None
+    return {"figure": figure, "table": costs.components_table(columns)}
 
 
 def _latency(columns: Sequence[Result], _: Result) -> dict[str, Any]:
@@ -160,8 +166,8 @@ def _latency(columns: Sequence[Result], _: Result) -> dict[str, Any]:
 
 def _waterfalls(_: Sequence[Result], result: Result) -> dict[str, Any] | None:
     items = [
-        {"figure": figures.waterfall_figure(w, i), "table": waterfall_table(w)}
-        for i, w in enumerate(result.get("waterfalls", []))
+        {"figure": figures.waterfall_figure(w, i), "table": waterfalls.waterfall_table(w)}
+        for i, w in enumerate(waterfalls.shown(result))
     ]
     return {"items": items} if items else None
 
@@ -173,7 +179,7 @@ def _layers(columns: Sequence[Result], _: Result) -> dict[str, Any]:
             {
                 "name": name,
                 "figures": [
-                    figures.layer_energy_figure(column, f"e{i}"),
+                    *([figures.layer_energy_figure(column, f"e{i}")] * costs.has_energy(column)),
                     figures.layer_latency_figure(column, f"t{i}", styles),
                 ],
                 "table": costs.layers_table(column, i),

@@ -13,6 +13,7 @@ from bnnsim.units import format_si
 
 Result = Mapping[str, Any]
 _WEIGHTS = ("weights_bytes", "parameters_bytes")
+_RATES = ("read_bytes_per_s", "write_bytes_per_s", "bytes_per_s")
 _ACTIVATIONS = ("peak_activation_bytes",)
 
 
@@ -40,22 +41,23 @@ def levels_table(columns: Sequence[Result]) -> Table | None:
         for j, level in enumerate(column.get("memories", ())):
             rows.append((name, *_level(column, level)))
             at.append(pointer("columns", i, "memories", j))
-    heads = ("column", "memory", "kind", "holds", "bandwidth", "capacity (KiB)", "to hold (KiB)",
-             "of capacity (%)", "moved by the batch (KiB)")  # fmt: skip
-    keys = ("", "*/name", "*/kind", "", "*/bytes_per_s", "*/size_bytes")
+    heads = ("column", "memory", "kind", "holds", "reads", "writes", "both",
+             "capacity (KiB)", "to hold (KiB)", "of capacity (%)",
+             "moved by the batch (KiB)")  # fmt: skip
+    keys = ("", "*/name", "*/kind", "", *(f"*/{key}" for key in _RATES), "*/size_bytes")
     title = "Memories of the machine, nearest to the array first"
     return table(title, heads, rows, keys=keys, at=at) if rows else None
 
 
 def _level(column: Result, level: Result) -> tuple[str, ...]:
-    size, rate = level["size_bytes"], level["bytes_per_s"]
+    size, rates = level["size_bytes"], map(level.get, _RATES)
     wanted = sum(column["totals"]["memory"][key] for key in _kept(column, level))
     moved = sum(moved_bytes(layer, level) for layer in column["layers"])
     return (
         level["name"],
         level["kind"],
         ", ".join(level["holds"]),
-        format_si(rate, "B/s") if rate else "not stated",
+        *(format_si(rate, "B/s") if rate else "not stated" for rate in rates),
         "-" if size is None else digits(size / KIBI),
         digits(wanted / KIBI) if wanted else "-",
         f"{100 * wanted / size:.1f}" if wanted and size else "-",

@@ -1,4 +1,7 @@
-"""What a notebook shows of a result: its tables and one figure, styles that reach nothing else."""
+"""What a notebook shows of a result: its tables and one figure, styles that reach nothing else.
+
+And what ``print`` shows of it: its lines and its first tables.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from bnnsim.report.check import kind_of
 from bnnsim.report.figure import Figure, chart_css
 from bnnsim.report.html import environment
 from bnnsim.report.tables import Block, Mark, Table
+from bnnsim.report.text import plain
 
 Result = Mapping[str, Any]
 BLOCKS: Mapping[str, Callable[[Result], list[Block]]] = {
@@ -41,6 +45,27 @@ def fragment(result: Result) -> str:
         more=tables[1:],
     )  # fmt: skip
     return html
+
+
+def summary(result: Result) -> str:
+    """Return a result as short text: warnings and lines, then what it comes to as tables.
+
+    Parameters
+    ----------
+    result : mapping
+        JSON values of a kind in `BLOCKS`.
+    """
+    blocks = BLOCKS[kind_of(result)](result)
+    tables = [block for block in blocks if isinstance(block, Table)]
+    lines = [block for block in blocks if not isinstance(block, Table)]
+    columns = result.get("columns")
+    if columns:
+        tables = [costs.summary_table(columns), *costs.ratio_tables(result["ratios"])]
+    elif "energy_by" in result:
+        tables = [costs.totals_table(result), costs.components_table([result])]
+    else:
+        tables = tables[:1]
+    return plain([*lines, *tables]).rstrip("\n")
 
 
 def _figure(result: Result) -> Figure | None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MICRO, MILLI, KIBI = 1e-6, 1e-3, 1024.0
+Scale = Sequence[tuple[float, str]]
+JOULES = ((1e-15, "fJ"), (1e-12, "pJ"), (1e-9, "nJ"), (1e-6, "uJ"), (1e-3, "mJ"), (1.0, "J"))
+SECONDS = ((1e-12, "ps"), (1e-9, "ns"), (1e-6, "us"), (1e-3, "ms"), (1.0, "s"))
+WATTS = ((1e-9, "nW"), (1e-6, "uW"), (1e-3, "mW"), (1.0, "W"), (1e3, "kW"))
+RATES = ((1.0, "1/s"), (1e3, "k/s"), (1e6, "M/s"), (1e9, "G/s"))
 
 
 def digits(value: float, significant: int = 3) -> str:
@@ -24,6 +29,18 @@ def digits(value: float, significant: int = 3) -> str:
         return f"{value:.{significant - 1}e}"
     before = math.floor(math.log10(abs(rounded))) + 1
     return f"{value:.{max(0, significant - before)}f}"
+
+
+def unit_of(value: float, scale: Scale) -> tuple[float, str]:
+    """Return the largest unit that is not above ``value``."""
+    return next((s for s in reversed(scale) if value >= s[0]), scale[0])
+
+
+def unit_for(values: Iterable[float], usual: float, scale: Scale) -> tuple[float, str]:
+    """Return the unit of a table's figures: the usual one while its largest is easily read."""
+    largest = max(values, default=0.0)
+    easy = largest == 0 or 1e-3 <= largest / usual < 1e4
+    return next(s for s in scale if s[0] == usual) if easy else unit_of(largest, scale)
 
 
 def interval(quantity: Mapping[str, float], unit: float = 1.0) -> str:

@@ -1,11 +1,13 @@
 """Rooflines: what each layer with MACs does per byte and per second, and what its machine allows.
 
-A layer has one intensity for each memory that it uses. It is drawn at the memory that would take
-longest to move the layer's bytes, and held against the lower of that memory's roof and the array's.
+A layer has one intensity for each way in or out of a memory that it uses: reads and writes are two
+ways where they have ports of their own. It is drawn at the way that would take longest for the
+layer's bytes, and held against the lower of that way's roof and the array's.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +25,45 @@ _RATES = tuple((10.0**p, f"{s}ops/s") for p, s in
                ((0, ""), (3, "k"), (6, "M"), (9, "G"), (12, "T"), (15, "P")))  # fmt: skip
 _INTENSITIES = ((1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"))
 _GIGA = 1e9
+_NAMED, _NAME = 4, 16  # markers with a name beside them, letters
+_VERBS = ("read", "write")
+_STAGE = re.compile(r"PE \d+ x SIMD \d+")  # how a stage of a pipeline is folded
 _DRAWABLE = 1e30  # far beyond any machine: what a file may hold need not have a place on an axis
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What goes through the same ports of a memory: reads, writes, or both.
+
+    Parameters
+    ----------
+    memory : mapping
+        One of the result's ``memories``.
+    verbs : tuple of str
+        ``read``, ``write`` or both.
+    bytes_per_s : float
+        With those ports busy in every cycle.
+    """
+
+    memory: Result
+    verbs: tuple[str, ...]
+    bytes_per_s: float
+
+    @property
+    def name(self) -> str:
+        """The memory's name, and the direction where there are two ways."""
+        return " ".join((self.memory["name"], *(self.verbs if len(self.verbs) == 1 else ())))
+
+
+def ways(memory: Result) -> tuple[Way, ...]:
+    """Return the ways in and out of a memory; none where the result states no bandwidth."""
+    both = memory["bytes_per_s"]
+    alone = [memory.get(f"{verb}_bytes_per_s") or 0.0 for verb in _VERBS]
+    if not (both and all(alone)):
+        return ()
+    if alone == [both, both]:
+        return (Way(memory, _VERBS, both),)
+    return tuple(Way(memory, (verb,), rate) for verb, rate in zip(_VERBS, alone, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +76,10 @@ class Work:
         Its place in the result's ``layers``.
     operations : float
         Two for each MAC.
-    memory : mapping
-        The one of the result's ``memories`` that would take longest.
+    way : Way
+        The one that would take longest.
     moved_bytes : float
-        Through that memory, reads and writes together.
+        That way.
     peak_ops_per_s : float
         Of the array.
     """
@@ -47,18 +87,18 @@ class Work:
     layer: Result
     index: int
     operations: float
-    memory: Result
+    way: Way
     moved_bytes: float
     peak_ops_per_s: float
 
     @property
     def bandwidth(self) -> float:
-        """Bytes per second of that memory."""
-        return float(self.memory["bytes_per_s"])
+        """Bytes per second of that way."""
+        return float(self.way.bytes_per_s)
 
     @property
     def ops_per_byte(self) -> float:
-        """Operational intensity at that memory."""
+        """Operations per byte that goes that way."""
         return self.operations / self.moved_bytes
 
     @property
@@ -80,26 +120,26 @@ def works(column: Result) -> tuple[Work, ...]:
 def _work(column: Result, index: int) -> Work | None:
     layer = column["layers"][index]
     peak = layer.get("peak_macs_per_s", 0.0)
-    moved = [
-        (moved_bytes(layer, memory) / memory["bytes_per_s"], level)
-        for level, memory in enumerate(column.get("memories", ()))
-        if memory["bytes_per_s"]
-    ]
-    seconds, level = max(moved, default=(0.0, 0))
-    if not (seconds and peak and layer["macs"] and layer["latency_s"]):
+    found = [way for memory in column.get("memories", ()) for way in ways(memory)]
+    seconds = [moved_bytes(layer, way.memory, way.verbs) / way.bytes_per_s for way in found]
+    if not (any(seconds) and peak and layer["macs"] and layer["latency_s"]):
         return None
-    memory = column["memories"][level]
+    way = found[seconds.index(max(seconds))]
     operations = OPS_PER_MAC * float(layer["macs"]) * column["batch"]
-    moved_there = moved_bytes(layer, memory)
-    work = Work(layer, index, operations, memory, moved_there, OPS_PER_MAC * peak)
+    moved = moved_bytes(layer, way.memory, way.verbs)
+    work = Work(layer, index, operations, way, moved, OPS_PER_MAC * peak)
     drawn = (work.ops_per_byte, work.ops_per_s, work.peak_ops_per_s, work.bandwidth)
-    return work if all(1 / _DRAWABLE < value < _DRAWABLE for value in drawn) else None
+    return work if all(map(_drawable, drawn)) else None
 
 
-def moved_bytes(layer: Result, memory: Result) -> float:
-    """Return the bytes of all accesses of a layer to a memory, whole words."""
+def _drawable(value: float) -> bool:
+    return 1 / _DRAWABLE < value < _DRAWABLE
+
+
+def moved_bytes(layer: Result, memory: Result, verbs: Sequence[str] = _VERBS) -> float:
+    """Return the bytes of a layer's accesses to a memory, whole words."""
     actions = layer["physical_actions"]
-    accesses = sum(actions.get(f"{memory['name']}.{verb}", 0) for verb in ("read", "write"))
+    accesses = sum(actions.get(f"{memory['name']}.{verb}", 0) for verb in verbs)
     return float(accesses) * memory["word_bits"] / 8
 
 
@@ -119,29 +159,47 @@ def memory_styles(columns: Sequence[Result]) -> dict[str, int]:
 
 def missing(column: Result) -> str:
     """Say why a column has no roofline, or nothing."""
-    if "memories" not in column:
-        return "This result does not say what its machine could do: an earlier version made it."
-    if not column["memories"]:
-        return f"Profile {column['profile']} has operators only, no memories: no roofline."
-    if not any(memory["bytes_per_s"] for memory in column["memories"]):
-        return f"Profile {column['profile']} states no bandwidth: no roofline."
-    return "" if works(column) else "No layer has both MACs and memory traffic: no roofline."
+    profile, memories = column["profile"], column.get("memories")
+    if memories is None or any(m["bytes_per_s"] and "read_bytes_per_s" not in m for m in memories):
+        return ("No roofline: an earlier version made this result, which does not say what its "
+                "machine could do.")  # fmt: skip
+    if not memories and streams(column):
+        return (f"No roofline: {profile} is a streaming pipeline. Each stage keeps its weights at "
+                "its lanes and passes results on: it has no memories to wait for.")  # fmt: skip
+    if not memories:
+        return f"No roofline: profile {profile} has operators only, no memories."
+    if not any(map(ways, memories)):
+        return f"No roofline: profile {profile} states no bandwidth."
+    return "" if works(column) else "No roofline: no layer has both MACs and memory traffic."
+
+
+def streams(column: Result) -> bool:
+    """Return whether a column is of a streaming pipeline, as the mapping of its layers says."""
+    return any(_STAGE.match(layer["mapping"]) for layer in column["layers"])
 
 
 def unstated(column: Result) -> str:
     """Name the memories without a bandwidth, which have no roof."""
-    names = [m["name"] for m in column.get("memories", ()) if not m["bytes_per_s"]]
+    names = [m["name"] for m in column.get("memories", ()) if not ways(m)]
     return f" No bandwidth is stated for {', '.join(names)}." if names else ""
 
 
 def roofline_figure(column: Result, name: str, styles: Mapping[str, int]) -> Figure:
     """Return the roofline of a column that has one (:func:`missing` says so)."""
     found = works(column)
-    stated = [memory for memory in column["memories"] if memory["bytes_per_s"]]
-    slopes = [Slope(memory["bytes_per_s"], styles[memory["name"]]) for memory in stated]
+    roofs = _roofs(column)
+    slopes = [Slope(rate, styles[memory]) for memory, rate, _ in roofs]
     ceilings = _ceilings(found)
+    named = {w.index for w in sorted(found, key=lambda w: -w.operations)[:_NAMED]}
     markers = [
-        Marker(w.ops_per_byte, w.ops_per_s, styles[w.memory["name"]], _spoken(w)) for w in found
+        Marker(
+            w.ops_per_byte,
+            w.ops_per_s,
+            styles[w.way.memory["name"]],
+            _spoken(w),
+            shortened(w.layer["name"], _NAME) if w.index in named else "",
+        )
+        for w in found
     ]
     axes = _axes(found, slopes, ceilings)
     title = f"Roofline, {column['mode']} on {column['profile']}"
@@ -154,11 +212,21 @@ def roofline_figure(column: Result, name: str, styles: Mapping[str, int]) -> Fig
         name,
         caption,
         roofline_chart((title, text), markers, (slopes, ceilings), axes),
-        tuple(
-            (f"r{styles[m['name']]}", f"{m['name']}, {format_si(m['bytes_per_s'], 'B/s')}")
-            for m in stated
-        ),
+        tuple((f"r{styles[memory]}", text) for memory, _, text in roofs),
     )
+
+
+def _roofs(column: Result) -> list[tuple[str, float, str]]:
+    """Return the sloped roofs: memory, bytes per second, text; two that coincide are one."""
+    found = []
+    for memory in column["memories"]:
+        names: dict[float, list[str]] = {}
+        for way in ways(memory):
+            names.setdefault(way.bytes_per_s, []).append(way.name)
+        for rate, known in ((r, k) for r, k in names.items() if _drawable(r)):
+            name = known[0] if len(known) == 1 else f"{memory['name']} read or write"
+            found.append((memory["name"], rate, f"{name}, {format_si(rate, 'B/s')}"))
+    return found
 
 
 def _ceilings(found: Sequence[Work]) -> list[Ceiling]:
@@ -193,7 +261,7 @@ def _axes(
 def _spoken(work: Work) -> str:
     return (
         f"{work.layer['name']}: {format_si(work.ops_per_s, 'ops/s')} at "
-        f"{digits(work.ops_per_byte)} ops/B of {work.memory['name']}, "
+        f"{digits(work.ops_per_byte)} ops/B of {work.way.name}, "
         f"{share(work.ops_per_s, work.reachable_ops_per_s)} % of its roof, "
         f"bound by {work.layer['bound_by']}"
     )
@@ -207,7 +275,7 @@ def roofline_table(column: Result, index: int = 0) -> Table:
             w.layer["name"],
             _pair(w.layer),
             count(w.layer["macs"]),
-            w.memory["name"],
+            w.way.name,
             digits(w.moved_bytes / KIBI),
             digits(w.ops_per_byte),
             digits(w.ops_per_s / _GIGA),
@@ -217,7 +285,7 @@ def roofline_table(column: Result, index: int = 0) -> Table:
         )
         for w in found
     ]
-    heads = ("layer", "operands", "MACs", "memory", "moved (KiB)", "intensity (ops/B)",
+    heads = ("layer", "operands", "MACs", "through", "moved (KiB)", "intensity (ops/B)",
              "rate (Gops/s)", "roof (Gops/s)", "of the roof (%)", "bound by")  # fmt: skip
     return table(
         f"Roofline of {column['mode']} on {column['profile']}, batch {column['batch']}",

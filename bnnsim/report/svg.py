@@ -171,7 +171,7 @@ def _grid(axis: Axis, height: int) -> Iterable[str]:
 def _row(index: int, bar: Bar, shapes: str) -> str:
     top = index * ROW
     value = shortened(bar.value)
-    label = shortened(bar.label, min(_LONGEST_LABEL, _LINE - len(value)))
+    label = shortened(bar.label, _LINE - len(value))
     return (
         f"<g><title>{safe(bar.detail or f'{bar.label}: {bar.value}')}</title>"
         f'<rect class="hit" y="{top}" width="100%" height="{ROW}"/>'
@@ -236,12 +236,28 @@ def swatch(style: str) -> str:
 
 
 def shortened(label: str, most: int = _LONGEST_LABEL) -> str:
-    """Return a label of at most that many characters, its middle left out."""
+    """Return a label of at most that many characters, words of its middle left out."""
     text = visible(label)
     if len(text) <= most:
         return text
     half = (most - 1) // 2
-    return f"{text[:half]}…{text[-half:]}"
+    inside = f"{text[:half]}…{text[-half:]}"
+    between = _between_words(text.split(" "), most)
+    return between if len(between) > half else inside  # one long word has to be cut
+
+
+def _between_words(words: Sequence[str], most: int) -> str:
+    """Return the words that fit, from both ends in turn."""
+    first, last = 0, 0  # how many
+    for turn in range(2 * len(words)):
+        more = (first + 1, last) if turn % 2 == 0 else (first, last + 1)
+        if sum(more) < len(words) and len(_without_middle(words, *more)) <= most:
+            first, last = more
+    return _without_middle(words, first, last)
+
+
+def _without_middle(words: Sequence[str], first: int, last: int) -> str:
+    return f"{' '.join(words[:first])}…{' '.join(words[len(words) - last :])}"
 
 
 def safe(text: str) -> str:

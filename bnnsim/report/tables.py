@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bnnsim.report.numbers import visible
 
-_FIGURE = re.compile(r"(?:[-<]?\d.*|\[.*|inf|-|)\Z", re.DOTALL)
+_FIGURE = re.compile(r"(?:[-<]?\d.*|\[.*|inf|-|not estimated|)\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,22 +13,25 @@ Result = Mapping[str, Any]
 _SHOWN = 12
 
 
+def shown(result: Result) -> list[Result]:
+    """Return a comparison's waterfalls between columns whose energy was estimated."""
+    return [w for w in result.get("waterfalls", ()) if w["start_j"] and w["end_j"]]
+
+
 def waterfall_table(waterfall: Result) -> Table:
     """Return the largest steps from one column to another, and the rest as one row."""
     change = waterfall["end_j"] - waterfall["start_j"]
     steps = waterfall["steps"]
     rows = [
         (s["constant"], s["cause"], _factor(s["from"], s["unit"]), _factor(s["to"], s["unit"]),
-         digits(s["energy_j"] / MICRO), _part(s["energy_j"], change))
+         *_added(s["energy_j"], waterfall))
         for s in steps[:_SHOWN]
     ]  # fmt: skip
     if len(steps) > _SHOWN:
         rest = sum(s["energy_j"] for s in steps[_SHOWN:])
-        rows.append(
-            (f"{len(steps) - _SHOWN} more", "", "", "", digits(rest / MICRO), _part(rest, change))
-        )
-    rows.append(("all steps", "", "", "", digits(change / MICRO), "100.0" if change else "0"))
-    heads = ("constant", "cause", "from", "to", "adds (uJ)", "of the difference (%)")
+        rows.append((f"{len(steps) - _SHOWN} more", "", "", "", *_added(rest, waterfall)))
+    rows.append(("all steps", "", "", "", *_added(change, waterfall)))
+    heads = ("constant", "cause", "from", "to", "adds (uJ)", "of the larger energy (%)")
     first, last = (format_si(waterfall[key], "J") for key in ("start_j", "end_j"))
     return table(f"{name(waterfall)}: {first} to {last} per inference", heads, rows)
 
@@ -51,7 +54,8 @@ def _factor(value: float, unit: str) -> str:
     return format_si(value, unit) if value else "0"
 
 
-def _part(energy: float, change: float) -> str:
-    if not change:
-        return "-"
-    return share(energy, change) if energy / change > 0 else f"{100 * energy / change:.1f}"
+def _added(joules: float, waterfall: Result) -> tuple[str, str]:
+    """Return microjoules, and their part of the larger of both energies."""
+    larger = max(waterfall["start_j"], waterfall["end_j"])
+    size = share(abs(joules), larger)
+    return digits(joules / MICRO), f"-{size}" if joules < 0 and size[0] != "<" else size

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from bnnsim.report.svg import AXIS, AXIS_TITLE, MARKERS, Axis, Drawing, axis_title, safe
 
 HEIGHT, _TOP, _LABEL = 340, 36, 14
+_LETTER = 2.1  # per cent of 340 pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """One layer: operations per byte, operations per second, and its text."""
+    """One layer: operations per byte, per second, its text, and a name to stand beside it."""
 
     x: float
     y: float
     style: int
     detail: str
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def roofline_chart(
         *_ceilings(slopes, ceilings, axes),
         *_tick_texts(axes),
         *(_marker(m, axes) for m in markers),
+        *_names(markers, ceilings, axes),
         axis_title(axes[0], _TOP + HEIGHT + AXIS),
         f'<text class="axis" x="0" y="12">{safe(axes[1].title)}</text>',
     ]
@@ -120,13 +123,40 @@ def _ceilings(
 ) -> Iterator[str]:
     across, up = axes
     fastest = max((s.rate for s in slopes), default=0.0)
-    last = 0.0
-    for ceiling in sorted(ceilings, key=lambda c: -c.rate):
+    for ceiling, last in _lettered(ceilings, up):
         y = _y(up, ceiling.rate)
         start = across.place(ceiling.rate / fastest) if fastest else 0.0
-        last = max(y - 5, last + _LABEL)
         yield f'<line class="roof flat" x1="{start:.2f}%" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text class="roof-label" x="100%" y="{last:.1f}">{safe(ceiling.label)}</text>'
+
+
+def _lettered(ceilings: Sequence[Ceiling], up: Axis) -> Iterator[tuple[Ceiling, float]]:
+    """Yield the flat roofs from above with the height of their text."""
+    last = 0.0
+    for ceiling in sorted(ceilings, key=lambda c: -c.rate):
+        last = max(_y(up, ceiling.rate) - 5, last + _LABEL)
+        yield ceiling, last
+
+
+def _names(
+    markers: Sequence[Marker], ceilings: Sequence[Ceiling], axes: tuple[Axis, Axis]
+) -> Iterator[str]:
+    """Yield the names that have room on the narrowest window, where letters are widest."""
+    taken = [(0.0, 24.0, _y(axes[1], value) - 4) for value, _ in axes[1].ticks]
+    taken += [(100 - len(c.label) * _LETTER, 100.0, y) for c, y in _lettered(ceilings, axes[1])]
+    for marker in markers:
+        x, width = axes[0].place(marker.x), (len(marker.label) + 2) * _LETTER
+        side, start = ("start", x) if x + width < 100 else ("end", x - width)
+        y = _y(axes[1], marker.y) + 4
+        free = all(
+            start > right or start + width < left or abs(y - at) > _LABEL
+            for left, right, at in taken
+        )
+        if marker.label and free and start >= 0:
+            taken.append((start, start + width, y))
+            dx = 9 if side == "start" else -9
+            yield (f'<text class="mark-label" x="{x:.2f}%" y="{y:.1f}" dx="{dx}" '
+                   f'text-anchor="{side}">{safe(marker.label)}</text>')  # fmt: skip
 
 
 def _marker(marker: Marker, axes: tuple[Axis, Axis]) -> str:

@@ -67,7 +67,8 @@ def hostile() -> dict[str, Any]:
 
 def level(name: str, size: int | None) -> dict[str, Any]:
     return {"name": name, "kind": "sram", "size_bytes": size, "word_bits": 64,
-            "bytes_per_s": 1e9, "holds": ["weights", "activations"]}  # fmt: skip
+            "bytes_per_s": 1e9, "read_bytes_per_s": 1e9, "write_bytes_per_s": 1e9,
+            "holds": ["weights", "activations"]}  # fmt: skip
 
 
 def deep() -> dict[str, Any]:

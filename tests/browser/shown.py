@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from bnnsim.report.numbers import count, digits, interval, share
+from bnnsim.report.numbers import (
+    JOULES,
+    RATES,
+    SECONDS,
+    WATTS,
+    count,
+    digits,
+    interval,
+    share,
+    unit_of,
+)
 from bnnsim.units import format_bytes, format_si
 
 # Every cell whose row has a pointer and whose column has a key; on cards the element itself.
@@ -30,7 +40,8 @@ CELLS = """
   return found;
 })()
 """
-SIZES = {"uJ": 1e-6, "ms": 1e-3, "mW": 1e-3, "KiB": 1024.0, "x": 1.0}
+SIZES = {name: size for scale in (JOULES, SECONDS, WATTS) for size, name in scale}
+SIZES |= {"KiB": 1024.0, "x": 1.0}
 CARD_UNITS = {"energy_per_inference_j": "J", "latency_s": "s"}
 
 
@@ -57,12 +68,14 @@ def written(result: dict[str, Any], pointer: str, unit: str) -> str:
     if "macs" in keys[-2:] or "macs_valid" in keys[-2:]:
         return count(sum(value.values()) if isinstance(value, dict) else value)
     if keys[-2] == "energy_by":
-        return component(column, value, single="columns" not in result)
+        return component(
+            column, value, SIZES[unit.strip("() ").split(",")[0]], single="columns" not in result
+        )
     if keys[2:3] == ["assumptions"]:
         item = value_at(result, pointer.rpartition("/")[0])
         plain = keys[-1] == "band" or item["unit"] in ("", "1")
         return digits(value) if plain else format_si(value, item["unit"])
-    if keys[-1] == "bytes_per_s":
+    if keys[-1].endswith("bytes_per_s"):
         return format_si(value, "B/s")
     if value is None:
         return "-"
@@ -74,8 +87,8 @@ def written(result: dict[str, Any], pointer: str, unit: str) -> str:
     return digits(value / (column["batch"] if per_inference else 1) / size)
 
 
-def component(column: dict[str, Any], joules: float, *, single: bool) -> str:
-    energy = digits(joules / column["batch"] / 1e-6)
+def component(column: dict[str, Any], joules: float, size: float, *, single: bool) -> str:
+    energy = digits(joules / column["batch"] / size)
     if single or not joules:
         return energy
     return f"{energy} ({share(joules, column['totals']['energy_j']['value'])} %)"
@@ -85,7 +98,8 @@ def on_card(value: Any, keys: list[str]) -> str:
     if keys[-1] == "memory":
         return format_bytes(sum(value.values()))
     if keys[-2] == "throughput_per_s":
-        return f"{digits(value)}/s"
+        size, unit = unit_of(value, RATES)
+        return f"{digits(value / size)} {unit}".replace(" 1/s", "/s")
     if keys[-1] == "value":
         return format_si(value, CARD_UNITS[keys[-2]])
     prefix = format_si(value["value"], "J").split()[1]

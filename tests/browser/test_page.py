@@ -104,6 +104,23 @@ def test_fits_its_window_and_no_text_covers_another(tab, pages, name):
         assert tab.run(OVERLAPS) == []
 
 
+def test_captions_fit_a_narrow_window_and_stay_where_a_table_is_scrolled(tab, pages):
+    shown(tab, pages["real"], 400)
+    wide, places = tab.run("""(() => {
+      const scrolls = [...document.querySelectorAll('.scroll:has(table)')];
+      const wide = scrolls.filter(s => s.scrollWidth > s.clientWidth);
+      wide.forEach(s => { s.scrollLeft = 200; });
+      return [wide.length, wide.map(s => {
+        const a = s.getBoundingClientRect(), c = s.querySelector('.said').getBoundingClientRect();
+        return [c.left - a.left, a.right - c.right];
+      })];
+    })()""")
+    assert wide > 5
+    for left, right in places:
+        assert left >= -1
+        assert right >= -1
+
+
 def test_text_that_covers_another_would_be_seen(tab, tmp_path):
     page = tmp_path / "x.html"
     page.write_text("<svg class=chart width=90 height=20><text y=9>one</text>"
@@ -227,7 +244,10 @@ def test_paper_shows_what_the_screen_folds(tab, pages):
 
 
 def test_a_profile_without_memories_says_why_there_is_no_roofline(tab, pages):
-    for name, why in (("arithmetic", "no memories"), ("old", "an earlier version made it")):
+    for name, why in (
+        ("arithmetic", "no memories"),
+        ("old", "an earlier version made"),
+    ):
         shown(tab, pages[name])
         assert why in tab.run("document.querySelector('#roofline').innerText")
         assert tab.run("document.querySelectorAll('#roofline svg').length") == 0

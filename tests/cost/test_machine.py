@@ -26,6 +26,8 @@ def test_levels_of_the_reference_profile_by_hand():
     local, gb, dram = levels(api.load_profile("cmos45"))
     # 64-bit words at 500 MHz: 32 of them a cycle, then 64.
     assert (local.bytes_per_s, gb.bytes_per_s) == (32 * 8 * 500e6, 64 * 8 * 500e6)
+    # Of the 64, reads and writes have 32 each.
+    assert (gb.read_bytes_per_s, gb.write_bytes_per_s) == (32 * 8 * 500e6, 32 * 8 * 500e6)
     assert (local.size_bytes, gb.size_bytes, dram.size_bytes) == (8 << 10, 2 << 20, None)
     assert dram.bytes_per_s == 12.8e9
     assert gb.to_dict()["holds"] == ["weights", "activations"]
@@ -34,7 +36,32 @@ def test_levels_of_the_reference_profile_by_hand():
 def test_a_memory_without_bandwidth_has_none():
     dram = api.load_profile("cmos45").memories[-1]
     assert dram.off_chip
-    assert bytes_per_s(replace(dram, bandwidth=None), 500e6) is None
+    assert bytes_per_s(replace(dram, bandwidth=None), 500e6) == (None, None, None)
+
+
+def test_shared_ports_serve_either_way():
+    own = api.load_profile("cmos45").memories[1]
+    gb = replace(own, shared_ports=1, read_ports=0, write_ports=0)
+    assert bytes_per_s(gb, 500e6) == (32 * 8 * 500e6,) * 3
+
+
+@pytest.mark.parametrize("banks", [1, 32])
+@pytest.mark.parametrize("mode", ["float32", "binary"])
+def test_a_layer_that_a_memory_bounds_stands_on_its_roof(mode, banks):
+    """But for cycles that are not full, and what fills and drains the array."""
+    graph, machine = api.load("zoo:cifar10-convnet"), api.load_profile("cmos45")
+    local, gb, dram = machine.memories
+    machine = replace(machine, memories=(local, replace(gb, banks=banks), dram))
+    column = api.estimate(graph, machine, mode=mode, batch=7).to_dict()
+    names = [memory["name"] for memory in column["memories"]]
+    bound = [work for work in works(column) if work.layer["bound_by"] in names]
+    assert bound or banks > 1
+    edge = (machine.array.rows + machine.array.columns + 1) * 7 / machine.clock_hz
+    for work in bound:
+        assert work.way.memory["name"] == work.layer["bound_by"]
+        at_roof = work.operations / work.reachable_ops_per_s
+        assert at_roof <= work.layer["latency_s"] * (1 + 1e-9)
+        assert work.layer["latency_s"] <= at_roof + edge
 
 
 def test_peak_of_the_reference_array_by_hand():

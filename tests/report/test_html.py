@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import cProfile
 import re
+from itertools import combinations
 
 import pytest
 from report.pages import SVG, Page, charts, stacks, ticks
 from report.results import COMPONENTS, compare, estimate
 
+from bnnsim.report import costs
 from bnnsim.report.html import SECTIONS, environment, render
+from bnnsim.report.numbers import interval
 
 MODES = ("float32", "int8", "weight-only:fp32", "binary")
 
@@ -24,6 +27,11 @@ def text(result):
     return render(result)
 
 
+CONSTANTS = (
+    "Constants by share of energy A share is the energy that the constant enters. "
+    "Factors (overhead, structure) multiply the energies of others, so their shares overlap and "
+    "the column does not add up to 100 %."
+)
 Q = {"value": 2.0, "low": 1.0, "high": 3.0}
 
 
@@ -101,7 +109,7 @@ def test_layers_are_those_of_the_json(result, text):
 
 
 def test_assumptions_are_those_of_the_json_by_share(result, text):
-    head, *rows = Page(text).tables["Constants by share of energy"]
+    head, *rows = Page(text).tables[CONSTANTS]
     assert [row[0] for row in rows] == ["gb.read", "overhead", "actions.add.float32"]
     for row in rows:
         for i, column in enumerate(result["columns"]):
@@ -143,19 +151,34 @@ def test_cards_say_how_much_more_the_first_column_takes(result, text):
     assert text.count("x its energy") == 3
 
 
-def test_many_columns_show_the_ratios_of_the_first():
-    columns = [estimate(mode, profile=f"p{i}") for i in range(3) for mode in MODES[:2]]
+def test_the_page_has_the_ratio_tables_of_the_text_and_a_chart_of_the_first_column():
+    columns = [estimate(mode, profile=f"p{i}") for i in range(3) for mode in MODES]
     sides = [{"source": "net", "profile": c["profile"], "mode": c["mode"]} for c in columns]
     every = [
-        {"of": a, "over": b, "energy": Q, "latency": Q, "memory": 1.0}
-        for i, a in enumerate(sides)
-        for b in sides[i + 1 :]
+        {"of": a, "over": b, "energy": {**Q, "value": 1 + i / 100}, "latency": Q, "memory": 1.0}
+        for i, (a, b) in enumerate(combinations(sides, 2))
     ]
-    page = Page(render({"schema": 1, "columns": columns * 2, "ratios": [*every, *every]}))
-    caption = next(c for c in page.tables if c.startswith("Ratios"))
-    # Of 30 ratios, 18 are of columns that differ in one thing, and 6 of these of the first column.
-    assert "24 more are in the JSON" in caption
-    assert len(page.tables[caption]) == 1 + 6
+    text = render({"schema": 1, "columns": columns, "ratios": every})
+    page = Page(text)
+    wanted = costs.ratio_tables(every)
+    assert [len(found.rows) for found in wanted] == [3 * 6, 4 * 3]
+    shown = {c: rows for c, rows in page.tables.items() if c.startswith("Ratios")}
+    assert len(shown) == len(wanted)
+    for found in wanted:
+        (rows,) = (rows[1:] for c, rows in shown.items() if c.startswith(found.title))
+        assert [tuple(row) for row in rows] == list(found.rows)
+        for at, row in found.marked:
+            energy = every[int(at.removeprefix("/ratios/"))]["energy"]
+            assert row[3] == interval(energy)
+    # Of 66 ratios, 36 are of columns that differ in more than one thing.
+    assert "36 more, of columns that differ in more than one thing" in "".join(shown)
+    groups = charts(text)["Ratios of energy"].findall(f"{SVG}g")
+    labels = [group.find(f"{SVG}text").text for group in groups]
+    assert labels == [
+        "float32 / int8, p0", "float32 / weight-only:fp32, p0", "float32 / binary, p0",
+        "p0 / p1, float32", "p0 / p2, float32",
+    ]  # fmt: skip
+    assert "5 of 30; the rest is in the tables." in text
 
 
 def test_figures_are_per_inference_and_batches_are_named():
@@ -244,7 +267,8 @@ def test_hundred_layers_fit_two_megabytes():
     for column in result["columns"]:
         column["memories"] = [
             {"name": name, "kind": "sram", "size_bytes": 1 << 20, "word_bits": 64,
-             "bytes_per_s": 1e9, "holds": ["weights"]} for name in ("gb", "dram")
+             "bytes_per_s": 1e9, "read_bytes_per_s": 1e9, "write_bytes_per_s": 1e9,
+             "holds": ["weights"]} for name in ("gb", "dram")
         ]  # fmt: skip
         for layer in column["layers"]:
             layer |= {"peak_macs_per_s": 1e12, "physical_actions": {"gb.read": 9}}

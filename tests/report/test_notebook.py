@@ -100,13 +100,42 @@ def test_hostile_names_stay_text(results):
     assert "\u202e" not in html
 
 
-def test_results_load_the_report_only_when_shown():
+@pytest.mark.parametrize("show", ["r._repr_html_()", "str(r)"])
+def test_results_load_the_report_only_when_shown(show):
     code = (
         "import sys, bnnsim\n"
         "r = bnnsim.estimate(bnnsim.load('zoo:tfc'), 'cmos45')\n"
+        "repr(r)\n"
         "before = {m for m in sys.modules if m.startswith('bnnsim.report')}\n"
-        "r._repr_html_()\n"
+        f"{show}\n"
         "print(len(before), 'bnnsim.report.notebook' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "True"]
+
+
+def test_print_shows_lines_and_the_first_tables(results):
+    for name, result in results.items():
+        lines = str(result).splitlines()
+        assert len(lines) < 40, name
+        assert max(map(len, lines)) < 200, name
+        assert "CostReport(" not in str(result)
+        assert str(result) == f"{result}"
+    energy = results["estimate"].to_dict()["totals"]["energy_per_inference_j"]
+    said = str(results["estimate"])
+    assert "tfc native on cmos45, batch 2" in said.splitlines()
+    assert interval(energy, 1e-6) in said
+    assert "Energy per inference by component" in said
+    said = str(results["compare"])
+    for title in ("Totals [90 % interval]", "Ratios [90 % interval]"):
+        assert title in said.splitlines()
+    assert "3 images, " in str(results["run"])
+    assert "equal; 0 of" in str(results["verify"])
+    assert repr(results["estimate"]).startswith("CostReport(")
+
+
+def test_print_of_a_simulation_says_accuracy_and_totals():
+    found = bnnsim.simulate(TFC, "cmos45", X)
+    said = str(found)
+    assert "counts predicted by the cost model equal those of the kernels: yes" in said
+    assert interval(found.to_dict()["totals"]["energy_per_inference_j"], 1e-6) in said

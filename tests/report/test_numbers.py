@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnnsim.report.numbers import count, digits, interval, share, visible
+from bnnsim.report.numbers import (
+    JOULES,
+    count,
+    digits,
+    interval,
+    share,
+    unit_for,
+    visible,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +59,13 @@ def test_visible_escapes_what_a_terminal_would_obey():
     assert visible("a\x1b[31mb\r\n\u202e\x00") == "a\\x1b[31mb\\r\\n\\u202e\\x00"
     assert visible("Größe 2") == "Größe 2"
     assert visible("\ud800") == "\\ud800"
+
+
+@pytest.mark.parametrize(
+    ("largest", "unit"),
+    [(16.009e-3, "mJ"), (10e-3, "mJ"), (9.9e-3, "uJ"), (1e-9, "uJ"), (0.99e-9, "pJ"), (12.0, "J"),
+     (0.0, "uJ")],
+)  # fmt: skip
+def test_a_table_keeps_its_unit_while_its_largest_figure_is_easily_read(largest, unit):
+    assert unit_for([largest / 1e6, largest], 1e-6, JOULES)[1] == unit
+    assert unit_for([], 1e-6, JOULES) == (1e-6, "uJ")

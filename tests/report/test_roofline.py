@@ -11,7 +11,8 @@ import pytest
 from report.pages import SVG
 from report.results import estimate
 
-from bnnsim.report.check import load_schema, violations
+import bnnsim
+from bnnsim.report.check import checked, load_schema, violations
 from bnnsim.report.html import render
 from bnnsim.report.memory import home, levels_table, on_chip_bytes
 from bnnsim.report.roofline import (
@@ -22,10 +23,13 @@ from bnnsim.report.roofline import (
     works,
 )
 
+RATES = ("bytes_per_s", "read_bytes_per_s", "write_bytes_per_s")
+
 
 def memory(name, size, rate, holds=("weights", "activations")):
     return {"name": name, "kind": "sram" if size else "dram", "size_bytes": size,
-            "word_bits": 64, "bytes_per_s": rate, "holds": list(holds)}  # fmt: skip
+            "word_bits": 64, "bytes_per_s": rate, "read_bytes_per_s": rate,
+            "write_bytes_per_s": rate, "holds": list(holds)}  # fmt: skip
 
 
 MEMORIES = [memory("near", 1024, 8e9, ("activations",)), memory("far", None, 1e9)]
@@ -44,7 +48,7 @@ def column(memories=MEMORIES, **changed):
 def test_a_layer_stands_at_the_memory_that_takes_longest():
     (work,) = works(column())
     # near: 800 B at 8 GB/s, 0.1 us; far: 400 B at 1 GB/s, 0.4 us.
-    assert work.memory["name"] == "far"
+    assert work.way.name == "far"
     assert (work.operations, work.moved_bytes) == (4000, 400)
     assert work.ops_per_byte == 10
     assert work.ops_per_s == pytest.approx(4e9)
@@ -113,10 +117,42 @@ def test_it_says_why_there_is_none(memories, why):
 
 def test_a_memory_without_bandwidth_is_named_and_has_no_roof():
     found = column([MEMORIES[0], memory("far", None, None)])
-    assert works(found)[0].memory["name"] == "near"
+    assert works(found)[0].way.name == "near"
     figure = roofline_figure(found, "r", memory_styles([found]))
     assert "No bandwidth is stated for far." in figure.caption
     assert [text for _, text in figure.legend] == ["near, 8.00 GB/s"]
+
+
+def test_reads_and_writes_of_separate_ports_have_roofs_of_their_own():
+    """120 reads (960 B) at 1 GB/s and 40 writes at 4 GB/s: the reads take 0.96 us."""
+    near = memory("near", 1024, 5e9) | {"read_bytes_per_s": 1e9, "write_bytes_per_s": 4e9}
+    found = column([near])
+    layer = found["layers"][0]
+    layer |= {"physical_actions": {"near.read": 120, "near.write": 40}, "bound_by": "near",
+              "latency_s": 0.96e-6}  # fmt: skip
+    (work,) = works(found)
+    assert (work.way.name, work.moved_bytes, work.bandwidth) == ("near read", 960, 1e9)
+    assert work.ops_per_s == pytest.approx(work.reachable_ops_per_s)
+    figure = roofline_figure(found, "r", memory_styles([found]))
+    assert [text for _, text in figure.legend] == ["near read, 1.00 GB/s", "near write, 4.00 GB/s"]
+    assert levels_table([found]).rows[0][4:7] == ("1.00 GB/s", "4.00 GB/s", "5.00 GB/s")
+    near |= {"bytes_per_s": 2e9, "write_bytes_per_s": 1e9}
+    figure = roofline_figure(column([near]), "r", memory_styles([found]))
+    assert [text for _, text in figure.legend] == ["near read or write, 1.00 GB/s"]
+
+
+def test_a_pipeline_has_no_memories_and_the_page_says_so():
+    found = bnnsim.estimate(bnnsim.load("zoo:tfc"), "zc706", allow_unpriced=True).to_dict()
+    assert "zc706 is a streaming pipeline" in missing(found)
+    assert "it has no memories to wait for" in render(found)
+
+
+def test_results_without_rates_by_direction_are_taken_and_have_no_roofline():
+    old = column()
+    old["memories"] = [{k: v for k, v in m.items() if k not in RATES[1:]} for m in MEMORIES]
+    assert checked(old, where="r.json") is old
+    assert "an earlier version" in missing(old)
+    assert "an earlier version" in render(old)
 
 
 def test_markers_of_a_memory_are_the_same_in_all_columns():
@@ -134,18 +170,18 @@ def test_the_largest_memory_on_chip_holds_what_may_live_there():
     assert on_chip_bytes(found) == 2048
     rows = {row[1]: row for row in levels_table([found]).rows}
     wanted = sum(found["totals"]["memory"].values()) / 1024
-    assert rows["gb"][5:8] == ("2.00", f"{wanted:.2f}", f"{100 * wanted / 2:.1f}")
-    assert rows["near"][5:] == ("1.00", "-", "-", "8.59")
-    assert rows["far"][4:] == ("1.00 GB/s", "-", "-", "-", "0.391")
+    assert rows["gb"][7:10] == ("2.00", f"{wanted:.2f}", f"{100 * wanted / 2:.1f}")
+    assert rows["near"][7:] == ("1.00", "-", "-", "8.59")
+    assert rows["far"][4:] == ("1.00 GB/s",) * 3 + ("-", "-", "-", "0.391")
 
 
 def test_separate_memories_hold_their_own():
     found = column([memory("a", 1024, 1e9, ("activations",)), memory("w", 4096, 1e9, ("weights",))])
     ledger = found["totals"]["memory"]
     rows = {row[1]: row for row in levels_table([found]).rows}
-    assert rows["a"][6] == f"{ledger['peak_activation_bytes'] / 1024:.3f}"
+    assert rows["a"][8] == f"{ledger['peak_activation_bytes'] / 1024:.3f}"
     kept = (ledger["weights_bytes"] + ledger["parameters_bytes"]) / 1024
-    assert rows["w"][6] == f"{kept:.2f}"
+    assert rows["w"][8] == f"{kept:.2f}"
     assert on_chip_bytes(found) == 5120
     assert levels_table([estimate()]) is None
 
@@ -173,3 +209,17 @@ def test_no_number_that_the_schema_allows_stops_the_page():
             target[path[-1]] = value
             if not list(violations(result, load_schema("estimate"), "r")):
                 assert "</html>" in render(result), path
+
+
+def test_the_largest_layers_have_names_beside_their_markers():
+    found = estimate(layers=12) | {"memories": MEMORIES}
+    for i, layer in enumerate(found["layers"]):
+        layer |= {"macs": 1000 * 2**i, "latency_s": 1e-5, "peak_macs_per_s": 4e11,
+                  "physical_actions": {"near.read": 60}}  # fmt: skip
+    figure = roofline_figure(found, "r", {"near": 0, "far": 1})
+    root = ET.fromstring(str(figure.__html__()))
+    texts = [t for t in root.findall(f"{SVG}text") if t.get("class") == "mark-label"]
+    assert {t.text for t in texts} <= {"conv8", "conv9", "conv10", "conv11"}
+    assert len(texts) >= 2
+    heights = [float(t.get("y")) for t in texts]
+    assert all(abs(a - b) > 12 for i, a in enumerate(heights) for b in heights[:i])

@@ -76,3 +76,12 @@ def test_hostile_labels_stay_text():
 def test_long_labels_lose_their_middle():
     assert shortened("a" * 34) == "a" * 34
     assert shortened("a" * 20 + "b" * 20) == "a" * 16 + "…" + "b" * 16
+
+
+def test_long_labels_are_cut_between_words():
+    text = "float32 / weight-only:fp32 of mnist-convnet, asic-example"
+    assert len(shortened(text)) <= 34
+    first, last = shortened(text).split("…")
+    words = text.split(" ")
+    assert first.split(" ")[-1] in words
+    assert last.split(" ")[0] in words

@@ -8,7 +8,8 @@ import re
 import pytest
 from report.results import compare, estimate
 
-from bnnsim.report.costs import compare_blocks, estimate_blocks, marks
+from bnnsim.report.costs import compare_blocks, estimate_blocks, marks, summary_table
+from bnnsim.report.html import render
 from bnnsim.report.numbers import interval
 from bnnsim.report.tables import Mark, table
 from bnnsim.report.text import plain, write_blocks
@@ -130,3 +131,20 @@ def test_wide_tables_go_in_parts_that_are_never_cut(width, monkeypatch):
     parts = words.count("io")
     assert words.count("(continued)") == parts - 1 == words.count("parts") - 1
     assert parts > 1
+
+
+def test_large_and_small_totals_take_another_unit():
+    found = estimate()
+    totals = found["totals"]
+    totals["energy_per_inference_j"] = {"value": 16.009e-3, "low": 9.158e-3, "high": 26.79e-3}
+    totals["throughput_per_s"] = {"value": 24030.0, "low": 20000.0, "high": 30000.0}
+    totals["latency_s"] = {"value": 250e-9, "low": 200e-9, "high": 300e-9}
+    said = [" ".join(line.split()) for line in plain(estimate_blocks(found)).splitlines()]
+    assert "energy per inference (mJ) 16.0 [9.16, 26.8]" in said
+    assert "throughput (k/s) 24.0 [20.0, 30.0]" in said
+    assert "latency of the batch (ns) 250 [200, 300]" in said
+    row = summary_table([found]).rows[0]
+    assert row[1:3] == ("16.0 [9.16, 26.8]", "250 [200, 300]")
+    text = render(found)
+    assert ">24.0 k/s<" in text
+    assert ">16.0 mJ<" in text

@@ -43,12 +43,22 @@ def result(steps=STEPS, start=10e-6) -> dict[str, Any]:
 def test_the_table_holds_steps_and_their_parts():
     found = waterfall_table(result()["waterfalls"][0])
     assert found.title == "net binary, first to second: 10.0 uJ to 9.00 uJ per inference"
-    # The difference is -1 uJ, so +3 uJ is -300 % of it.
-    assert found.rows[0] == ("gb.read", "price", "20.0 pJ", "40.0 pJ", "3.00", "-300.0")
-    assert found.rows[1] == ("dram.standby", "time", "2.00 ms", "1.00 ms", "-2.50", "250.0")
-    assert found.rows[2] == ("add.bit", "count", "4e+06", "2e+06", "-1.00", "100.0")
-    assert found.rows[3] == ("dram.read", "removed", "500 nJ", "0", "-0.500", "50.0")
-    assert found.rows[-1] == ("all steps", "", "", "", "-1.00", "100.0")
+    # Of the larger energy, 10 uJ, whatever the difference is.
+    assert found.rows[0] == ("gb.read", "price", "20.0 pJ", "40.0 pJ", "3.00", "30.0")
+    assert found.rows[1] == ("dram.standby", "time", "2.00 ms", "1.00 ms", "-2.50", "-25.0")
+    assert found.rows[2] == ("add.bit", "count", "4e+06", "2e+06", "-1.00", "-10.0")
+    assert found.rows[3] == ("dram.read", "removed", "500 nJ", "0", "-0.500", "-5.0")
+    assert found.rows[-1] == ("all steps", "", "", "", "-1.00", "-10.0")
+
+
+def test_parts_of_a_small_difference_stay_small():
+    steps = (*STEPS[:1], ("dram.read", "price", "J", 5e-7, 1e-7, -2.999e-6),
+             ("x.y", "price", "J", 1e-15, 1e-16, -1e-12))  # fmt: skip
+    found = waterfall_table(result(steps)["waterfalls"][0])
+    assert [row[-1] for row in found.rows] == ["30.0", "-30.0", "<0.1", "<0.1"]
+    assert found.columns[-1].head == "of the larger energy (%)"
+    text = render(result(steps))
+    assert "matched by\nname alone" in text
 
 
 def test_many_steps_end_in_one_row_of_the_rest():
