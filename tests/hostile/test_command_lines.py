@@ -122,7 +122,10 @@ SOURCES = [
     ("py:os:getcwd", "py:os:getcwd: got"),
     ("py:os:getcwd --trust --input-shape 3,y", "argument --input-shape: got 'y'"),
     ("net.bnn --weights w.pth", "--weights: got 'net.bnn', expected a source of the form py:"),
-    ("net.bnn --folding f.json", "--folding: got 'net.bnn', expected a source of the form pynq:"),
+    (
+        "net.bnn --folding f.json",
+        "f.json: got 'No such file or directory', expected a readable JSON file",
+    ),
     ("net.bnn --network lfc", "--network: got 'net.bnn'"),
     ("net.bnn --input-shape 3", "--input-shape: got 'net.bnn'"),
     ("net.bnn --sign-zero error", "--sign-zero: got 'net.bnn'"),
