@@ -50,15 +50,13 @@ def inspect_blocks(result: Result) -> list[Block]:
 
 def run_blocks(result: Result) -> list[Block]:
     """Return the blocks of a `run` result."""
-    seconds, images = result["seconds"], result["images"]
-    rate = f", {digits(images / seconds)} images/s" if seconds > 0 else ""
     blocks: list[Block] = [
         *map(Mark, result.get("notes", ())),
-        f"{_named(result)}: {count(images)} images, {result['engine']} engine, "
-        f"isa {result['isa']}, {digits(seconds * 1e3)} ms{rate}",
+        f"{_named(result)}: {ran(result)}",
     ]
     if result.get("accuracy") is not None:
-        blocks.append(f"accuracy {100 * result['accuracy']:.2f} % of {count(images)} images")
+        share = f"{100 * result['accuracy']:.2f} %"
+        blocks.append(f"accuracy {share} of {count(result['images'])} images")
     if result.get("samples"):
         counts = result["counts"]
         blocks.append(
@@ -67,6 +65,17 @@ def run_blocks(result: Result) -> list[Block]:
         )
     rows = [(k["node"], k["op"], k["kernel"]) for k in result.get("kernels", ())]
     return [*blocks, table("Kernels used", ("node", "op", "kernel"), rows)] if rows else blocks
+
+
+def ran(result: Result) -> str:
+    """Return what was executed and how fast; the rate is of images, all their samples done."""
+    seconds, images = result["seconds"], result["images"]
+    rate = f", {digits(images / seconds)} images/s" if seconds > 0 else ""
+    sampled = f" x {count(result['samples'])} samples" if result.get("samples") else ""
+    return (
+        f"{count(images)} images{sampled}, {result['engine']} engine, isa {result['isa']}, "
+        f"{digits(seconds * 1e3)} ms{rate}"
+    )
 
 
 def prediction_blocks(result: Result) -> list[Block]:
