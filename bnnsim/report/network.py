@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bnnsim.report.numbers import KIBI, count, digits
@@ -109,16 +109,30 @@ def verify_blocks(result: Result) -> list[Block]:
     wrong = sum(layer["mismatches"] for layer in layers)
     elements = sum(layer["elements"] for layer in layers)
     verdict = "equal" if result["equal"] else "DIFFERENT"
+    tolerance = result.get("tolerance", 0)
+    rule = "by =="
+    if tolerance:
+        rule = f"floats within {tolerance:g} x the largest, integers and bits by =="
     head = (
         f"{_named(result)} against {result['against']}: {verdict}; {count(wrong)} of "
-        f"{count(elements)} elements differ, {count(result['images'])} images"
+        f"{count(elements)} elements differ, {count(result['images'])} images ({rule})"
     )
     agreement = f"argmax agreement {100 * result['argmax_agreement']:.4g} %"
     if result.get("ties") is not None:
         agreement += f", ties {result['ties']}"
-    verdict_block = head if result["equal"] else Mark(head)
+    verdicts = [head] if result["equal"] else [Mark(head), *map(Mark, _cause(result))]
     marks = map(Mark, result.get("notes", ()))
-    return [*marks, verdict_block, _mismatches(layers), agreement]
+    return [*marks, *verdicts, _mismatches(layers), agreement]
+
+
+def _cause(result: Result) -> Iterator[str]:
+    """Yield why decisions differ from those of another library, where ties were met."""
+    ties = result.get("ties")
+    if ties and result["argmax_agreement"] < 1 and result["against"] != "reference":
+        yield (
+            f"likely cause: {count(ties)} ties, elements that met a sign at exactly 0, where the "
+            "sign is +1 here and may be 0 or -1 there"
+        )
 
 
 def _named(result: Result) -> str:
