@@ -265,7 +265,7 @@ def test_bad_input_is_refused(options, text):
 @pytest.mark.parametrize(
     ("source", "mode", "text"),
     [
-        ("zoo:tfc", "native", r"tfc: got 'a network without weights', .* load trained or random"),
+        ("zoo:tfc", "native", r"tfc: 'dense1\.weight': got 'no data', .* load trained or"),
         ("zoo:tfc:random,1", "float32", r"'float32, a cost-only twin', expected a mode whose twin"),
         ("zoo:resnet20:random", "int8", r"got 'int8, a cost-only twin'.*ranges of activations"),
         ("zoo:tfc:random,1", "int8", r"Price it with `estimate`, or choose another mode\."),

@@ -106,8 +106,10 @@ def check_weights(graph: Graph) -> None:
     if graph.has_weights:
         return
     if not graph.meta.get("synthetic"):
+        missing = next(t.name for t in graph.constants() if t.data is None)
+        rule = "data for every constant"
         remedy = "This network can be estimated, not run; load trained or random weights."
-        raise GraphError(message(graph.name, "a network without weights", "weights", remedy))
+        raise GraphError(message(f"{graph.name}: {missing!r}", "no data", rule, remedy))
     mode = graph.meta["mode"]
     remedy = (
         "This is a cost-only twin: it can be estimated, not run, for the source has not the values "
