@@ -162,7 +162,8 @@ class Sampling:
             raise InputError(message("mode of a stochastic run", mode, rule))
         if "mode" not in graph.meta:
             twin = make_stochastic(graph, bits=self.bits, preact_scale=self.preact_scale)
-            return lower(twin)
+            trained = any(map(is_stochastic, graph.nodes))
+            return lower(twin).with_meta(mode=STOCHASTIC_MODE, what_if=not trained)
         if not any(map(is_stochastic, graph.nodes)):
             rule = "a model graph, whose signs can be drawn"
             place = f"{graph.name}: stochastic run"
@@ -247,7 +248,8 @@ def run(
         Called with the number of images done since the last call, in every sample.
     stochastic : bool
         Draw every sign of the model graph with a hard sigmoid's probability of +1 instead of
-        taking it, and return means over the samples. The options below are for this only.
+        taking it, and return means over the samples. Of a network whose signs were not drawn in
+        training this is a what-if twin. The options below are for this only.
     seed : int, optional
         0 to 2^64 - 1; default 0. Equal seeds give equal results on any machine.
     samples : int, optional

@@ -14,6 +14,7 @@ from bnnsim.accuracy import Accuracy, Share
 from bnnsim.cost.result import CostReport, LayerCost
 from bnnsim.display import Displayed
 from bnnsim.engine.activity import ActivityCounter, Changes, ProductActivity, TensorActivity
+from bnnsim.engine.reference import check_weights
 from bnnsim.engine.work import Work, WorkCounter
 from bnnsim.errors import InputError, message
 from bnnsim.execution import Progress, RunResult, run
@@ -187,7 +188,9 @@ def observe(
     Raises
     ------
     InputError
-        If there is no image, the twin cannot be executed, or draws are asked for where it has none.
+        If there is no image, or draws are asked for where the twin has none.
+    GraphError
+        If the twin cannot be executed.
     """
     if len(x) == 0:
         raise InputError(message("input", "0 images", "at least one image to observe"))
@@ -210,14 +213,7 @@ def _check_executable(twin: Graph, options: Mapping[str, int | None]) -> None:
         if value is not None:
             rule = "no such option where signs are taken, not drawn"
             raise InputError(message(name, value, rule, "Use the mode binary-stochastic."))
-    if not twin.has_weights:
-        made = twin.meta["synthetic"] or twin.meta["what_if"]
-        remedy = "Use `estimate` without activity, or simulate another mode."
-        if not made:
-            remedy = "Use `estimate` without activity, or load trained or random weights."
-        rule = "a mode whose twin can be executed"
-        got = f"{twin.meta['mode']}, a cost-only twin" if made else "a network without weights"
-        raise InputError(message(f"{twin.name}: mode", got, rule, remedy))
+    check_weights(twin)
 
 
 def counted(

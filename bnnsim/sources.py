@@ -22,6 +22,7 @@ def load(
     weights: str | Path | None = None,
     input_shape: Sequence[int] | None = None,
     trust: bool = False,
+    example: Any = None,
     sign_zero: str = "plus",
 ) -> Graph:
     """Return the model graph of a network.
@@ -40,6 +41,8 @@ def load(
         Of ``py:`` sources: a state dict as .safetensors or .pth.
     input_shape : sequence of int, optional
         Of ``py:`` sources and modules: shape of one input, without the batch axis.
+    example : torch.Tensor or ndarray, optional
+        Of modules: a batch to export with, instead of ``input_shape``.
     trust : bool, optional
         Whether ``py:`` and ``.pt2`` sources, which run code, may be loaded.
     sign_zero : str, optional
@@ -56,8 +59,11 @@ def load(
     if not isinstance(source, (str, Path)):
         from bnnsim.frontends.torch_export import from_torch
 
-        return from_torch(source, input_shape, sign_zero=sign_zero)
+        return from_torch(source, input_shape, example=example, sign_zero=sign_zero)
     text = str(source)
+    if example is not None:
+        rule = "no example for a source that is no torch module"
+        raise SourceError(message("example", text, rule, "Give input_shape to py: sources."))
     scheme, _, rest = text.partition(":")
     if scheme == "pynq":
         from bnnsim.frontends.pynq import from_pynq

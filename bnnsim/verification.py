@@ -30,7 +30,7 @@ from bnnsim.record import RunRecord, record
 
 @dataclass(frozen=True, slots=True)
 class LayerCheck:
-    """How one tensor compared: bits and integers by ``==``, floats as well."""
+    """How one tensor compared: all by ``==``, floats within the tolerance where there is one."""
 
     name: str
     tensor: str
@@ -41,7 +41,7 @@ class LayerCheck:
 
 @dataclass(frozen=True, slots=True)
 class Verification(Displayed):
-    """Result of a comparison; ``ok`` means not one element differs.
+    """Result of a comparison; ``ok`` means not one element differs by more than the tolerance.
 
     Parameters
     ----------
@@ -57,6 +57,8 @@ class Verification(Displayed):
         In which precision the network was executed.
     notes : tuple of str
         What must be known before the rest is read.
+    tolerance : float
+        By how much floats may differ, as a share of the largest; 0 is ``==``.
     """
 
     model: str
@@ -68,10 +70,11 @@ class Verification(Displayed):
     record: RunRecord = field(repr=False)
     mode: str = "native"
     notes: tuple[str, ...] = ()
+    tolerance: float = 0.0
 
     @property
     def ok(self) -> bool:
-        """Whether every element of every compared tensor is equal."""
+        """Whether every element of every compared tensor is equal, floats within the tolerance."""
         return all(layer.mismatches == 0 for layer in self.layers)
 
     def to_json(self) -> str:
@@ -87,6 +90,7 @@ class Verification(Displayed):
             "notes": list(self.notes),
             "against": self.against,
             "images": self.images,
+            "tolerance": self.tolerance,
             "equal": self.ok,
             "layers": [asdict(layer) for layer in self.layers],
             "argmax_agreement": self.argmax_agreement,
@@ -103,6 +107,7 @@ def verify(
     against: Any = "reference",
     isa: str = "auto",
     threads: int = 1,
+    tolerance: float = 0.0,
     progress: Progress | None = None,
 ) -> Verification:
     """Compare the compiled engine with another executor on every image of ``x``.
@@ -119,11 +124,15 @@ def verify(
         gets images as (N, C, H, W). Signs are taken, never drawn.
     isa, threads, progress
         See :func:`bnnsim.run`.
+    tolerance : float
+        Of float outputs a against those b of an array or a module: abs(a - b) may be up to
+        ``tolerance`` x the largest finite abs(b). Integers and bits are compared by ``==``.
 
     Raises
     ------
     InputError
-        If ``x`` does not fit, is empty, or stored outputs have another shape.
+        If ``x`` does not fit, is empty, stored outputs have another shape, or ``tolerance`` is no
+        share or is given for the reference, which the engine equals exactly.
     """
     lowered = executable(graph, mode)
     if "mode" not in graph.meta:
@@ -133,18 +142,11 @@ def verify(
     if len(x) == 0:
         raise InputError(message("input", "0 images", "at least one image to compare"))
     engine = Plan(lowered, isa=isa, threads=threads)
-    if isinstance(against, str):
-        if against != "reference":
-            rule = "'reference', an array or a torch module"
-            raise InputError(message("against", against, rule))
-        name, other = "reference", None
-    elif isinstance(against, np.ndarray):
-        name, other = "stored outputs", against
-    else:
-        name, other = "torch", _torch_outputs(against, x)
+    _check_tolerance(tolerance, against)
+    name, other = _other_side(against, x)
     if other is not None:
         _check_outputs(lowered, other, len(x))
-    tally = _Tally(graph, lowered, engine, other)
+    tally = _Tally(graph, lowered, engine, other, tolerance)
     for start in range(0, len(x), REFERENCE_TILE):
         tile = slice(start, start + REFERENCE_TILE)
         tally.add(x[tile], None if other is None else other[tile])
@@ -160,16 +162,47 @@ def verify(
         record=record(isa=isa, inputs={"input": x}),
         mode=str(lowered.meta.get("mode", "native")),
         notes=notes_on(lowered),
+        tolerance=float(tolerance),
     )
+
+
+def _check_tolerance(tolerance: float, against: Any) -> None:
+    number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
+    if not number or not 0 <= tolerance < 1:
+        raise InputError(message("tolerance", tolerance, "a number from 0 to below 1"))
+    if tolerance and isinstance(against, str):
+        rule = "0: the engine equals the reference exactly"
+        raise InputError(message("tolerance", tolerance, rule, "Give it with a torch source."))
+
+
+def _other_side(against: Any, x: np.ndarray) -> tuple[str, np.ndarray | None]:
+    """Return what to call the other executor, and its outputs unless it is the reference."""
+    if isinstance(against, np.ndarray):
+        return "stored outputs", against
+    if not isinstance(against, str):
+        return "torch", _torch_outputs(against, x)
+    if against != "reference":
+        rule = "'reference', an array or a torch module"
+        raise InputError(message("against", against, rule))
+    return "reference", None
 
 
 class _Tally:
     """Counts differences tile by tile."""
 
     def __init__(
-        self, model: Graph, lowered: Graph, engine: Plan, other: np.ndarray | None
+        self,
+        model: Graph,
+        lowered: Graph,
+        engine: Plan,
+        other: np.ndarray | None,
+        tolerance: float,
     ) -> None:
         self.model, self.lowered, self.engine = model, lowered, engine
+        self.allowed = 0.0  # how far floats may be apart
+        if other is not None and tolerance:
+            sizes = np.abs(other[np.isfinite(other)].astype(np.float64))
+            self.allowed = tolerance * float(sizes.max(initial=0.0))
         nodes = lowered.nodes if other is None else lowered.nodes[-1:]
         self.tensors = {node.output: node.name for node in nodes}
         if other is not None:
@@ -197,13 +230,14 @@ class _Tally:
         self.agreeing += int(same.sum())
 
     def _compare(self, key: str, expected: np.ndarray, got: np.ndarray) -> None:
-        differs = expected != got
+        differs, allowed = expected != got, 0.0
         if got.dtype.kind == expected.dtype.kind == "f":
             differs &= ~(np.isnan(expected) & np.isnan(got))
+            allowed = self.allowed
         apart = np.abs(expected[differs].astype(np.float64) - got[differs])
         totals = self.counts.setdefault(key, [0, 0, 0.0])
         totals[0] += got.size
-        totals[1] += int(differs.sum())
+        totals[1] += int((~(apart <= allowed)).sum())
         totals[2] = max(totals[2], float(apart.max(initial=0)))
 
     def layers(self) -> Iterator[LayerCheck]:

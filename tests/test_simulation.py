@@ -275,17 +275,20 @@ def test_bad_input_is_refused(options, text):
 @pytest.mark.parametrize(
     ("source", "mode", "text"),
     [
-        ("zoo:tfc", "native", r"tfc: mode: got 'a network without weights', .* load trained or"),
+        ("zoo:tfc", "native", r"tfc: 'dense1\.weight': got 'no data', .* load trained or"),
         ("zoo:tfc:random,1", "float32", r"'float32, a cost-only twin', expected a mode whose twin"),
-        (
-            "zoo:tfc:random,1",
-            "int8",
-            r"Use `estimate` without activity, or simulate another mode\.",
-        ),
+        ("zoo:resnet20:random", "int8", r"got 'int8, a cost-only twin'.*ranges of activations"),
+        ("zoo:tfc:random,1", "int8", r"Price it with `estimate`, or choose another mode\."),
     ],
 )
 def test_twins_that_cannot_run_are_refused_with_a_remedy(source, mode, text):
-    x = np.zeros((1, 784), np.uint8)
-    for call in (bnnsim.simulate, lambda *a, **k: bnnsim.estimate(*a[:2], activity=a[2], **k)):
-        with pytest.raises(bnnsim.InputError, match=text):
+    spec = bnnsim.load(source).tensor("input")
+    x = np.zeros((1, *spec.shape), spec.dtype.numpy)
+    for call in (
+        bnnsim.simulate,
+        lambda *a, **k: bnnsim.estimate(*a[:2], activity=a[2], **k),
+        lambda graph, _, x, mode: bnnsim.run(graph, x, mode=mode),
+        lambda graph, _, x, mode: bnnsim.verify(graph, x, mode=mode),
+    ):
+        with pytest.raises(bnnsim.GraphError, match=text):
             call(bnnsim.load(source), "cmos45", x, mode=mode)

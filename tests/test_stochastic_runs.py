@@ -13,8 +13,11 @@ from bnnsim.engine.reference import execute
 from bnnsim.errors import InputError
 from bnnsim.graph import draws as draws_module
 from bnnsim.graph.draws import Draws
+from bnnsim.graph.ir import WHAT_IF
 from bnnsim.passes.precision import to_mode
 from bnnsim.passes.stochastic import stochastic
+from bnnsim.report.network import run_blocks
+from bnnsim.report.simulation import run_line
 
 
 def inputs(graph, count=5):
@@ -159,12 +162,33 @@ def test_options_of_a_stochastic_run_are_refused_elsewhere(option):
 
 
 def test_labels_are_held_against_the_mean():
-    graph = mlp(1)
+    graph = stochastic(mlp(1))  # as training with drawn signs leaves it
     x = inputs(graph, 30)
     result = api.run(graph, x, stochastic=True, samples=3)
+    assert (result.mode, result.notes) == ("binary-stochastic", ())
     labels = api.decide(graph, result.outputs)
     again = api.run(graph, x, stochastic=True, samples=3, labels=labels)
     assert again.accuracy == 1.0
+
+
+def test_no_accuracy_where_signs_were_not_drawn_in_training():
+    graph = mlp(1)
+    x = inputs(graph, 3)
+    ran = api.run(graph, x, stochastic=True)
+    assert (ran.mode, ran.notes) == ("binary-stochastic", (WHAT_IF,))
+    simulated = api.simulate(graph, "cmos45", x, np.zeros(3, int), mode="binary-stochastic")
+    assert (simulated.accuracy, simulated.agreement.images) == (None, 3)
+    with pytest.raises(InputError, match=r"got 'a what-if twin in binary-stochastic'.*`simulate`"):
+        api.run(graph, x, stochastic=True, labels=np.zeros(3, int))
+
+
+def test_a_rate_counts_images_whatever_their_samples():
+    ran = api.run(mlp(1), inputs(mlp(1), 4), stochastic=True, samples=5).to_dict()
+    assert "mlp in binary-stochastic: 4 images x 5 samples, " in run_blocks(ran)[1]
+    ran |= {"seconds": 0.5, "model": "m"}
+    said = [line for line in run_blocks(ran) if "images/s" in str(line)]
+    assert said == [run_line(ran).replace("m binary", "m in binary")]
+    assert said[0].endswith("500 ms, 8.00 images/s")
 
 
 def test_the_packaged_network_drawn_and_averaged_still_reads_digits():
@@ -172,8 +196,8 @@ def test_the_packaged_network_drawn_and_averaged_still_reads_digits():
     graph = api.load("zoo:mlp-3x2048:trained")
     images, labels = held_out(200)
     x = images.reshape(200, *graph.tensor(graph.inputs[0]).shape)
-    result = api.run(graph, x, stochastic=True, seed=1, samples=4, labels=labels)
+    result = api.run(graph, x, stochastic=True, seed=1, samples=4)
     few = api.run(graph, x[:4], stochastic=True, seed=1, samples=4, engine="reference")
     assert (result.outputs[:4] == few.outputs).all()
-    assert result.accuracy > 0.95
+    assert (api.decide(graph, result.outputs) == labels).mean() > 0.95
     assert result.counts["rng_draws"] == 3 * 2048 * 200 * 4

@@ -229,7 +229,13 @@ def verify(args: Namespace) -> int:
         if isinstance(against, str) and against.endswith(".npy"):
             against = read_npy(against, dtypes="numbers", rows=len(inputs))
         result = api.verify(
-            graph, inputs, mode=args.mode, against=against, isa=args.isa, threads=args.threads
+            graph,
+            inputs,
+            mode=args.mode,
+            against=against,
+            isa=args.isa,
+            threads=args.threads,
+            tolerance=args.tolerance,
         )
     plain = result.to_dict()
     notes = [] if result.ok else [f"note: {note}" for note in graph.meta.get("notes", ())]
@@ -287,6 +293,10 @@ def _add_verify(verbs: Any) -> None:
     parser.add_argument(
         "--against", metavar="reference|torch|Y.npy", default="reference",
         help="reference executor (default), the PyTorch source itself, or saved outputs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tolerance", metavar="REL", type=float, default=0.0,
+        help="let floats differ by this share of the largest (default 0: equal); not integers",
     )  # fmt: skip
     add_mode(parser)
     add_engine(parser, choose=False)

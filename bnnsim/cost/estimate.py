@@ -305,9 +305,10 @@ def _samples(profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, 
 def _structural(profile: HardwareProfile, datapaths: str, what: str) -> np.ndarray:
     """Return factors for what the model leaves out.
 
-    Half is common to everything on a profile, half to the operand types that run.
+    Half is common to everything on a profile, half to the operand types that run. What extends a
+    profile is that chip with changes, and has its factors.
     """
-    group = f"structure of {profile.name}: {what}"
+    group = f"structure of {profile.root or profile.name}: {what}"
     return factor(profile.structural_band, group, f"{group} with {datapaths}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 STATUSES = ("measured", "published", "derived", "scaled", "assumed")
 DEFAULT_BANDS = {"measured": 1.1, "published": 1.3, "derived": 2.0, "scaled": 2.0, "assumed": 3.0}
@@ -261,6 +261,9 @@ class HardwareProfile:
         90 % factor for what the model leaves out.
     pipeline : Pipeline or None
         Of ``latency_model: pipeline``, where there is no array, no datapath and no memory.
+    root : str
+        The name at the root of the chain of ``extends``, where the file's own is another: all
+        that extend one chip share its structural factor.
     """
 
     name: str
@@ -283,6 +286,7 @@ class HardwareProfile:
     rng: Rng | None
     structural_band: float
     pipeline: Pipeline | None = None
+    root: str = field(default="", compare=False)
 
     def chain(self, operand: str) -> tuple[Memory, ...]:
         """Return the memories that may hold ``weights`` or ``activations``, nearest first."""

@@ -23,7 +23,7 @@ from bnnsim.cost.hardware import (
 from bnnsim.cost.node_defaults import DEFAULT_DRAM, needs_defaults, with_node_defaults
 from bnnsim.cost.profile_fields import Fields, listed
 from bnnsim.cost.profile_pipeline import read_pipeline
-from bnnsim.cost.profile_yaml import find_profile, list_profiles, read_profile
+from bnnsim.cost.profile_yaml import find_profile, list_profiles, read_lineage
 from bnnsim.errors import ProfileError, nearest
 from bnnsim.units import format_bytes
 
@@ -53,7 +53,8 @@ def load_profile(name: str | Path) -> HardwareProfile:
         Naming the file, the path to each wrong key, its value, the rule and a remedy.
     """
     path = find_profile(name)
-    return build_profile(read_profile(path), str(path))
+    raw, root = read_lineage(path)
+    return replace(build_profile(raw, str(path)), root=root)
 
 
 def build_profile(raw: Mapping[str, Any], where: str) -> HardwareProfile:
@@ -298,6 +299,7 @@ def _memory(fields: Fields) -> Memory:
     if bare and dram != DEFAULT_DRAM:
         rule = f"an energy per bit for {dram}"
         fields.note("read", None, rule, f"Only {DEFAULT_DRAM} has a default.")
+    rate = fields.nested("bandwidth", "rate", "B/s", f"{name}.bandwidth") if has_rate else None
     memory = Memory(
         name=name,
         kind=kind,
@@ -310,9 +312,7 @@ def _memory(fields: Fields) -> Memory:
         holds=fields.texts("holds", OPERANDS, OPERANDS),
         read=read,
         write=write,
-        bandwidth=fields.nested("bandwidth", "rate", "B/s", f"{name}.bandwidth")
-        if has_rate
-        else None,
+        bandwidth=rate,
         power=tuple(
             fields.nested(key, "power", "W", f"{name}.{key}")
             for key in ("leakage", "standby")

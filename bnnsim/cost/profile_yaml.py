@@ -113,6 +113,11 @@ def read_profile(path: Path) -> dict[str, Any]:
     ``node``, ``array``, ``pipeline``, ``datapath``, ``actions``, ``sources`` and ``static`` are
     merged key by key, an entry as a whole; any other key replaces the one below it.
     """
+    return read_lineage(path)[0]
+
+
+def read_lineage(path: Path) -> tuple[dict[str, Any], str]:
+    """Return what :func:`read_profile` does, and the name at the root of the chain of files."""
     layers, seen = [read_yaml(path)], [path.resolve()]
     while layers[-1].get("extends") is not None:
         base = _base_path(seen[-1], layers[-1]["extends"])
@@ -127,7 +132,7 @@ def read_profile(path: Path) -> dict[str, Any]:
     for layer in reversed(layers):
         merged = _merge(merged, layer)
     merged.pop("extends", None)
-    return merged
+    return merged, str(layers[-1].get("name", ""))
 
 
 def _base_path(path: Path, name: object) -> Path:

@@ -30,6 +30,8 @@ from bnnsim.cost.transfers import (
     plain_accesses,
 )  # fmt: skip
 from bnnsim.errors import ProfileError, message
+from bnnsim.graph.bits import WORD_BITS
+from bnnsim.graph.dtypes import BIT
 from bnnsim.graph.ir import Graph, Node
 
 Priced = Counter[tuple[str, str]]
@@ -253,9 +255,11 @@ def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[in
 
 
 def _elements(graph: Graph, node: Node) -> int:
-    """Return how many elements pass the elementwise units: an average takes in every one."""
-    averages = node.op in ("AvgPool", "GlobalAvgPool", "InputScale")
-    return (graph.activation(node) if averages else graph.result(node)).size
+    """Return how many elements pass a lane: a pool or average takes in every one, bits by words."""
+    if node.op not in ("MaxPool", "AvgPool", "GlobalAvgPool", "InputScale"):
+        return graph.result(node).size
+    taken = graph.activation(node)
+    return -(-taken.size // WORD_BITS) if taken.dtype == BIT else taken.size
 
 
 def _node_prices(context: Context, node: Node) -> Priced:

@@ -103,15 +103,21 @@ def _range(held: np.dtype) -> tuple[int, int]:
 
 def check_weights(graph: Graph) -> None:
     """Raise GraphError if a constant has no data, so that the graph cannot be executed."""
-    missing = [t.name for t in graph.constants() if t.data is None]
-    if missing:
-        remedy = "This network can be estimated, not run; use trained or random weights."
-        if graph.meta.get("synthetic"):
-            remedy = "This is a cost-only twin: it can be estimated, not run."
-        elif graph.meta.get("what_if"):
-            remedy = "This what-if twin can be estimated, not run: int8 needs ranges or weights."
+    if graph.has_weights:
+        return
+    if not graph.meta.get("synthetic"):
+        missing = next(t.name for t in graph.constants() if t.data is None)
         rule = "data for every constant"
-        raise GraphError(message(f"{graph.name}: {missing[0]!r}", "no data", rule, remedy))
+        remedy = "This network can be estimated, not run; load trained or random weights."
+        raise GraphError(message(f"{graph.name}: {missing!r}", "no data", rule, remedy))
+    mode = graph.meta["mode"]
+    remedy = (
+        "This is a cost-only twin: it can be estimated, not run, for the source has not the values "
+        f"that {mode} needs, such as ranges of activations or batch norms before its thresholds. "
+        "Price it with `estimate`, or choose another mode."
+    )
+    rule = "a mode whose twin can be executed"
+    raise GraphError(message(f"{graph.name}: mode", f"{mode}, a cost-only twin", rule, remedy))
 
 
 def _operand(tensor: Tensor, values: Mapping[str, Array]) -> Array:

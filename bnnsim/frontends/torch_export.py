@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnnsim.errors import SourceError, message
+from bnnsim.errors import SourceError, message, nearest
 from bnnsim.frontends.builder import GraphBuilder
 from bnnsim.frontends.importer import Importer
 from bnnsim.frontends.torch_walk import walk
@@ -163,11 +163,16 @@ def _built(source: str, weights: str | Path | None, *, trust: bool) -> tuple[Any
         raise SourceError(message("py", source, "module:callable"))
     try:
         with _working_directory_importable(), contextlib.redirect_stdout(sys.stderr):
-            module = getattr(importlib.import_module(module_name), attribute)()
+            home = importlib.import_module(module_name)
+            module = getattr(home, attribute)() if hasattr(home, attribute) else None
     except (Exception, SystemExit) as error:
         rule = "an importable callable that returns a torch module when called without arguments"
         what = _first_line(error) if isinstance(error, Exception) else f"SystemExit: {error}"
         raise SourceError(message(f"py:{source}", what, rule)) from error
+    if not hasattr(home, attribute):
+        remedy = nearest(attribute, (name for name in dir(home) if not name.startswith("_")))
+        rule = f"the name of a callable in {module_name}"
+        raise SourceError(message(f"py:{source}", attribute, rule, remedy))
     if weights is None:
         return module, []
     open_regular(weights, "state dict").close()
@@ -176,8 +181,9 @@ def _built(source: str, weights: str | Path | None, *, trust: bool) -> tuple[Any
 
 def _require_trust(source: str, trust: bool) -> None:
     if not trust:
-        remedy = "Add --trust if you know where it comes from."
-        raise SourceError(message(source, "no --trust", "leave to run its code", remedy))
+        remedy = "Add --trust (trust=True in Python) if you know where it comes from."
+        rule = "trust in the code that loading it runs"
+        raise SourceError(message(source, "no trust", rule, remedy))
 
 
 @contextlib.contextmanager
@@ -252,8 +258,9 @@ def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name
     import torch
 
     if example is None and input_shape is None:
-        rule = "input_shape or example"
-        raise SourceError(message(name, "neither", rule, "Give --input-shape C,H,W or FEATURES."))
+        rule = "the shape of one input, or an example"
+        remedy = "Give --input-shape C,H,W or FEATURES (input_shape= or example= in Python)."
+        raise SourceError(message(name, "no input shape", rule, remedy))
     if example is not None:
         examples = [torch.as_tensor(example)]
     else:

@@ -112,10 +112,32 @@ def estimate_blocks(result: Result) -> list[Block]:
 def compare_blocks(result: Result) -> list[Block]:
     """Return the blocks of a `compare` result."""
     columns = result["columns"]
-    blocks: list[Block] = [*marks(columns), heading(columns), summary_table(columns)]
+    blocks: list[Block] = [*marks(columns), *ends_notes(columns), heading(columns)]
+    blocks.append(summary_table(columns))
     blocks.append(components_table(columns))
     blocks += ratio_tables(result["ratios"])
     return [*blocks, *map(waterfall_table, shown(result))]
+
+
+def ends_notes(columns: Sequence[Result]) -> list[str]:
+    """Return of which types the first and last layers are, where they differ and some stay float.
+
+    A ratio of such columns is not that of the inner layers' precision alone.
+    """
+    ends: dict[str, list[str]] = {}
+    kept = False
+    for name, column in zip(column_names(columns), columns, strict=True):
+        weights = [
+            str(layer["weight_dtype"]) for layer in column["layers"] if layer["weight_dtype"]
+        ]
+        if len(weights) > 2:  # something between a first and a last
+            types = " and ".join(dict.fromkeys((weights[0], weights[-1])))
+            ends.setdefault(types, []).append(name)
+            kept |= "float" in types and not any("float" in inner for inner in weights[1:-1])
+    if not kept or len(ends) == 1:
+        return []
+    told = ", ".join(f"{types} in {' and '.join(names)}" for types, names in ends.items())
+    return [f"weights of the first and last layer: {told}: --first and --last set them"]
 
 
 def heading(columns: Sequence[Result]) -> str:

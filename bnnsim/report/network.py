@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bnnsim.report.numbers import KIBI, count, digits
@@ -50,15 +50,13 @@ def inspect_blocks(result: Result) -> list[Block]:
 
 def run_blocks(result: Result) -> list[Block]:
     """Return the blocks of a `run` result."""
-    seconds, images = result["seconds"], result["images"]
-    rate = f", {digits(images / seconds)} images/s" if seconds > 0 else ""
     blocks: list[Block] = [
         *map(Mark, result.get("notes", ())),
-        f"{_named(result)}: {count(images)} images, {result['engine']} engine, "
-        f"isa {result['isa']}, {digits(seconds * 1e3)} ms{rate}",
+        f"{_named(result)}: {ran(result)}",
     ]
     if result.get("accuracy") is not None:
-        blocks.append(f"accuracy {100 * result['accuracy']:.2f} % of {count(images)} images")
+        share = f"{100 * result['accuracy']:.2f} %"
+        blocks.append(f"accuracy {share} of {count(result['images'])} images")
     if result.get("samples"):
         counts = result["counts"]
         blocks.append(
@@ -67,6 +65,17 @@ def run_blocks(result: Result) -> list[Block]:
         )
     rows = [(k["node"], k["op"], k["kernel"]) for k in result.get("kernels", ())]
     return [*blocks, table("Kernels used", ("node", "op", "kernel"), rows)] if rows else blocks
+
+
+def ran(result: Result) -> str:
+    """Return what was executed and how fast; the rate is of images, all their samples done."""
+    seconds, images = result["seconds"], result["images"]
+    rate = f", {digits(images / seconds)} images/s" if seconds > 0 else ""
+    sampled = f" x {count(result['samples'])} samples" if result.get("samples") else ""
+    return (
+        f"{count(images)} images{sampled}, {result['engine']} engine, isa {result['isa']}, "
+        f"{digits(seconds * 1e3)} ms{rate}"
+    )
 
 
 def prediction_blocks(result: Result) -> list[Block]:
@@ -100,16 +109,30 @@ def verify_blocks(result: Result) -> list[Block]:
     wrong = sum(layer["mismatches"] for layer in layers)
     elements = sum(layer["elements"] for layer in layers)
     verdict = "equal" if result["equal"] else "DIFFERENT"
+    tolerance = result.get("tolerance", 0)
+    rule = "by =="
+    if tolerance:
+        rule = f"floats within {tolerance:g} x the largest, integers and bits by =="
     head = (
         f"{_named(result)} against {result['against']}: {verdict}; {count(wrong)} of "
-        f"{count(elements)} elements differ, {count(result['images'])} images"
+        f"{count(elements)} elements differ, {count(result['images'])} images ({rule})"
     )
     agreement = f"argmax agreement {100 * result['argmax_agreement']:.4g} %"
     if result.get("ties") is not None:
         agreement += f", ties {result['ties']}"
-    verdict_block = head if result["equal"] else Mark(head)
+    verdicts = [head] if result["equal"] else [Mark(head), *map(Mark, _cause(result))]
     marks = map(Mark, result.get("notes", ()))
-    return [*marks, verdict_block, _mismatches(layers), agreement]
+    return [*marks, *verdicts, _mismatches(layers), agreement]
+
+
+def _cause(result: Result) -> Iterator[str]:
+    """Yield why decisions differ from those of another library, where ties were met."""
+    ties = result.get("ties")
+    if ties and result["argmax_agreement"] < 1 and result["against"] != "reference":
+        yield (
+            f"likely cause: {count(ties)} ties, elements that met a sign at exactly 0, where the "
+            "sign is +1 here and may be 0 or -1 there"
+        )
 
 
 def _named(result: Result) -> str:

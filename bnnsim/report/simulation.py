@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bnnsim.report.costs import estimate_blocks
-from bnnsim.report.network import shape
+from bnnsim.report.network import ran, shape
 from bnnsim.report.numbers import KIBI, count, digits
 from bnnsim.report.tables import Block, Mark, Table, table
 
@@ -33,14 +33,7 @@ def simulate_blocks(result: Result) -> list[Block]:
 
 def run_line(result: Result) -> str:
     """Return what ran, and how fast."""
-    runs = result["images"] * (result["samples"] or 1)
-    rate = f", {digits(runs / result['seconds'])} images/s" if result["seconds"] > 0 else ""
-    sampled = f" x {count(result['samples'])} samples" if result["samples"] else ""
-    took = f"{digits(result['seconds'] * 1e3)} ms{rate}"
-    return (
-        f"{result['model']} {result['mode']}: {count(result['images'])} images{sampled}, "
-        f"{result['engine']} engine, isa {result['isa']}, {took}"
-    )
+    return f"{result['model']} {result['mode']}: {ran(result)}"
 
 
 def accuracy_lines(result: Result) -> Iterator[str]:

@@ -44,3 +44,19 @@ def test_every_mode_of_a_residual_network_is_priced(bnnsim, mode):
     value = result["totals"]["energy_j"]["value"]
     assert sum(result["energy_by"].values()) == pytest.approx(value)
     assert result.get("notes", []) == ([] if mode == "float32" else [NOTE])
+
+
+def test_compare_says_where_the_ends_of_a_float_source_differ(bnnsim):
+    argv = ("compare", "zoo:resnet20", "--profile", "cmos45", "--modes")
+    said = (
+        "weights of the first and last layer: float32 in binary, int8 in int8: --first and --last"
+    )
+    assert said in bnnsim(*argv, "binary,int8").out
+    for modes, more in (
+        ("binary,int8", ("--first", "int8", "--last", "int8")),
+        ("float32,int8", ()),  # all layers differ
+        ("float32,binary", ()),  # all ends are float32
+    ):
+        assert "first and last layer" not in bnnsim(*argv, modes, *more).out
+    argv = ("compare", "zoo:mnist-convnet", "--profile", "cmos45", "--modes", "binary,int8")
+    assert "first and last layer" not in bnnsim(*argv).out

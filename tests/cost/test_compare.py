@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cost_nets import convnet, mlp
 
+from bnnsim.cost.authoring import profile_text
 from bnnsim.cost.compare import compare
 from bnnsim.cost.estimate import estimate
 from bnnsim.cost.intervals import DRAWS, constant_factor, factor, normals
@@ -69,6 +70,24 @@ def test_equal_columns_have_a_ratio_of_exactly_one(chip):
     (ratio,) = compare([estimate(mlp("int8", 64), chip)] * 2).ratios
     assert (ratio.energy.value, ratio.energy.low, ratio.energy.high) == (1, 1, 1)
     assert ratio.memory == 1
+
+
+def test_a_profile_shares_the_structure_of_what_it_extends(chip, tmp_path):
+    path, child = tmp_path / "mine.yaml", tmp_path / "child.yaml"
+    path.write_text(profile_text("mine", "cmos45", tmp_path))
+    child.write_text("schema: bnnsim/profile/1\nname: child\nextends: mine\n"
+                     "actions: {mul.int8: {energy: 0.4 pJ/op, band: 1.0, status: assumed, "
+                     "source: horowitz14, at: here}}\n")  # fmt: skip
+    base, mine, changed, stranger = (
+        estimate(convnet("int8", 16), p)
+        for p in (chip, load_profile(path), load_profile(child), replace(chip, root="other"))
+    )
+    same, moved, apart = compare([base, mine, changed, stranger]).ratios[:3]
+    assert (same.energy.value, same.energy.low, same.energy.high) == (1, 1, 1)
+    assert (same.latency.value, same.latency.low, same.latency.high) == (1, 1, 1)
+    assert (moved.latency.low, moved.latency.high) == (1, 1)
+    assert moved.energy.value != 1
+    assert moved.energy.high / moved.energy.low < 1.5 < apart.energy.high / apart.energy.low
 
 
 def test_every_column_is_set_against_every_later_one(chip):

@@ -20,7 +20,7 @@ from bnnsim.cost.profile import list_profiles, load_profile
 from bnnsim.cost.schedule import CATEGORIES
 from bnnsim.cost.traffic import cheapest
 from bnnsim.errors import InputError, ProfileError
-from bnnsim.graph.dtypes import BIT, INT8, INT32
+from bnnsim.graph.dtypes import BIT, INT8, INT32, DType
 from bnnsim.graph.ir import Node
 from bnnsim.passes.precision import to_mode
 from bnnsim.zoo import build
@@ -134,6 +134,33 @@ def test_a_pass_that_writes_most_is_bound_by_the_write_port(chip):
     (row,) = estimate(graph, replace(chip, array=narrow, memories=chip.memories[:-1])).layers
     assert row.bound_by == "gb"
     assert row.latency_s == pytest.approx(32_000 / 32 / 500e6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "elements"),
+    [(INT32, 9 * 7 * 5), (FLOATS["float32"], 9 * 7 * 5), (DType("unsigned", 2), 9 * 7 * 5),
+     (BIT, 5)],
+)  # fmt: skip
+def test_a_pool_takes_in_every_element_and_bits_by_words(chip, dtype, elements):
+    graph = Builder("pool", (9, 7, 5), dtype).add("MaxPool", kernel=(2, 2), stride=(2, 2)).graph()
+    one_lane = replace(chip, array=replace(chip.array, columns=1), memories=chip.memories[:-1])
+    (row,) = estimate(graph, one_lane).layers
+    assert row.bound_by == "elementwise"
+    assert row.latency_s == pytest.approx(elements / 500e6)
+
+
+def test_drawing_signs_behind_a_pool_takes_longer_than_thresholds_before_it(chip):
+    fast = replace(chip, array=replace(chip.array, rows=1024), memories=chip.memories[1:-1])
+    binary, drawn = (
+        estimate(to_mode(build("mnist-convnet", seed=0), mode), fast)
+        for mode in ("binary", "binary-stochastic")
+    )
+    staged = [layer.name for layer in drawn.layers if layer.bound_by == "elementwise"]
+    assert len(staged) >= 2
+    for a, b in zip(binary.layers, drawn.layers, strict=False):
+        if b.name in staged:
+            assert a.latency_s < b.latency_s
+    assert binary.latency.value < drawn.latency.value
 
 
 def test_groups_of_images_multiply_every_action(chip):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -11,6 +12,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from torch_nets import Do, assert_exact, ops, run, shaken  # noqa: E402
 
+import bnnsim  # noqa: E402
 from bnnsim.errors import SourceError  # noqa: E402
 from bnnsim.frontends.torch_export import from_pt2, from_python, from_torch  # noqa: E402
 from bnnsim.train.layers import BinaryConv2d, BinaryDense, Dropout, InputEncoding, Sign  # noqa: E402
@@ -184,7 +186,7 @@ def test_pt2_needs_trust(tmp_path: Path) -> None:
         expected = module(x).numpy()
     path = tmp_path / "net.pt2"
     torch.export.save(program, path)
-    with pytest.raises(SourceError, match=r"net\.pt2: got 'no --trust', .* Add --trust"):
+    with pytest.raises(SourceError, match=r"net\.pt2: got 'no trust', .* Add --trust"):
         from_pt2(path)
     graph = from_pt2(path, trust=True)
     assert graph.name == "net"
@@ -210,7 +212,7 @@ def test_python_sources(tmp_path: Path, monkeypatch, suffix: str) -> None:
     )
     monkeypatch.chdir(tmp_path)
     before = list(sys.path)
-    with pytest.raises(SourceError, match=r"py:my_own_net:net: got 'no --trust'"):
+    with pytest.raises(SourceError, match=r"py:my_own_net:net: got 'no trust'"):
         from_python("my_own_net:net", path, (6,))
     graph = from_python("my_own_net:net", path, (6,), trust=True)
     assert graph.name == "net"
@@ -226,7 +228,7 @@ def test_python_sources_that_cannot_be_used(tmp_path: Path) -> None:
         from_python("os", trust=True)
     with pytest.raises(SourceError, match=r"No module named 'no_such_module_here'"):
         from_python("no_such_module_here:net", trust=True)
-    with pytest.raises(SourceError, match=r"no_such_name.*, expected an importable callable"):
+    with pytest.raises(SourceError, match=r"got 'no_such_name', expected the name of a call"):
         from_python("os:no_such_name", trust=True)
     with pytest.raises(SourceError, match=r"missing required argument.*, expected an importable"):
         from_python("os:mkdir", trust=True)
@@ -235,6 +237,31 @@ def test_python_sources_that_cannot_be_used(tmp_path: Path) -> None:
     torch.save({"other": torch.zeros(1)}, tmp_path / "w.pth")
     with pytest.raises(SourceError, match=r"w\.pth: got .*, expected a state dict of this module"):
         from_python("bnnsim.train.models:mlp", tmp_path / "w.pth", (784,), trust=True)
+
+
+def test_a_name_that_a_module_lacks_has_a_hint_and_models_are_in_train() -> None:
+    with pytest.raises(SourceError, match=r"got 'resnet2', .* bnnsim\.train\. Did you mean 'resne"):
+        from_python("bnnsim.train:resnet2", trust=True)
+    graph = bnnsim.load("py:bnnsim.train:resnet20", input_shape=(3, 32, 32), trust=True)
+    assert (graph.name, graph.tensor(graph.inputs[0]).shape) == ("resnet20", (32, 32, 3))
+
+
+def test_load_takes_an_example_and_names_a_module_by_its_class() -> None:
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = torch.nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(x)
+
+    module = Net()
+    for example in (torch.zeros(2, 4), np.zeros((2, 4), np.float32)):
+        graph = bnnsim.load(module, example=example)
+        assert (graph.name, graph.tensor(graph.inputs[0]).shape) == ("Net", (4,))
+    assert from_torch(module, (4,)).name == bnnsim.load(module, input_shape=(4,)).name == "Net"
+    with pytest.raises(SourceError, match=r"example: got 'zoo:tfc', expected no example for a"):
+        bnnsim.load("zoo:tfc", example=torch.zeros(2, 4))
 
 
 def test_dropout_of_our_own_leaves_nothing() -> None:

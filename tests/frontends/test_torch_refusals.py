@@ -123,7 +123,7 @@ def test_batch_statistics_are_refused() -> None:
 def test_inputs_must_be_one_tensor_of_a_known_type() -> None:
     with pytest.raises(SourceError, match=r"inputs: got \['x: torch\.int64'\], expected one"):
         from_torch(Do(lambda x: x.float()), example=torch.zeros(2, 4, dtype=torch.int64))
-    with pytest.raises(SourceError, match=r"got 'neither', expected input_shape or example"):
+    with pytest.raises(SourceError, match=r"got 'no input shape', .* an example\. Give --input"):
         from_torch(nn.Linear(2, 2))
     with pytest.raises(SourceError, match=r"expected \(N, features\) or \(N, C, H, W\)"):
         from_torch(Do(lambda x: x.float()), example=torch.zeros(2))

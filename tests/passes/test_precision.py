@@ -130,7 +130,7 @@ def test_bit_modes_need_a_layer_between_the_first_and_the_last() -> None:
     with pytest.raises(InputError, match="mode: got 'binary', expected a layer to binarize"):
         to_mode(graph, "binary")
     assert to_mode(graph, "float32").meta["what_if"] is False
-    with pytest.raises(GraphError, match="no data"):
+    with pytest.raises(GraphError, match="cost-only twin"):
         outputs(to_mode(graph, "int8"), np.zeros((1, 8), np.float32))
 
 
