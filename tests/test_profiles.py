@@ -156,9 +156,9 @@ BAD = [
     ("name: gb, ", "name: gb, holds: [wieghts], ", "Did you mean 'weights'?"),
     ("name: gb, ", "name: gb, holds: [weights], ", "a memory that holds activations"),
     ('"bit x bit": 64', '"bit by bit": 64', "'act x weight'"),
-    ('"bit x bit": 64', '"bits x bit": 64', "ops_per_pe.bits x bit: got 'bits x bit', expected a "
-     "key 'act x weight' of two dtypes among bit, ternary, intN, uintN, bipolarN, float16, bfloat16, "
-     "float32. Did you mean 'bit'?"),
+    ('"bit x bit": 64', '"bits x bit": 64', "bits x bit: got 'bits x bit', expected "
+     "a key 'act x weight' of two dtypes among bit, ternary, intN, uintN, bipolarN, float16, "
+     "bfloat16, float32. Did you mean 'bit'?"),
     ('"bit x bit": 64', '"bit x int65": 64', "ops_per_pe.bit x int65"),
     ('"bit x bit": 64', '"bit x bipolar1": 64', "ops_per_pe.bit x bipolar1"),
     ("actions:", "datapath: {accumulator: {default: int32, \"int8 x bits\": int16}}\nactions:",
@@ -419,7 +419,7 @@ LAW = "law: {a: 0.1 pJ/bit, at_size: 8 KiB, exponent: 0.5}"
         ("node: {", "node: !!set {", "a tag is not allowed"),
         ("name: mine", "name: !x mine", "a tag is not allowed"),
         ("vdd: 0.9 V", "vdd: 1e300 V", r"node.vdd: got '1e300 V', expected at most 1e\+30 in SI"),
-        ("vdd: 0.9 V", "vdd: 11 V", "node.vdd: got '11 V', expected 0.1 V to 5 V. Check the prefix"),
+        ("vdd: 0.9 V", "vdd: 11 V", "node.vdd: got '11 V', expected 0.1 V to 5 V. Check the"),
         ("vdd: 0.9 V", "vdd: 0 V", "node.vdd: got '0 V', expected 0.1 V to 5 V"),
         ("clock: 500 MHz", "clock: 300 mHz",
          "clock: got '300 mHz', expected 1 kHz to 20 GHz.*mHz is millihertz and MHz megahertz"),
