@@ -169,7 +169,7 @@ def _report(
         layers=layers,
         assumptions=_assumptions(profile, schedule, priced, seconds, joules),
         unpriced=schedule.unpriced,
-        notes=(*_notes(graph, synthetic), *_emulation(profile, pairs, layers)),
+        notes=(*_notes(graph, synthetic), *profile.notes, *_emulation(profile, pairs, layers)),
         record=record,
         memories=levels(profile),
         action_joules={name: price.joules for name, price in priced.items()},

@@ -261,6 +261,8 @@ class HardwareProfile:
         90 % factor for what the model leaves out.
     pipeline : Pipeline or None
         Of ``latency_model: pipeline``, where there is no array, no datapath and no memory.
+    notes : tuple of str
+        What estimates on it must say: energies taken over from another node.
     """
 
     name: str
@@ -283,6 +285,7 @@ class HardwareProfile:
     rng: Rng | None
     structural_band: float
     pipeline: Pipeline | None = None
+    notes: tuple[str, ...] = ()
 
     def chain(self, operand: str) -> tuple[Memory, ...]:
         """Return the memories that may hold ``weights`` or ``activations``, nearest first."""

@@ -18,11 +18,12 @@ from bnnsim.cost.hardware import (
     Memory,
     Rng,
 )
+from bnnsim.cost.inheritance import inherited_energies
 from bnnsim.cost.node_defaults import DEFAULT_DRAM, needs_defaults, with_node_defaults
 from bnnsim.cost.profile_array import ACTIONS, read_array, read_datapath
 from bnnsim.cost.profile_fields import Fields, listed
 from bnnsim.cost.profile_pipeline import read_pipeline
-from bnnsim.cost.profile_yaml import find_profile, list_profiles, read_profile
+from bnnsim.cost.profile_yaml import find_profile, list_profiles, read_profile, read_steps
 from bnnsim.errors import ProfileError, nearest
 from bnnsim.units import format_bytes
 
@@ -46,7 +47,9 @@ def load_profile(name: str | Path) -> HardwareProfile:
         Naming the file, the path to each wrong key, its value, the rule and a remedy.
     """
     path = find_profile(name)
-    return build_profile(read_profile(path), str(path))
+    profile = build_profile(read_profile(path), str(path))
+    inherited = inherited_energies(read_steps(path))
+    return replace(profile, notes=(inherited,)) if inherited else profile
 
 
 def build_profile(raw: Mapping[str, Any], where: str) -> HardwareProfile:
