@@ -222,6 +222,17 @@ def test_profiles_list_show_check(bnnsim, tmp_path):
     assert "missing.yaml" in bnnsim.refused("profiles", "check", tmp_path / "missing.yaml")
 
 
+def test_compare_names_the_column_that_has_no_price(bnnsim, tmp_path):
+    path = tmp_path / "strict.yaml"
+    path.write_text("schema: bnnsim/profile/1\nname: strict\nextends: binareye\n"
+                    "array: {emulate: error}\n")  # fmt: skip
+    said = bnnsim.refused("compare", "zoo:tfc", "--profile", f"cmos45,{path}",
+                          "--modes", "binary,float32")  # fmt: skip
+    assert "column tfc " in said
+    assert " on strict: " in said
+    assert "float32" in said
+
+
 def test_profiles_show_tells_the_machine(bnnsim):
     shown = bnnsim.json("profiles", "show", "cmos45", schema="profiles")["machine"]
     array, memories = shown["array"], {m["name"]: m for m in shown["memories"]}
