@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bnnsim.errors import ProfileError
 from bnnsim.execution import Engine, Progress, RunResult, decide, ranked, run
 from bnnsim.graph.io import save
 from bnnsim.graph.ir import Graph
@@ -197,26 +198,25 @@ def compare(
     """Return one column per graph, profile and mode, and the ratios between them.
 
     A second network of one name is called ``NAME (2)``.
+
+    Raises
+    ------
+    InputError, ProfileError, GraphError
+        As :func:`estimate`; a column without a price is named by graph, mode and profile.
     """
     from bnnsim.cost.compare import compare as join
 
-    return join(
-        [
-            estimate(
-                graph,
-                profile,
-                batch=batch,
-                mode=mode,
-                keep_bn=keep_bn,
-                layers=layers,
-                allow_unpriced=allow_unpriced,
-                preact_scale=preact_scale,
-            )
-            for graph in _named_apart(graphs)
-            for profile in [load_profile(p) for p in profiles]
-            for mode in modes
-        ]
-    )
+    def column(graph: Graph, profile: HardwareProfile, mode: str) -> CostReport:
+        try:
+            return estimate(graph, profile, batch=batch, mode=mode, keep_bn=keep_bn, layers=layers,
+                            allow_unpriced=allow_unpriced, preact_scale=preact_scale)  # fmt: skip
+        except ProfileError as error:
+            where = f"column {graph.name} {mode} on {profile.name}"
+            raise ProfileError(f"{where}: {error}") from None
+
+    chips = [load_profile(p) for p in profiles]
+    found = [column(g, chip, m) for g in _named_apart(graphs) for chip in chips for m in modes]
+    return join(found)
 
 
 def _named_apart(graphs: Sequence[Graph]) -> Iterator[Graph]:

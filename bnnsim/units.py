@@ -31,6 +31,7 @@ _PREFIXABLE = ("J", "s", "m", "V", "W", "A", "Hz", "B", "bit", "op")
 _WORD = re.compile(r"word([1-9][0-9]{0,3})\Z")
 _FACTOR = re.compile(r"([A-Za-z]+[0-9]*)(?:\^([1-9]))?\Z")
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?)\s+(\S.*?)\s*\Z")
+_TIGHT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?)([A-Za-z]\S*)\s*\Z")
 _MAX_TEXT = 80
 _NAMES = {
     "J": "energy", "s": "time", "m": "length", "V": "voltage", "bit": "bit", "byte": "bytes",
@@ -142,7 +143,9 @@ def parse(text: str, where: str = "quantity") -> Quantity:
     match = _QUANTITY.match(text) if isinstance(text, str) and len(text) <= _MAX_TEXT else None
     if match is None:
         shown = text[:_MAX_TEXT] if isinstance(text, str) else text
-        raise UnitError(message(where, shown, "a number and a unit, such as '0.1 pJ/op'"))
+        tight = _TIGHT.match(shown) if isinstance(shown, str) else None
+        remedy = f"A space is missing: write '{tight[1]} {tight[2]}'." if tight else ""
+        raise UnitError(message(where, shown, "a number and a unit, such as '0.1 pJ/op'", remedy))
     try:
         unit = parse_unit(match[2])
     except UnitError as error:

@@ -25,6 +25,7 @@ from bnnsim.errors import InputError, message
 from bnnsim.report import costs as blocks
 from bnnsim.report import profiles as profile_blocks
 from bnnsim.report.simulation import activity_blocks
+from bnnsim.report.tables import Mark
 
 DONE = 0
 
@@ -114,9 +115,11 @@ def profiles_check(args: Namespace) -> int:
 
     check_outputs(args)
     profile = api.load_profile(Path(args.file))
-    result = {"schema": 1, "file": args.file, **profile_blocks.profile_summary(profile)}
+    summary = profile_blocks.profile_summary(profile)
+    result = {"schema": 1, "file": args.file, **summary, "notes": list(profile.notes)}
     line = f"{args.file}: profile {result['name']} ({result['kind']}) holds: "
-    emit(args, result, [f"{line}{result['constants']} constants, each with a unit and a source"])
+    said = [f"{line}{result['constants']} constants, each with a unit and a source"]
+    emit(args, result, [*said, *(Mark(f"warning: {note}") for note in profile.notes)])
     return DONE
 
 

@@ -76,6 +76,25 @@ def execution(profile: HardwareProfile, operands: Operands, fan_in: int, where: 
     raise ProfileError(message(place, operands.pair, rule, remedy))
 
 
+def stand_in(profile: HardwareProfile, operands: Operands, fan_in: int, where: str) -> str:
+    """Return the wider pair that runs in place of these operands, or "" if they run as they are.
+
+    Bit planes are these operands, not wider ones.
+    """
+    run = execution(profile, operands, fan_in, where)
+    return run.pair if run.operands.pair != operands.pair else ""
+
+
+def emulation_note(profile: HardwareProfile, pair: str, run_as: str, layers: int) -> str:
+    """Return the sentence that says of some layers which pair ran in place of theirs."""
+    verb = f"{layers} layer{'s' * (layers > 1)} of {pair} run{'s' * (layers == 1)}"
+    note = f"{verb} as {run_as} on {profile.name}: ops_per_pe lacks the pair"
+    narrow = "bits" if "bit" in pair or "ternary" in pair else "integers"
+    if "float" in run_as and "float" not in pair:
+        note += f"; {narrow} on float units cost what floats cost"
+    return note
+
+
 def _wider(operands: Operands) -> list[tuple[DType, DType]]:
     """Return the pairs that could stand in, narrowest first, with the light weight before."""
     act, weight = operands.act, operands.weight

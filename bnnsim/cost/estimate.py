@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from bnnsim.cost.actions import LayerCounts
+from bnnsim.cost.datapath import emulation_note, stand_in
 from bnnsim.cost.hardware import HardwareProfile
 from bnnsim.cost.intervals import DRAWS, Interval, constant_factor, factor, interval
 from bnnsim.cost.machine import levels, peak_macs_per_s
@@ -167,7 +169,7 @@ def _report(
         layers=layers,
         assumptions=_assumptions(profile, schedule, priced, seconds, joules),
         unpriced=schedule.unpriced,
-        notes=_notes(graph, synthetic),
+        notes=(*_notes(graph, synthetic), *profile.notes, *_emulation(profile, pairs, layers)),
         record=record,
         memories=levels(profile),
         action_joules={name: price.joules for name, price in priced.items()},
@@ -195,6 +197,19 @@ def _notes(graph: Graph, synthetic: bool) -> tuple[str, ...]:
     if graph.meta.get("what_if"):
         return (WHAT_IF,)
     return ()
+
+
+def _emulation(
+    profile: HardwareProfile, counts: Sequence[LayerCounts], layers: Sequence[LayerCost]
+) -> Iterator[str]:
+    """Yield which layers run as a wider pair than their own, and how many."""
+    run_as = {layer.id: layer.run_as for layer in layers if layer.run_as}
+    found = Counter(
+        (c.operands.pair, run_as[c.node.id])
+        for c in counts if c.operands is not None and c.node.id in run_as
+    )  # fmt: skip
+    for (pair, wider), number in found.items():
+        yield emulation_note(profile, pair, wider, number)
 
 
 def _ratio(above: float, below: float, over: Any, under: np.ndarray) -> Interval:
@@ -245,6 +260,7 @@ def _layer(
         bound_by=bound,
         mapping=plan.mapping,
         peak_macs_per_s=_peak(graph, profile, plan),
+        run_as=_run_as(graph, profile, plan),
     )
 
 
@@ -256,6 +272,14 @@ def _peak(graph: Graph, profile: HardwareProfile, plan: NodePlan) -> float:
         return plan.macs_per_cycle * profile.clock_hz
     weight = graph.tensor(node.inputs[1])
     return peak_macs_per_s(profile, operands, weight.size // weight.shape[0])
+
+
+def _run_as(graph: Graph, profile: HardwareProfile, plan: NodePlan) -> str:
+    operands, node = plan.counts.operands, plan.counts.node
+    if operands is None or profile.pipeline is not None:
+        return ""
+    weight = graph.tensor(node.inputs[1])
+    return stand_in(profile, operands, weight.size // weight.shape[0], node.describe())
 
 
 def _totals(schedule: Schedule) -> dict[tuple[str, bool], float]:

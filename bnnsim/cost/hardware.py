@@ -264,6 +264,8 @@ class HardwareProfile:
     root : str
         The name at the root of the chain of ``extends``, where the file's own is another: all
         that extend one chip share its structural factor.
+    notes : tuple of str
+        What estimates on it must say: energies taken over from another node.
     """
 
     name: str
@@ -287,6 +289,7 @@ class HardwareProfile:
     structural_band: float
     pipeline: Pipeline | None = None
     root: str = field(default="", compare=False)
+    notes: tuple[str, ...] = ()
 
     def chain(self, operand: str) -> tuple[Memory, ...]:
         """Return the memories that may hold ``weights`` or ``activations``, nearest first."""

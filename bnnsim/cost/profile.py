@@ -13,17 +13,17 @@ from bnnsim.cost.hardware import (
     OPERANDS,
     STRUCTURAL_BANDS,
     UNSATURATED,
-    Array,
     Constant,
-    Datapath,
     HardwareProfile,
     Memory,
     Rng,
 )
+from bnnsim.cost.inheritance import inherited_energies
 from bnnsim.cost.node_defaults import DEFAULT_DRAM, needs_defaults, with_node_defaults
+from bnnsim.cost.profile_array import ACTIONS, read_array, read_datapath
 from bnnsim.cost.profile_fields import Fields, listed
 from bnnsim.cost.profile_pipeline import read_pipeline
-from bnnsim.cost.profile_yaml import find_profile, list_profiles, read_lineage
+from bnnsim.cost.profile_yaml import find_profile, list_profiles, read_profile, read_steps
 from bnnsim.errors import ProfileError, nearest
 from bnnsim.units import format_bytes
 
@@ -32,15 +32,9 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMA = "bnnsim/profile/1"
-ACTIONS = (
-    "add.bit", "add.int8", "add.int16", "add.int32", "add.float16", "add.bfloat16", "add.float32",
-    "mul.int8", "mul.int16", "mul.int32", "mul.float16", "mul.bfloat16", "mul.float32",
-    "gate.bit", "register.bit",
-)  # fmt: skip
 PORTS = {"1RW": (0, 0, 1), "2RW": (0, 0, 2), "1R1W": (1, 1, 0), "2R1W": (2, 1, 0)}
 NODE_TABLE = "cmos45"
 _EXTRAPOLATED_BAND = 1.3
-_HIGHEST_VDD = 10.0
 _STEEPEST = 8.0  # exponent of energy against size
 
 
@@ -53,8 +47,11 @@ def load_profile(name: str | Path) -> HardwareProfile:
         Naming the file, the path to each wrong key, its value, the rule and a remedy.
     """
     path = find_profile(name)
-    raw, root = read_lineage(path)
-    return replace(build_profile(raw, str(path)), root=root)
+    profile = build_profile(read_profile(path), str(path))
+    steps = read_steps(path)
+    inherited = inherited_energies(steps)
+    notes = (inherited,) if inherited else ()
+    return replace(profile, notes=notes, root=str(steps[0][1].get("name", "")))
 
 
 def build_profile(raw: Mapping[str, Any], where: str) -> HardwareProfile:
@@ -64,7 +61,10 @@ def build_profile(raw: Mapping[str, Any], where: str) -> HardwareProfile:
     top = Fields(dict(raw), where, problems, sources)
     top.known.add("sources")
     profile = _profile(top)
-    top.close()
+    below = problems.copy()
+    problems.clear()
+    top.close()  # a misspelt section comes first: what lacks because of it follows
+    problems += below
     if problems:
         raise ProfileError(listed(problems))
     if profile.pipeline is None and needs_defaults(profile):
@@ -89,13 +89,10 @@ def _profile(top: Fields) -> HardwareProfile:
     kind = top.text("kind", choices=tuple(STRUCTURAL_BANDS)) or "asic"
     scope = top.text("scope", choices=("chip", "arithmetic"), default="chip")
     node = top.child("node")
-    process, vdd = node.quantity("process", "m"), node.quantity("vdd", "V")
-    clock = node.quantity("clock", "Hz")
-    if vdd > _HIGHEST_VDD:
-        node.note("vdd", node.raw["vdd"], f"a supply of at most {_HIGHEST_VDD:g} V")
+    process = node.within("process", "m", "1 nm", "1 um")
+    vdd = node.within("vdd", "V", "0.1 V", "5 V")
+    clock = node.within("clock", "Hz", "1 kHz", "20 GHz")
     node.close()
-    if not (process and vdd and clock) and not top.problems:
-        top.note("node", "zero", "a process, a supply and a clock above zero")
     model = top.text("latency_model", choices=("array", "pipeline"), default="array")
     machine = read_pipeline(top) if model == "pipeline" else _machine(top, scope)
     return HardwareProfile(
@@ -118,68 +115,10 @@ def _profile(top: Fields) -> HardwareProfile:
 def _machine(top: Fields, scope: str) -> dict[str, Any]:
     """Return the parts of a chip with an array."""
     return {
-        "array": _array(top.child("array")), "datapath": _datapath(top.child("datapath")),
+        "array": read_array(top.child("array")), "datapath": read_datapath(top.child("datapath")),
         "overhead": _overhead(top), "actions": _actions(top.child("actions")),
         "memories": _memories(top, scope), "io": _energy(top, "io", "J/bit"), "rng": _rng(top),
     }  # fmt: skip
-
-
-def _array(fields: Fields) -> Array:
-    unroll = fields.child("unroll")
-    rows = unroll.text("rows", choices=("K", "C_in"), default="K")
-    unroll.text("columns", choices=("C_out",), default="C_out")
-    unroll.close()
-    pairs = fields.child("ops_per_pe")
-    rates = {}
-    for pair in pairs.raw:
-        rates[pair] = pairs.number(pair)
-        if " x " not in pair or rates[pair] <= 0:
-            pairs.note(pair, pairs.raw[pair], "'act x weight' with a rate above 0",
-                       "Write '\"int8 x int8\": 1'.")  # fmt: skip
-    if not rates:
-        fields.note("ops_per_pe", None, "MACs per cycle and PE by dtype pair")
-    array = Array(
-        rows=fields.integer("rows"),
-        columns=fields.integer("columns"),
-        unroll_rows=rows,
-        accumulators=fields.integer("accumulators", 1),
-        emulate=fields.text("emulate", choices=("wider", "error"), default="wider"),
-        planes=fields.text("first_layer", choices=("planes", "wider"), default="wider") == "planes",
-        ops_per_pe=rates,
-        reference_activity=_reference_activity(fields),
-    )
-    fields.close()
-    return array
-
-
-def _reference_activity(array: Fields) -> Constant | None:
-    if not array.has("reference_activity"):
-        return None
-    fields = array.child("reference_activity")
-    toggles = fields.number("toggles", high=1.0)
-    if toggles == 0:
-        fields.note("toggles", 0, "a share of product bits above 0")
-    constant = fields.provenance("array.reference_activity", toggles, "1")
-    fields.close()
-    return constant
-
-
-def _datapath(fields: Fields) -> Datapath:
-    fixed = fields.raw.get("accumulator")
-    if isinstance(fixed, dict):
-        table = fields.child("accumulator")
-        widths = {pair: table.text(pair, choices=_ADDERS) for pair in table.raw}
-        if "default" not in widths:
-            table.note("default", None, "a dtype for the pairs not listed", "Add 'default: int32'.")
-        accumulator: str | Mapping[str, str] = widths
-    else:
-        accumulator = fields.text("accumulator", choices=("exact",), default="exact")
-    bit_mac = fields.text("bit_mac", choices=("tree", "single"), default="tree")
-    fields.close()
-    return Datapath(accumulator, bit_mac)
-
-
-_ADDERS = tuple(name.removeprefix("add.") for name in ACTIONS if name.startswith("add."))
 
 
 def _overhead(top: Fields) -> Constant | None:

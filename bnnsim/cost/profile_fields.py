@@ -11,16 +11,13 @@ from bnnsim.units import UnitError, parse, parse_as, to_bits
 
 MAX_INTEGER = 2**40
 MAX_NUMBER = 1e30
-MOST_PROBLEMS = 20
+_PREFIXES = "Check the prefix: m is 1e-3, M 1e6, so mHz is millihertz and MHz megahertz."
 PROVENANCE = ("band", "status", "source", "at", "note")
 
 
 def listed(problems: Sequence[str]) -> str:
-    """Return the first of the distinct problems, a line each, and how many more there are."""
-    distinct = list(dict.fromkeys(problems))
-    more = len(distinct) - MOST_PROBLEMS
-    rest = [f"and {more} more"] if more > 0 else []
-    return "\n".join([*distinct[:MOST_PROBLEMS], *rest])
+    """Return the distinct problems, a line each."""
+    return "\n".join(dict.fromkeys(problems))
 
 
 class Fields:
@@ -123,6 +120,15 @@ class Fields:
                 self.note(key, None, f"a quantity in {unit}", f"Add '{key}: ... {unit}'.")
             return default or 0.0
         return self.positive(key, self.raw[key], unit)
+
+    def within(self, key: str, unit: str, low: str, high: str) -> float:
+        """Return a quantity from ``low`` to ``high``: what lies beyond is a slip in the prefix."""
+        known = len(self.problems)
+        value = self.quantity(key, unit)
+        bounds = (parse_as(low, unit), parse_as(high, unit))
+        if len(self.problems) == known and not bounds[0] <= value <= bounds[1]:
+            self.note(key, self.raw[key], f"{low} to {high}", _PREFIXES)
+        return value
 
     def positive(self, key: str, text: object, unit: str) -> float:
         """Return the SI value of ``text``, noting a wrong unit, a negative or a huge value."""

@@ -113,11 +113,13 @@ def read_profile(path: Path) -> dict[str, Any]:
     ``node``, ``array``, ``pipeline``, ``datapath``, ``actions``, ``sources`` and ``static`` are
     merged key by key, an entry as a whole; any other key replaces the one below it.
     """
-    return read_lineage(path)[0]
+    merged = dict(read_steps(path)[-1][2])
+    merged.pop("extends", None)
+    return merged
 
 
-def read_lineage(path: Path) -> tuple[dict[str, Any], str]:
-    """Return what :func:`read_profile` does, and the name at the root of the chain of files."""
+def read_steps(path: Path) -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    """Return (name, own keys, merged keys) by file, from the end of ``extends`` to ``path``."""
     layers, seen = [read_yaml(path)], [path.resolve()]
     while layers[-1].get("extends") is not None:
         base = _base_path(seen[-1], layers[-1]["extends"])
@@ -128,11 +130,12 @@ def read_lineage(path: Path) -> tuple[dict[str, Any], str]:
             raise ProfileError(message(f"{path}: extends", len(seen), f"at most {MAX_DEPTH} files"))
         layers.append(read_yaml(base))
         seen.append(base)
+    steps: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = []
     merged: dict[str, Any] = {}
-    for layer in reversed(layers):
+    for layer, file in zip(reversed(layers), reversed(seen), strict=True):
         merged = _merge(merged, layer)
-    merged.pop("extends", None)
-    return merged, str(layers[-1].get("name", ""))
+        steps.append((file.stem, layer, merged))
+    return steps
 
 
 def _base_path(path: Path, name: object) -> Path:

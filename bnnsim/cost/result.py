@@ -32,6 +32,8 @@ class LayerCost:
         The resource that takes longest; empty for nodes that run inside another's pass.
     peak_macs_per_s : float
         What the array could do with these operands at best; 0 for nodes without MACs.
+    run_as : str
+        The pair of types that stands in for one that ``ops_per_pe`` lacks; else empty.
     """
 
     name: str
@@ -50,6 +52,7 @@ class LayerCost:
     bound_by: str
     mapping: str
     peak_macs_per_s: float
+    run_as: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form of a layer."""

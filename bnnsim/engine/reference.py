@@ -114,7 +114,7 @@ def check_weights(graph: Graph) -> None:
     remedy = (
         "This is a cost-only twin: it can be estimated, not run, for the source has not the values "
         f"that {mode} needs, such as ranges of activations or batch norms before its thresholds. "
-        "Price it with `estimate`, or choose another mode."
+        "Price it with `estimate` (without activity), or choose another mode."
     )
     rule = "a mode whose twin can be executed"
     raise GraphError(message(f"{graph.name}: mode", f"{mode}, a cost-only twin", rule, remedy))

@@ -133,6 +133,11 @@ class DType:
         return inside
 
 
+DTYPE_NAMES = (
+    *_NAMED,
+    *(f"{word}{bits}" for word in ("int", "uint") for bits in range(1, _MAX_INTEGER_BITS + 1)),
+    *(f"bipolar{bits}" for bits in range(2, MAX_GRID_BITS + 1)),
+)
 BIT = DType("bipolar", 1)
 TERNARY = DType("ternary", 2)
 UINT8 = DType("unsigned", 8)

@@ -13,9 +13,13 @@ _MOST_CLASSES = 20
 
 
 def operands(layer: Result) -> str:
-    """Return a layer's dtypes in one cell: ``bit x bit -> int32``."""
+    """Return a layer's dtypes in one cell, and the pair that it runs as if that is another.
+
+    ``bit x bit -> int32``, ``bit x bit -> int32, run as int8 x int8``.
+    """
     read = [str(layer[key]) for key in ("act_dtype", "weight_dtype") if layer.get(key)]
-    return f"{' x '.join(read)} -> {layer['out_dtype']}"
+    stands_in = f", run as {layer['run_as']}" if layer.get("run_as") else ""
+    return f"{' x '.join(read)} -> {layer['out_dtype']}{stands_in}"
 
 
 def shape(sizes: Sequence[int]) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from bnnsim.report.machine import machine_blocks, machine_dict
 from bnnsim.report.numbers import count, digits
-from bnnsim.report.tables import Block, Table, table
+from bnnsim.report.tables import Block, Mark, Table, table
 from bnnsim.units import format_si
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def profile_summary(profile: HardwareProfile) -> dict[str, Any]:
 
 
 def profile_dict(profile: HardwareProfile) -> dict[str, Any]:
-    """Return what `profiles show` says: the summary and every constant; SI units."""
+    """Return what `profiles show` says: the summary, the machine, every constant; SI units."""
     known = profile.constants()
     return {
         "schema": 1,
@@ -42,7 +43,9 @@ def profile_dict(profile: HardwareProfile) -> dict[str, Any]:
             "latency_model": profile.latency_model,
             "structural_band": profile.structural_band,
             "calibrated_on": list(profile.calibrated_on),
+            "notes": list(profile.notes),
         },
+        "machine": machine_dict(profile),
         "constants": [_constant(constant) for constant in known],
         "sources": dict(profile.sources),
     }
@@ -104,7 +107,13 @@ def show_blocks(result: Result) -> list[Block]:
         for constant in result["constants"]
     ]
     heads = ("constant", "value", "status", "band (x)", "source", "place")
-    return [head, table("", heads, rows), *derived_blocks(result["constants"])]
+    return [
+        *(Mark(f"warning: {note}") for note in profile["notes"]),
+        head,
+        *machine_blocks(result["machine"]),
+        *([table("Constants", heads, rows)] if rows else []),
+        *derived_blocks(result["constants"]),
+    ]
 
 
 def derived_blocks(constants: Sequence[Result]) -> list[Block]:

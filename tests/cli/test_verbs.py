@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bnnsim import api
+from bnnsim.cost.profile import list_profiles, load_profile
 from bnnsim.engine.dispatch import available_isas
 
 
@@ -219,6 +220,58 @@ def test_profiles_list_show_check(bnnsim, tmp_path):
     bad.write_text("schema: bnnsim/profile/1\nname: bad\nkindd: asic\n")
     assert "bad.yaml" in bnnsim.refused("profiles", "check", bad)
     assert "missing.yaml" in bnnsim.refused("profiles", "check", tmp_path / "missing.yaml")
+
+
+def test_compare_names_the_column_that_has_no_price(bnnsim, tmp_path):
+    path = tmp_path / "strict.yaml"
+    path.write_text("schema: bnnsim/profile/1\nname: strict\nextends: binareye\n"
+                    "array: {emulate: error}\n")  # fmt: skip
+    said = bnnsim.refused("compare", "zoo:tfc", "--profile", f"cmos45,{path}",
+                          "--modes", "binary,float32")  # fmt: skip
+    assert "column tfc " in said
+    assert " on strict: " in said
+    assert "float32" in said
+
+
+def test_profiles_show_tells_the_machine(bnnsim):
+    shown = bnnsim.json("profiles", "show", "cmos45", schema="profiles")["machine"]
+    array, memories = shown["array"], {m["name"]: m for m in shown["memories"]}
+    assert (array["rows"], array["columns"], array["accumulators"]) == (16, 64, 32)
+    assert array["ops_per_pe"]["float32 x ternary"] == 1
+    assert (array["emulate"], array["first_layer"]) == ("wider", "planes")
+    assert memories["gb"]["size_bytes"] == 2 << 20
+    assert (memories["gb"]["banks"], memories["gb"]["ports"]) == (32, "1R1W")
+    assert memories["dram"]["read"] == {"value": pytest.approx(8e-12), "unit": "J/bit"}
+    assert shown["rng"]["generator"] == "xorshift32"
+    text = bnnsim("profiles", "show", "cmos45").out
+    for line in ("array.rows            16", "emulate         wider", "ternary x bit        32.0"):
+        assert line in text
+    assert "2.00 MiB          64   1R1W     32  weights, activations" in text
+    arith = bnnsim.json("profiles", "show", "cmos45-arith", schema="profiles")["machine"]
+    assert arith["memories"] == []
+    assert arith["datapath"]["accumulator"]["int8 x bit"] == "int32"
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_profiles_show_fits_its_schema_for_every_packaged_profile(bnnsim, name):
+    shown = bnnsim.json("profiles", "show", name, schema="profiles")["machine"]
+    assert ("pipeline" in shown) == (load_profile(name).pipeline is not None)
+    said = bnnsim("profiles", "show", name).out
+    assert ("weight_bits" in said) == ("pipeline" in shown)
+
+
+def test_profiles_check_warns_of_energies_of_another_node(bnnsim, tmp_path):
+    path = tmp_path / "mine.yaml"
+    node = "node: {process: 28 nm, vdd: 0.8 V}"
+    path.write_text(f"schema: bnnsim/profile/1\nname: mine\nextends: cmos45\n{node}\n")
+    note = ("the energies of actions, memories, static, rng are those of cmos45's 45 nm, 0.9 V, "
+            "not scaled to 28 nm, 0.8 V")  # fmt: skip
+    checked = bnnsim.json("profiles", "check", path, schema="profiles")
+    assert checked["notes"] == [note]
+    for verb in ("check", "show"):
+        assert f"warning: {note}" in bnnsim("profiles", verb, path).out
+    estimated = bnnsim("estimate", "zoo:tfc", "--profile", path).out
+    assert estimated.index(note) < estimated.index("energy per inference")
 
 
 def test_profiles_new_writes_a_profile_that_holds(bnnsim, tmp_path):

@@ -10,15 +10,19 @@ from cost_nets import FLOATS, mlp
 from bnnsim.cost.actions import Action, operands_of
 from bnnsim.cost.datapath import (
     action_prices,
+    emulation_note,
     execution,
     k_steps,
     mac_prices,
     popcount_adders,
+    stand_in,
 )
 from bnnsim.cost.estimate import estimate
 from bnnsim.cost.profile import load_profile
 from bnnsim.errors import ProfileError
 from bnnsim.graph.dtypes import BIT, INT8, TERNARY, DType
+from bnnsim.report.costs import estimate_blocks
+from bnnsim.report.text import plain
 
 UINT8, INT16, F32 = DType("unsigned", 8), DType("signed", 16), FLOATS["float32"]
 
@@ -97,13 +101,13 @@ def test_the_overhead_factor_is_on_every_operator(chip):
     [
         (DType("unsigned", 4), BIT, "bit x bit", 16),
         (DType("unsigned", 2), TERNARY, "bit x bit", 16),
-        (DType("unsigned", 8), INT8, "int8 x int8", 1),
+        (DType("unsigned", 7), INT8, "int8 x int8", 1),
         (DType("signed", 6), INT8, "int8 x int8", 1),
         (DType("signed", 6), BIT, "int8 x bit", 4),
         (DType("unsigned", 3), DType("bipolar", 5), "bit x bit", 64 / 15),
         (DType("bipolar", 8), DType("bipolar", 8), "bit x bit", 1),
         (DType("float", 32), DType("bipolar", 2), "float32 x float32", 1),
-        (DType("bfloat", 16), BIT, "bfloat16 x bfloat16", 1),
+        (DType("bfloat", 16), DType("bipolar", 2), "bfloat16 x bfloat16", 1),
     ],
 )
 def test_unlisted_pairs_run_on_planes_or_the_next_wider(act, weight, pair, rate, chip):
@@ -175,3 +179,81 @@ def test_rows_take_the_dot_product_in_slices(chip):
     assert k_steps(by_tap, run, 9, 128) == (128,) * 9
     slow = execution(load_profile("asic-example"), operands_of(F32, F32, 64), 64, "x")
     assert (slow.lanes, slow.cycles) == (1, 16)
+
+
+ONLY_FLOATS = {"float32 x float32": 1.0}
+
+
+def with_pairs(chip, pairs):
+    return replace(chip, array=replace(chip.array, ops_per_pe=pairs, planes=False))
+
+
+def test_an_estimate_says_which_layers_run_as_another_pair(chip):
+    report = estimate(mlp("binary"), with_pairs(chip, ONLY_FLOATS))
+    products = [layer for layer in report.layers if layer.macs]
+    bits = [layer for layer in products if layer.act_dtype == layer.weight_dtype == "bit"]
+    assert bits
+    assert {layer.run_as for layer in bits} == {"float32 x float32"}
+    assert not any(layer.run_as for layer in report.layers if not layer.macs)
+    note = (
+        f"{len(bits)} layers of bit x bit run as float32 x float32 on cmos45: ops_per_pe lacks the "
+        "pair; bits on float units cost what floats cost"
+    )
+    assert note in report.notes
+    assert report.to_dict()["layers"][bits[0].id]["run_as"] == "float32 x float32"
+    text = plain(estimate_blocks(report.to_dict()))
+    assert text.index(note) < text.index("energy per inference")
+    assert "bit x bit -> int32, run as float32 x float32" in text
+
+
+def test_pairs_that_run_as_they_are_have_no_note(chip):
+    report = estimate(mlp("binary"), chip)
+    assert not any(layer.run_as for layer in report.layers)
+    assert report.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("pair", "wider", "count", "said"),
+    [
+        ("float32 x ternary", "float32 x float32", 1,
+         "1 layer of float32 x ternary runs as float32 x float32 on cmos45: ops_per_pe lacks the "
+         "pair"),
+        ("int8 x int8", "float32 x float32", 2,
+         "2 layers of int8 x int8 run as float32 x float32 on cmos45: ops_per_pe lacks the pair; "
+         "integers on float units cost what floats cost"),
+        ("uint8 x ternary", "int8 x int8", 1,
+         "1 layer of uint8 x ternary runs as int8 x int8 on cmos45: ops_per_pe lacks the pair"),
+        ("bit x ternary", "bfloat16 x bfloat16", 1,
+         "1 layer of bit x ternary runs as bfloat16 x bfloat16 on cmos45: ops_per_pe lacks the "
+         "pair; bits on float units cost what floats cost"),
+    ],
+)  # fmt: skip
+def test_the_note_says_pair_stand_in_and_profile(chip, pair, wider, count, said):
+    assert emulation_note(chip, pair, wider, count) == said
+
+
+@pytest.mark.parametrize("name", ["cmos45", "cmos45-arith", "cmos45-dram"])
+@pytest.mark.parametrize(
+    ("act", "rate"), [("int8", 4), ("int16", 2), ("float16", 1), ("bfloat16", 1), ("float32", 1)]
+)
+def test_ternary_weights_run_like_bits_at_one_add_a_mac(name, act, rate):
+    profile, act = load_profile(name), DType.parse(act)
+    costs = []
+    for weight in (BIT, TERNARY):
+        operands = operands_of(act, weight, 64)
+        run = execution(profile, operands, 64, "x")
+        assert (run.pair, run.rate) == (f"{act} x {weight}", rate)
+        assert stand_in(profile, operands, 64, "x") == ""
+        costs.append(mac_prices(profile, run, 1, 1, 64))
+        if act.is_float:
+            assert dict(costs[-1]) == {f"add.{act}": 64}
+    if act.is_float or act.bits > 8:
+        assert costs[0] == costs[1]
+
+
+@pytest.mark.parametrize("name", ["cmos45", "asic-example"])
+def test_pixels_by_ternary_or_integer_weights_have_pairs_of_their_own(name):
+    profile = load_profile(name)
+    for weight, rate in ((TERNARY, 4), (INT8, 1)):
+        run = execution(profile, operands_of(UINT8, weight, 64, pixel=True), 64, "x")
+        assert (run.pair, run.rate) == (f"uint8 x {weight}", rate)

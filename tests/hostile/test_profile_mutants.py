@@ -94,7 +94,7 @@ def test_every_verb_that_reads_a_profile_refuses_it(bnnsim, work, verb):
     assert [path.name for path in work.iterdir()] == ["chip.yaml"]
 
 
-def test_all_problems_are_said_at_once_but_no_more_than_twenty(bnnsim, work):
+def test_all_problems_are_said_at_once(bnnsim, work):
     profile = sound()
     profile["memories"] += [{"name": f"m{i}", "kind": "tape"} for i in range(30)]
     for leaf in ("node.vdd", "node.clock"):
@@ -102,8 +102,8 @@ def test_all_problems_are_said_at_once_but_no_more_than_twenty(bnnsim, work):
         where[key] = "-1"
     write(text(profile))
     said = bnnsim("profiles", "check", "chip.yaml")
-    check_refused(said, "chip.yaml", ("node.vdd", "node.clock", "and "))
-    assert len(said.err.splitlines()) <= 21
+    check_refused(said, "chip.yaml", ("node.vdd", "node.clock"))
+    assert said.err.count(".kind: got 'tape'") == 30
 
 
 TOP = "schema: bnnsim/profile/1\nname: chip\n"
