@@ -104,7 +104,8 @@ class Tiling:
     order : str
         Which loop is outer, one of ``OFF_CHIP_ORDERS``; empty where nothing is off chip.
     staged : bool
-        False if no tile fits and operands pass from off chip straight to the array.
+        False if operands pass from off chip straight to the array, where no tile fits or it costs
+        less.
     """
 
     channel_tiles: tuple[int, ...]
@@ -115,7 +116,7 @@ class Tiling:
 
     def __str__(self) -> str:
         if not self.staged:
-            return "no tile fits: operands pass from off chip to the array"
+            return "operands pass from off chip straight to the array"
         if not self.order:
             return "on chip"
         rows = (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bnnsim.cost.context import Context
 from bnnsim.cost.datapath import Execution, k_steps
 from bnnsim.cost.hardware import Array, HardwareProfile, Memory
-from bnnsim.cost.mapping import BUFFERS, Loops, Room, tile
+from bnnsim.cost.mapping import BUFFERS, Loops, Room, Tiling, tile
 from bnnsim.cost.memory import home, off_chip
 from bnnsim.cost.pricing import access_joules
 from bnnsim.cost.stages import Stage
@@ -80,6 +82,15 @@ def nest_of(
         sink=IO if stage.writes.name in context.graph.outputs else ACTIVATIONS,
     )
     return nest, Levels(_window(profile, loops, bits[0]), acts, held, outer), room
+
+
+def direct(profile: HardwareProfile, nest: Nest, execution: Execution) -> Nest:
+    """Return the nest with what is off chip passing from there straight to the array."""
+    loops = nest.loops
+    whole = ((loops.channels_out,), ((0, loops.out_rows, loops.images),), (loops.channels_in,))
+    taps = loops.kernel[0] * loops.kernel[1]
+    steps = (k_steps(profile.array, execution, taps, loops.channels_in),)
+    return replace(nest, tiling=Tiling(*whole, "", staged=False), steps=steps)
 
 
 def _granules(array: Array, lanes: int, loops: Loops) -> tuple[int, ...]:

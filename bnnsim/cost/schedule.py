@@ -17,9 +17,9 @@ from bnnsim.cost.context import Context
 from bnnsim.cost.datapath import action_prices, execution, k_steps, mac_prices
 from bnnsim.cost.hardware import HardwareProfile
 from bnnsim.cost.memory import off_chip, residency
-from bnnsim.cost.nests import loops_of, nest_of, tile_bytes
+from bnnsim.cost.nests import direct, loops_of, nest_of, tile_bytes
 from bnnsim.cost.stages import ON_READ, Layout, Stage
-from bnnsim.cost.traffic import ACTIVATIONS, IO, WEIGHTS, Accesses, cheapest
+from bnnsim.cost.traffic import ACTIVATIONS, IO, WEIGHTS, Accesses, least
 from bnnsim.cost.transfers import (
     edge_accesses,
     io_bits,
@@ -320,7 +320,8 @@ def _mac_stage(
         cycles *= len(k_steps(profile.array, run, taps, channels))
         return Counter(), {"compute": cycles}, f"compute only{note}", 0
     nest, levels, room = nest_of(context, stage, position, loops, run)
+    nests = (nest, direct(profile, nest, run)) if nest.tiling.order else (nest,)
+    nest, order, accesses = least(nests, levels)
     cycles *= sum(map(len, nest.steps))
-    order, accesses = cheapest(nest, levels)
     text = f"{nest.tiling}; {order} at the array{note}"
     return accesses, {"compute": cycles}, text, tile_bytes(nest, room)

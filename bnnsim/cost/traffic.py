@@ -93,6 +93,12 @@ def words(bits: int, memory: Memory) -> int:
     return -(-bits // memory.word_bits)
 
 
+def least(nests: Sequence[Nest], levels: Levels) -> tuple[Nest, str, Accesses]:
+    """Return the nest with the least memory energy, the first of equals, its order and accesses."""
+    found = [(nest, *cheapest(nest, levels)) for nest in nests]
+    return min(found, key=lambda choice: _joules(choice[2], levels))
+
+
 @lru_cache(maxsize=8192)
 def cheapest(nest: Nest, levels: Levels) -> tuple[str, Accesses]:
     """Return the loop order at the array with the least memory energy, and all its accesses."""

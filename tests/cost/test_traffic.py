@@ -27,6 +27,7 @@ from bnnsim.cost.traffic import (
     Nest,
     array_accesses,
     cheapest,
+    least,
     off_chip_accesses,
     output_accesses,
 )
@@ -119,6 +120,20 @@ def test_accesses_with_wide_operands_and_slices_by_tap_equal_the_replayer():
     tiling = Tiling((4, 2), ((0, 2, 1), (2, 1, 1)) * 2, (3, 2), "rows outer", True)
     nest = nest_for(loops, tiling, (True, True, False), steps=steps, bits=(8, 16, 4, 20))
     assert_replayed(nest, levels)
+
+
+@pytest.mark.parametrize(("streamed", "channels", "staged"), [
+    ((False, True, False), 8, False),  # each weight is read once
+    ((True, False, False), 64, True),  # inputs are read by each of 16 passes
+])  # fmt: skip
+def test_operands_pass_straight_to_the_array_where_that_costs_less(streamed, channels, staged):
+    dear = replace(DRAM, word_bits=32, read=replace(DRAM.read, value_si=1e-11))
+    levels, bits = Levels(None, GB, GB, dear), (8, 8, 8, 20)
+    loops = conv(1, (9, 1), (channels, 16), (1, 1))
+    whole = ((channels,), ((0, 9, 1),), (16,))
+    nests = [nest_for(loops, Tiling(*whole, order, inside), streamed, bits=bits)
+             for order, inside in (("rows outer", True), ("", False))]  # fmt: skip
+    assert least(nests, levels)[0].tiling.staged == staged
 
 
 def test_groups_multiply_every_access():
