@@ -270,12 +270,7 @@ def run(
     sampling = _sampling(stochastic, {k: v for k, v in options.items() if v is not None})
     lowered = executable(graph, mode) if sampling is None else sampling.lowered(graph, mode)
     check_input(lowered, x)
-    truth = None if labels is None else check_labels(labels, len(x))
-    if truth is not None and notes_on(lowered):
-        rule = "weights that were trained in this precision, whose accuracy means something"
-        remedy = "`simulate` says how often such a twin decides as its source does."
-        got = f"a what-if twin in {lowered.meta['mode']}"
-        raise InputError(message("labels", got, rule, remedy))
+    truth = None if labels is None else _truth(lowered, labels, len(x))
     names = {name: _tensor_name(lowered, name) for name in keep}
     runner = _runner(engine, lowered, x, names.values(), isa, threads, progress, watch)
     start = time.perf_counter()
@@ -300,6 +295,16 @@ def run(
         mode=str(lowered.meta.get("mode", "native")),
         notes=notes_on(lowered),
     )
+
+
+def _truth(lowered: Graph, labels: np.ndarray, images: int) -> np.ndarray:
+    """Return checked labels; an accuracy belongs to weights that were trained in this precision."""
+    if notes_on(lowered):
+        rule = "weights that were trained in this precision, whose accuracy means something"
+        remedy = "`simulate` says how often such a twin decides as its source does."
+        got = f"a what-if twin in {lowered.meta['mode']}"
+        raise InputError(message("labels", got, rule, remedy))
+    return check_labels(labels, images)
 
 
 class _Runner(NamedTuple):
