@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bnnsim.errors import SourceError
-from bnnsim.frontends.elementwise import ELEMENTWISE, Lookup, scalar_of
+from bnnsim.frontends.elementwise import ELEMENTWISE, Lookup, outcomes, scalar_of
 from bnnsim.frontends.importer import (
     Activation,
     Call,
@@ -220,23 +220,16 @@ def _stochastic_sign(im: Importer, call: Call) -> Activation:
     return im.stochastic_sign(call.first, call.place, bits=int(call.args["bits"]))
 
 
-@_lowers("aten.sign")
-def _torch_sign(im: Importer, call: Call) -> Activation:
-    return im.sign(call.first, call.place, zero_is_plus=False)
-
-
-@_lowers("aten.ge", "aten.gt", "aten.le", "aten.lt")
+@_lowers("aten.sign", "aten.ge", "aten.gt", "aten.le", "aten.lt")
 def _compare(im: Importer, call: Call) -> Lookup:
-    """Return the two outcomes of a comparison with zero."""
-    x, other = call.args.values()
-    if is_symbolic(other) or not np.array_equal(np.asarray(scalar_of(other)), 0):
+    """Return what a sign, or a comparison with zero, gives below zero, at zero and above."""
+    x, *others = call.args.values()
+    if any(is_symbolic(v) or not np.array_equal(np.asarray(scalar_of(v)), 0) for v in others):
         raise unsupported(im, call.place, f"{call.op} with anything but 0")
     import torch
 
-    below = call.kind in ("le", "lt")
-    table = torch.tensor([below, not below])
     source = x if isinstance(x, Clipped) else im.activation(x, call.place)
-    return Lookup(source, table, compared=True, zero_below=call.kind in ("gt", "le"))
+    return Lookup(source, torch.tensor(outcomes(call.kind)), compared=True)
 
 
 @_lowers("aten.relu")
@@ -282,9 +275,13 @@ def _arithmetic(im: Importer, call: Call) -> Activation:
     others = [im.channels(v, x, call.place) for v in operands if not is_symbolic(v)]
     c = others[0] if others else np.ones(x.shape[0], np.float32)
     if kind == "div":
-        if not x_first or (np.abs(np.frexp(c)[0]) != 0.5).any():
-            remedy = "Multiply by the reciprocal."
-            raise im.refused(call.place, call.op, "division by a power of two", remedy)
+        if not x_first:
+            raise unsupported(im, call.place, f"{call.op} of a constant by an activation")
+        if (np.abs(np.frexp(c)[0]) != 0.5).any():
+            im.note_once(
+                "A quotient by a constant is the product with its reciprocal, rounded once more "
+                "than torch's."
+            )
         c = np.float32(1) / c
     if kind in ("mul", "div", "neg"):
         return _scale(im, x, -c if kind == "neg" else c)
@@ -334,19 +331,28 @@ def _filled(im: Importer, call: Call) -> Any:
 @_lowers("aten.max_pool2d", "aten.max_pool2d_with_indices")
 def _max_pool(im: Importer, call: Call) -> Activation:
     args = call.args
-    if pair_of(args["dilation"]) != (1, 1) or args["ceil_mode"]:
-        raise unsupported(im, call.place, f"{call.op} with dilation or ceil_mode")
+    if pair_of(args["dilation"]) != (1, 1):
+        raise unsupported(im, call.place, f"{call.op} with dilation")
     kernel = pair_of(args["kernel_size"])
     x = im.activation(call.first, call.place)
-    tensor = im.builder.add(
-        "MaxPool",
-        x.tensor,
-        label="pool",
-        kernel=kernel,
-        stride=pair_of(args["stride"]) if args["stride"] else kernel,
-        pads=(*pair_of(args["padding"]), *pair_of(args["padding"])),
-    )
-    return Activation(tensor, call.shape)
+    stride = pair_of(args["stride"]) if args["stride"] else kernel
+    pads = pool_pads(x.shape, call.shape, kernel, stride, pair_of(args["padding"]))
+    attrs: dict[str, Any] = {"kernel": kernel, "stride": stride, "pads": pads}
+    return Activation(im.builder.add("MaxPool", x.tensor, label="pool", **attrs), call.shape)
+
+
+def pool_pads(
+    size: tuple[int, ...],
+    result: tuple[int, ...],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> tuple[int, int, int, int]:
+    """Return the pads of a pool that gives ``result``: ``ceil_mode`` adds windows over the end."""
+    reach = [(n - 1) * s + k for n, s, k in zip(result[1:], stride, kernel, strict=True)]
+    missing = [r - n - 2 * p for r, n, p in zip(reach, size[1:], padding, strict=True)]
+    bottom, right = (p + max(0, m) for p, m in zip(padding, missing, strict=True))
+    return (*padding, bottom, right)
 
 
 @_lowers("aten.pad", "aten.constant_pad_nd")
@@ -366,7 +372,7 @@ def _reshape(im: Importer, call: Call) -> Activation | Lookup:
     value = call.first
     if isinstance(value, Lookup):
         source = _reshaped(im, call, im.activation(value.source, call.place))
-        return Lookup(source, value.table, value.compared, value.zero_below)
+        return Lookup(source, value.table, value.compared)
     return _reshaped(im, call, im.activation(value, call.place))
 
 

@@ -1,6 +1,6 @@
 """Elementwise functions of a value that has few states, followed state by state.
 
-An 8-bit pixel has 256 states, a comparison with zero two. Every elementwise operator between such
+An 8-bit pixel has 256 states, the sign of a number three. Every elementwise operator between such
 a value and its first other use is applied, by torch itself, to the table of all states; what
 comes out is the function, exactly, whatever it was made of.
 """
@@ -33,18 +33,26 @@ class Lookup:
     source : Activation
         What has the states.
     table : torch.Tensor, (states,)
-        256 entries where the source is uint8; 2 where it is compared with zero: the value for
-        numbers below zero, then the value for zero and above.
+        256 entries where the source is uint8; 3 where it is compared with zero: the value for
+        numbers below zero, for zero itself, and for those above.
     compared : bool
-        Whether the states are the two outcomes of a comparison.
-    zero_below : bool
-        Whether the source program counts zero itself among the numbers below it.
+        Whether the states are those of a comparison.
     """
 
     source: Any
     table: Any
     compared: bool = False
-    zero_below: bool = False
+
+
+def outcomes(kind: str) -> tuple[float, float, float]:
+    """Return what a sign, or a comparison with zero, gives below zero, at zero and above."""
+    return {
+        "sign": (-1, 0, 1),
+        "ge": (False, True, True),
+        "gt": (False, False, True),
+        "le": (True, True, False),
+        "lt": (True, False, False),
+    }[kind]
 
 
 def scalar_of(value: Any) -> Any:
@@ -81,8 +89,7 @@ def apply_to_table(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     table = target(*positional, **named)
     if table.shape != first.table.shape:
         return None
-    below = any(k.zero_below for k in lookups)
-    return Lookup(first.source, table, first.compared, below)
+    return Lookup(first.source, table, first.compared)
 
 
 def table_type(values: np.ndarray) -> DType:

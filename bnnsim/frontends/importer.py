@@ -70,6 +70,15 @@ class Sliced:
 
 
 @dataclass(frozen=True, slots=True)
+class Grouped:
+    """The channels of an image as a matrix of groups, perhaps transposed."""
+
+    inner: Activation
+    groups: int
+    transposed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Magnitude:
     """The absolute values of an activation, of which the mean over channels has a meaning."""
 
@@ -119,7 +128,7 @@ def is_symbolic(value: Any) -> bool:
     """Whether a value depends on the input."""
     if isinstance(value, (list, tuple)):
         return any(map(is_symbolic, value))
-    kinds = (Activation, Lookup, Padded, Clipped, Scaled, Sliced, Magnitude, ScaleMap)
+    kinds = (Activation, Lookup, Padded, Clipped, Scaled, Sliced, Grouped, Magnitude, ScaleMap)
     return isinstance(value, kinds)
 
 
@@ -156,6 +165,7 @@ class Importer:
     sign_zero: str
     notes: list[str] = field(default_factory=list)
     made: dict[int, tuple[Any, Activation]] = field(default_factory=dict)
+    signs: dict[str, Activation] = field(default_factory=dict)
 
     def input(self, _: str) -> Activation | Lookup:
         """Return the program's input."""
@@ -202,6 +212,9 @@ class Importer:
             raise self.refused(place, "the magnitudes themselves", rule)
         if isinstance(value, Scaled):
             return self.scaled(self.activation(value.inner, place), value.factor)
+        if isinstance(value, Grouped):
+            rule = "a transpose of the groups and the view back to (N, C, H, W)"
+            raise self.refused(place, "channels viewed as groups", rule)
         raise self.refused(place, "padding", "a convolution right after padding")
 
     def input_scale(self, x: Activation, shape: tuple[int, ...], **window: Any) -> Activation:
@@ -246,11 +259,20 @@ class Importer:
         return self.add("Encode", source, {"table": (table, dtype)}, label="encode")
 
     def _binarized(self, value: Lookup, place: str) -> Activation:
-        outcomes = [float(v) for v in value.table]
-        if outcomes != [-1.0, 1.0]:
-            rule = "-1 below zero and +1 from zero on"
-            raise self.refused(f"{place}: comparison", outcomes, rule)
-        return self.sign(value.source, place, zero_is_plus=not value.zero_below)
+        below, zero, above = (float(v) for v in value.table)
+        if below == above:
+            rule = "two outcomes that differ, such as -1 below zero and +1 from zero on"
+            raise self.refused(f"{place}: comparison", [below, zero, above], rule)
+        x = self.sign(value.source, place, zero_is_plus=zero == above)
+        if (below, above) == (-1, 1):
+            return x
+        scale, bias = (above - below) / 2, (above + below) / 2
+        if (below, above) != (0, 1):
+            return self.scaled(x, scale, np.full(x.shape[0], bias))
+        channels = x.shape[0]
+        halves = {"scale": np.full(channels, scale), "bias": np.full(channels, bias)}
+        constants = {role: (value, FLOAT32) for role, value in halves.items()}
+        return self.add("Requantize", x, constants, label="quantize", dtype="uint1")
 
     def sign(self, x: Any, place: str, *, zero_is_plus: bool) -> Activation:
         """Append a binarization; a clipping that cannot change a sign is left out."""
@@ -263,7 +285,10 @@ class Importer:
                 raise self.refused(place, text, "sign(0) = +1", remedy)
             self.note_once(f"{place}: {text}; lowered to sign(0) = +1.")
         plain = self.activation(x, place)
-        return self.add("Quantize", plain, label="sign", quantizer="sign")
+        if plain.tensor not in self.signs:
+            self.signs[plain.tensor] = self.add("Quantize", plain, label="sign", quantizer="sign")
+        made = self.signs[plain.tensor]
+        return Activation(made.tensor, plain.shape, plain.order)
 
     def stochastic_sign(self, x: Any, place: str, *, bits: int) -> Activation:
         """Append a stochastic sign; a clipping beyond its saturation is left out."""
