@@ -15,7 +15,7 @@ from bnnsim.graph.io import read_limited
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 8
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
-MERGED = ("node", "array", "pipeline", "datapath", "actions", "sources", "static")
+MERGED = ("node", "array", "pipeline", "kernels", "datapath", "actions", "sources", "static")
 
 
 class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
@@ -110,8 +110,8 @@ def find_profile(name: str | Path) -> Path:
 def read_profile(path: Path) -> dict[str, Any]:
     """Return the raw profile in ``path`` with everything that it extends merged in.
 
-    ``node``, ``array``, ``pipeline``, ``datapath``, ``actions``, ``sources`` and ``static`` are
-    merged key by key, an entry as a whole; any other key replaces the one below it.
+    ``node``, ``array``, ``pipeline``, ``kernels``, ``datapath``, ``actions``, ``sources`` and
+    ``static`` are merged key by key, an entry as a whole; any other key replaces the one below.
     """
     merged = dict(read_steps(path)[-1][2])
     merged.pop("extends", None)
