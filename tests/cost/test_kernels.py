@@ -79,8 +79,8 @@ def test_compute_is_whole_tiles_on_the_busiest_unit():
     assert slow.latency_s == pytest.approx(2 * 4 * 8 * 64 / 0.001 / 1e9)
     assert slow.bound_by == "compute"
     assert layer.bound_by == "launch"
-    assert layer.latency_s == pytest.approx(10e-6 + max(2 * 4 * 8 * 64 / 32 / 1e9,
-                                                        (64 * 3 + 20 * 64 + 80) / 64e9))  # fmt: skip
+    products, moved = 2 * 4 * 8 * 64 / 32, (64 * 3 + 20 * 64 + 80) / 64  # cycles
+    assert layer.latency_s == pytest.approx(10e-6 + max(products, moved) / 1e9)
 
 
 def test_granules_pad_the_channels_of_each_tap():
