@@ -18,6 +18,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 MERGED = ("node", "array", "pipeline", "kernels", "datapath", "actions", "sources", "static")
 
 
+TWINS = "validation"  # folder of profiles that only published points ask for: not listed
+
+
 class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
     """A safe loader that refuses aliases, tags, duplicate keys and keys that are not text."""
 
@@ -101,6 +104,9 @@ def find_profile(name: str | Path) -> Path:
     if isinstance(name, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
         return Path(text)
     known = list_profiles()
+    twin = profile_folder() / TWINS / f"{text}.yaml"
+    if text not in known and NAME.match(text) and twin.exists():
+        return twin
     if text not in known:
         rule = f"one of {', '.join(known)}, or the path of a .yaml file"
         raise ProfileError(message("profile", text, rule, nearest(text, known)))

@@ -149,12 +149,42 @@ def _transition(net: Shapes, channels: int) -> None:
 
 def _binary_block(net: Shapes) -> None:
     start = net.last
-    net.add("Quantize", quantizer="sign", dtype="bit")
+    net.add("Quantize", quantizer="sign")
     net.conv(net.shape[-1], 3, BIT, pad=1)
     net.add("Cast", dtype="float32")
     net.add("Relu")
     _normalized(net)
     net.add("Add", also=(start,))
+
+
+def birealnet18() -> Graph:
+    """Bi-Real Net 18: a float stem, sixteen binary layers with a shortcut each, a float end."""
+    net = Shapes((224, 224, 3), FLOAT32)
+    net.conv(64, 7, FLOAT32, stride=2, pad=3)
+    _normalized(net)
+    net.add("MaxPool", kernel=(3, 3), stride=(2, 2), pads=(1, 1, 1, 1))
+    for channels in (64, 128, 256, 512):
+        for layer in range(4):
+            _bireal_layer(net, channels, 2 if layer == 0 and channels > 64 else 1)
+    net.add("AvgPool", kernel=net.shape[:2], stride=net.shape[:2])
+    net.add("Flatten")
+    net.add("Dense", ((1000, net.shape[0]), FLOAT32))
+    return net.graph("birealnet-18")
+
+
+def _bireal_layer(net: Shapes, channels: int, stride: int) -> None:
+    start = net.last
+    net.add("Quantize", quantizer="sign")
+    net.conv(channels, 3, BIT, stride=stride, pad=1)
+    net.add("Cast", dtype="float32")
+    _normalized(net)
+    body, net.last = net.last, start
+    if stride > 1:
+        net.add("AvgPool", kernel=(2, 2), stride=(2, 2))
+        net.conv(channels, 1, FLOAT32)
+        _normalized(net)
+    shortcut, net.last = net.last, body
+    net.add("Add", also=(shortcut,))
 
 
 def gemm(size: int, act: DType, weight: DType) -> Graph:
@@ -172,6 +202,7 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = MappingProxyType(
         "mlperf-vww": mobilenet,
         **{f"dabnn-{name}": partial(dabnn_layer, name) for name in DABNN},
         **{f"quicknet-{size}": partial(quicknet, size) for size in QUICKNETS},
+        "birealnet-18": birealnet18,
         **{f"gemm-w1a2-{n}": partial(gemm, n, DType("unsigned", 2), BIT)
            for n in (128, 256, 512, 1024)},
         **{f"gemm-w4a4-{n}": partial(gemm, n, DType("signed", 4), DType("signed", 4))
