@@ -11,7 +11,7 @@ import numpy as np
 
 from bnnsim.cost.actions import LayerCounts
 from bnnsim.cost.datapath import emulation_note, stand_in
-from bnnsim.cost.hardware import HardwareProfile
+from bnnsim.cost.hardware import Constant, HardwareProfile
 from bnnsim.cost.intervals import Interval, constant_factor, factor, interval
 from bnnsim.cost.kernel_calls import kernel_schedule
 from bnnsim.cost.latency import latency_draws, stage_seconds
@@ -338,7 +338,7 @@ def _assumptions(
     Shares of constants sum to 1; those of the reference activity and the structural factor are all
     that they multiply.
     """
-    parts: dict[str, float] = {}
+    parts: dict[Constant, float] = {}
     added = outside = scaled = 0.0
     for (name, follows), number in _totals(schedule).items():
         price = priced[name]
@@ -346,8 +346,8 @@ def _assumptions(
         added += number * price.joules - bare
         outside += bare if price.outside else 0.0
         scaled += number * price.joules if follows else 0.0
-        parts[name] = parts.get(name, 0.0) + bare
-    shares = [(priced[name].constant, part) for name, part in parts.items()]
+        parts[price.constant] = parts.get(price.constant, 0.0) + bare
+    shares = [*parts.items()]
     shares += [(c, c.value_si * seconds) for c in power_constants(profile)]
     if profile.overhead is not None:
         shares.append((profile.overhead, added))
