@@ -48,8 +48,14 @@ ONE_TYPE = {"binareye", "eyeriss", "yodann", "pynq-z1", "ultra96", "zc706"}
 @pytest.mark.parametrize("mode", ["binary", "int8", "float32"])
 @pytest.mark.parametrize("batch", [1, 6])
 def test_parts_sum_to_the_total(profile, mode, batch):
-    width = 4 if load_profile(profile).kind == "mcu" else 16  # a net that its flash can hold
-    report = estimate(convnet(mode, width), profile, batch=batch)
+    small = load_profile(profile).kind == "mcu"
+    if small and mode == "float32":  # layers of 1,024 x 1,024 floats do not fit its flash
+        with pytest.raises(
+            ProfileError, match=r"kernels\.levels: got .* expected weights of at most"
+        ):
+            estimate(convnet(mode, 4), profile, batch=batch)
+        return
+    report = estimate(convnet(mode, 4 if small else 16), profile, batch=batch)
     total = report.energy.value
     assert sum(report.energy_by.values()) == pytest.approx(total, rel=RELATIVE)
     assert sum(layer.energy_j for layer in report.layers) == pytest.approx(total, rel=RELATIVE)
