@@ -78,7 +78,7 @@ def execution(profile: HardwareProfile, operands: Operands, fan_in: int, where: 
                 wider = operands_of(act, weight, fan_in)
                 return Execution(pair, wider, array.ops_per_pe[pair])
     rule = f"a pair among {', '.join(array.ops_per_pe)}"
-    place = f"{where}: profile {profile.name!r}: array.ops_per_pe"
+    place = f"{where}: profile {profile.name!r}: {_table(profile)}"
     remedy = "List the pair, or set 'emulate: wider' and list a wider one."
     raise ProfileError(message(place, operands.pair, rule, remedy))
 
@@ -94,12 +94,17 @@ def stand_in(profile: HardwareProfile, operands: Operands, fan_in: int, where: s
 
 def emulation_note(profile: HardwareProfile, pair: str, run_as: str, layers: int) -> str:
     """Return the sentence that says of some layers which pair ran in place of theirs."""
+    table = _table(profile).removeprefix("array.")
     verb = f"{layers} layer{'s' * (layers > 1)} of {pair} run{'s' * (layers == 1)}"
-    note = f"{verb} as {run_as} on {profile.name}: ops_per_pe lacks the pair"
+    note = f"{verb} as {run_as} on {profile.name}: {table} lacks the pair"
     narrow = "bits" if "bit" in pair or "ternary" in pair else "integers"
     if "float" in run_as and "float" not in pair:
         note += f"; {narrow} on float units cost what floats cost"
     return note
+
+
+def _table(profile: HardwareProfile) -> str:
+    return "array.ops_per_pe" if profile.kernels is None else "kernels.macs"
 
 
 def _wider(operands: Operands) -> list[tuple[DType, DType]]:
