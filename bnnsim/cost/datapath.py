@@ -18,6 +18,13 @@ from bnnsim.errors import ProfileError, message
 from bnnsim.graph.dtypes import DType
 
 _INTEGERS = (8, 16, 32)
+# Products and additions of one function of a float32: range reduction and polynomial of Moshier's
+# Cephes 2.2 (expf.c, logf.c); two steps of Newton from 8 bits to 1 / d, times the numerator.
+_SERIES = {
+    "exp": (("mul", 11), ("add", 11)),
+    "log": (("mul", 14), ("add", 14)),
+    "divide": (("mul", 5), ("add", 2)),
+}
 _WIDER_FLOAT = {"float16": ("float32",), "bfloat16": ("float32",), "float32": ()}
 
 
@@ -191,6 +198,8 @@ def _prices(
         chosen = [("gate.bit", 1)]  # the magnitude of a float: its sign bit is cleared
     elif verb == "pack":
         chosen = [("register.bit", 1)]
+    elif verb in _SERIES:
+        chosen = [(_at_least(kind, dtype, names), number) for kind, number in _SERIES[verb]]
     elif verb == "mul":
         chosen = [(_at_least("mul", dtype, names), 1)]
     elif dtype.startswith(("float", "bfloat")):

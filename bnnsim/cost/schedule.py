@@ -44,7 +44,8 @@ NODE_CATEGORY = {
     "Encode": "packing", "Bias": "normalization", "Affine": "normalization",
     "BatchNorm": "normalization", "Threshold": "normalization", "Requantize": "scaling",
     "IntegerAffine": "scaling", "Scale": "scaling", "Mul": "scaling", "InputScale": "scaling",
-    "Relu": "elementwise", "Clip": "elementwise",
+    "Relu": "elementwise", "Clip": "elementwise", "PRelu": "elementwise",
+    "Sigmoid": "elementwise", "Softmax": "elementwise",
     "Quantize": "elementwise", "MaxPool": "elementwise", "Cast": "elementwise",
     "Add": "elementwise", "AvgPool": "elementwise", "GlobalAvgPool": "elementwise",
 }  # fmt: skip

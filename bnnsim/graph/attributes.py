@@ -59,6 +59,13 @@ def tuple_of(count: int, low: int) -> Callable[[Any], tuple[int, ...]]:
     return check
 
 
+def sizes(value: Any) -> tuple[int, ...]:
+    """Return the shape of an activation: one to three positive integers."""
+    if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= 3:
+        raise ValueError("one to three integers of at least 1")
+    return tuple_of(len(value), 1)(value)
+
+
 def one_of(*choices: Any) -> Callable[[Any], Any]:
     """Return a checker of membership."""
 

@@ -75,6 +75,17 @@ def _relu(operands: list[Array], _: Attrs, __: DType) -> Array:
     return np.maximum(operands[0], operands[0].dtype.type(0))
 
 
+def _prelu(operands: list[Array], _: Attrs, dtype: DType) -> Array:
+    x, slope = operands
+    wide = _working(x)
+    return to_dtype(np.where(wide >= 0, wide, wide * slope), dtype)
+
+
+def _sigmoid(operands: list[Array], _: Attrs, dtype: DType) -> Array:
+    with np.errstate(over="ignore"):  # exp(-x) is infinite where the result is 0
+        return to_dtype(1 / (1 + np.exp(-operands[0].astype(np.float64))), dtype)
+
+
 def _clip(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     (x,) = operands
     return np.clip(x, x.dtype.type(attrs["low"]), x.dtype.type(attrs["high"]))
@@ -128,6 +139,8 @@ ELEMENTWISE: Mapping[str, Meaning] = MappingProxyType(
         "Affine": _affine,
         "BatchNorm": _batch_norm,
         "Relu": _relu,
+        "PRelu": _prelu,
+        "Sigmoid": _sigmoid,
         "Clip": _clip,
         "Quantize": _quantize,
         "Threshold": _threshold,

@@ -178,6 +178,14 @@ def _pool_why(graph: Graph, node: Node) -> str:
     return f"{word} over each window, {other} in {count} falling channels"
 
 
+def _prelu_why(graph: Graph, node: Node) -> str:
+    slope = graph.tensor(node.inputs[1]).data
+    if slope is None or not (slope < 0).any():
+        return "one slope per channel below 0"
+    negative = int((slope < 0).sum())
+    return f"one slope per channel below 0, {negative} of {slope.size} negative: not monotone"
+
+
 _QUANTIZED = {
     SIGN: "sign, with sign(0) = +1",
     DOREFA: "clip to [0, 1], rounded half to even to levels of {bits} bits",
@@ -212,6 +220,12 @@ _WHY: Mapping[str, Callable[[Graph, Node], str]] = MappingProxyType(
         "InputScale": lambda _, __: "XNOR-Net's K: mean of |x| over channels and window",
         "AvgPool": lambda _, __: "mean over each window, rounded once",
         "GlobalAvgPool": lambda _, __: "mean over height and width, rounded once",
+        "PRelu": lambda graph, node: _prelu_why(graph, node),
+        "Sigmoid": lambda _, __: "1 / (1 + exp(-x)), rounded once",
+        "Softmax": lambda _, node: f"{'logarithm of ' * node.attrs.get('log', False)}softmax",
+        "Concat": lambda _, node: f"channels of {len(node.inputs)} activations side by side",
+        "ChannelShuffle": lambda _, node: f"channels of {node.attrs['groups']} groups interleaved",
+        "Reshape": lambda _, node: f"the same elements as {node.attrs['shape']}",
         "Slice": lambda _, node: _slice_why(node),
         "PadChannels": lambda _, __: "channels of zeros beside the activation's",
         "IntegerAffine": lambda _, __: "exact integer scale and offset",

@@ -1,9 +1,10 @@
 """Fold the float chain between an integer accumulator and its quantization into compares.
 
-The chain (BatchNorm, Bias, Affine, Scale, Relu, Clip, Cast) and the quantizer are monotone in the
-accumulator for every channel, so that each level of the result is entered at most once over the
-reachable integers. The places are found by bisection on the reference's own float32 evaluation:
-its rounding, ties at zero and halves included, is inherited and not approximated by a formula.
+The chain (BatchNorm, Bias, Affine, Scale, Relu, Clip, Cast, PRelu without negative slopes) and the
+quantizer are monotone in the accumulator for every channel, so that each level of the result is
+entered at most once over the reachable integers. The places are found by bisection on the
+reference's own float32 evaluation: its rounding, ties at zero and halves included, is inherited and
+not approximated by a formula.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from bnnsim.graph.ops import normal_attrs
 from bnnsim.graph.quantizers import level_of, steps_of
 from bnnsim.graph.ranges import INT32_MAX, INT32_MIN, value_ranges
 
-MONOTONE = ("BatchNorm", "Bias", "Affine", "Scale", "Relu", "Clip", "Cast")
+_MONOTONE = ("BatchNorm", "Bias", "Affine", "Scale", "Relu", "Clip", "Cast")
 
 
 def fold_thresholds(graph: Graph) -> Graph:
@@ -42,7 +43,8 @@ def fold_thresholds(graph: Graph) -> Graph:
         Compares that never change use the ends of int32, with direction +1 where that holds for a
         whole channel. The Threshold keeps the Quantize's id and name. Chains stay that start from
         a float tensor or with a float result that other nodes read as well, that overflow inside
-        the reach, or that end in a stochastic sign, whose probability depends on the value.
+        the reach, that hold a PRelu with a negative slope, which first falls and then rises, or
+        that end in a stochastic sign, whose probability depends on the value.
     """
     ranges = value_ranges(graph)
     nodes: list[Node] = []
@@ -79,12 +81,23 @@ def drop_unused(graph: Graph) -> Graph:
     return graph.with_nodes(reversed(kept))
 
 
+def is_monotone(graph: Graph, node: Node) -> bool:
+    """Whether a node never falls, or never rises, in its input, channel by channel.
+
+    Slopes without data are taken for positive ones: they are for costs.
+    """
+    if node.op != "PRelu":
+        return node.op in _MONOTONE
+    slope = graph.tensor(node.inputs[1]).data
+    return slope is None or bool((slope >= 0).all())
+
+
 def _chain(graph: Graph, quantize: Node) -> list[Node] | None:
     """Return the nodes from an integer tensor to ``quantize``, or None if there are none."""
     chain = [quantize]
     while not graph.activation(chain[0]).dtype.is_integer:
         before = graph.producer(chain[0].inputs[0])
-        if before is None or before.op not in MONOTONE or _kept(graph, before, chain[0]):
+        if before is None or not is_monotone(graph, before) or _kept(graph, before, chain[0]):
             return None
         chain.insert(0, before)
     return chain
