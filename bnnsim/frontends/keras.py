@@ -19,7 +19,7 @@ from bnnsim.frontends.keras_config import Layer, Model, read_model
 from bnnsim.frontends.keras_fields import Fields
 from bnnsim.frontends.keras_files import keras_file
 from bnnsim.frontends.keras_shapes import HANDLERS
-from bnnsim.frontends.keras_uses import Ended, Use, unsupported
+from bnnsim.frontends.keras_uses import Probabilities, Use, unsupported
 from bnnsim.frontends.keras_weights import WeightFile
 from bnnsim.graph.dtypes import FLOAT32, UINT8
 from bnnsim.graph.ir import Graph
@@ -125,15 +125,12 @@ def _walk(im: Importer, model: Model, weights: WeightFile) -> tuple[Activation, 
             continue
         use = Use(call.layer, tuple(values[read] for read in call.reads), weights)
         values[key] = value = _lowered(im, use)
-        inner = value.inner if isinstance(value, Ended) else value
+        inner = value.inner if isinstance(value, Probabilities) else value
         if isinstance(inner, Activation) and inner.tensor != "input":
             nodes[call.layer.name] = inner.tensor.removesuffix(".out")
     result = values[model.output]
-    if isinstance(result, Ended):
-        im.note_once(
-            f"The {result.function} at the output is left out: outputs are what it was taken of, "
-            "whose order is the same."
-        )
+    if isinstance(result, Probabilities):
+        im.note_once("The softmax at the output is left out: outputs are what it was taken of.")
         result = result.inner
     return im.activation(result, "output"), nodes
 

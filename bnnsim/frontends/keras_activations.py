@@ -8,11 +8,11 @@ import numpy as np
 
 from bnnsim.frontends import larq_quantizers as larq
 from bnnsim.frontends.importer import Activation, Clipped, Importer, Scaled
-from bnnsim.frontends.keras_uses import Ended, Use, append, shape_of
+from bnnsim.frontends.keras_uses import Probabilities, Use, append, shape_of
 from bnnsim.frontends.larq_quantizers import Quantizer, read_quantizer
 from bnnsim.graph.dtypes import BIT, FLOAT32, DType
 
-_ENDS = ("softmax", "sigmoid")
+_FUNCTIONS = ("linear", "relu", "relu6", "hard_tanh", "sigmoid", "softmax")
 
 
 # --- quantizers of activations -----------------------------------------------------------------
@@ -120,17 +120,18 @@ def function(im: Importer, use: Use, value: Any, name: object) -> Any:
     """Return a value after an activation function of this name."""
     if name == "linear":
         return value
-    if name in _ENDS:
-        return Ended(im.activation(value, use.place), str(name))
     if name == "relu":
         return rectified(im, use, value)
+    x = im.activation(value, use.place)
+    if name == "softmax":
+        return Probabilities(x)
+    if name == "sigmoid":
+        return append(im, use, "Sigmoid", x, label="sigmoid")
     limits = {"relu6": (0.0, 6.0), "hard_tanh": (-1.0, 1.0)}.get(str(name))
     if limits is None:
-        rule = (
-            f"one of linear, relu, relu6, hard_tanh, a quantizer of larq, {' or '.join(_ENDS)} last"
-        )
+        rule = f"one of {', '.join(_FUNCTIONS)}, or a quantizer of larq"
         raise use.fields.refused("activation", name, rule, "Other functions have no op here.")
-    return Clipped(im.activation(value, use.place), *limits)
+    return Clipped(x, *limits)
 
 
 def rectified(im: Importer, use: Use, value: Any) -> Any:

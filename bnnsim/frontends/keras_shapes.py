@@ -57,6 +57,32 @@ def _relu(im: Importer, use: Use) -> Any:
     return Clipped(im.activation(use.only(im), use.place), 0.0, float(np.float32(top)))
 
 
+@lowers("LeakyReLU")
+def _leaky_relu(im: Importer, use: Use) -> Any:
+    fields = use.fields
+    key = "negative_slope" if "negative_slope" in fields.values else "alpha"
+    return _sloped(im, use, np.float32(fields.number(key, 0.3)))
+
+
+@lowers("PReLU")
+def _prelu(im: Importer, use: Use) -> Any:
+    x = im.activation(use.only(im), use.place)
+    shape = shape_of(im, x)
+    shared = use.fields.get("shared_axes", None) or []
+    kept = tuple(1 if axis in shared else size for axis, size in enumerate(shape, 1))
+    if any(size != 1 for size in kept[:-1]):
+        remedy = "Train it with shared_axes=[1, 2]."
+        raise use.fields.refused("shared_axes", shared, "slopes per channel", remedy)
+    return _sloped(im, use, use.held({"alpha": kept})["alpha"].reshape(-1))
+
+
+def _sloped(im: Importer, use: Use, slopes: Any) -> Activation:
+    """Append x where x >= 0, else x times the slope of its channel."""
+    x = im.floats(use.only(im), use.place)
+    each = np.broadcast_to(slopes, shape_of(im, x)[-1])
+    return append(im, use, "PRelu", x, {"slope": (each, FLOAT32)}, label="prelu")
+
+
 @lowers("Rescaling")
 def _rescaling(im: Importer, use: Use) -> Any:
     """Append x * scale + offset; of pixels, a table of 256 values."""
@@ -213,11 +239,12 @@ def _reshape(im: Importer, use: Use) -> Any:
         target = [math.prod(shape) // known if v == -1 else v for v in target]
     if tuple(target) == shape:
         return x
-    if target != [math.prod(shape)]:
-        rule = f"{list(shape)} as it is, or flattened to [{math.prod(shape)}]"
-        remedy = "To feed images as vectors, declare the input as the image."
-        raise use.fields.refused("target_shape", target, rule, remedy)
-    return _flat(im, use, x)
+    if len(target) == 1:
+        return _flat(im, use, x)
+    if len(target) != 3 or math.prod(target) != math.prod(shape) or min(target) < 1:
+        rule = f"[features] or [height, width, channels] of the elements of {list(shape)}"
+        raise use.fields.refused("target_shape", target, rule)
+    return append(im, use, "Reshape", x, label="reshape", shape=tuple(target))
 
 
 # --- merges ------------------------------------------------------------------------------------
@@ -239,6 +266,18 @@ def _add(im: Importer, use: Use) -> Any:
             a, b = im.floats(a, use.place), im.floats(b, use.place)
         total = append(im, use, "Add", a, label="add", also=(b.tensor,))
     return total
+
+
+@lowers("Concatenate")
+def _concatenate(im: Importer, use: Use) -> Any:
+    operands = _operands(im, use)
+    axis, rank = use.fields.get("axis", -1), len(shape_of(im, operands[0]))
+    if axis not in (-1, rank):
+        raise use.fields.refused("axis", axis, "the last axis, that of the channels")
+    if len({im.dtype(x) for x in operands}) > 1:
+        operands = [im.floats(x, use.place) for x in operands]
+    others = tuple(x.tensor for x in operands[1:])
+    return append(im, use, "Concat", operands[0], label="concat", also=others)
 
 
 @lowers("Multiply")

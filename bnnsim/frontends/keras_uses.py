@@ -16,11 +16,10 @@ from bnnsim.frontends.keras_weights import Shapes, WeightFile
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """The value before an activation that only the model's output may have: it is left out."""
+class Probabilities:
+    """The softmax of an activation, which is left out where it is the model's output."""
 
     inner: Activation
-    function: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +49,8 @@ class Use:
         if len(self.inputs) != 1:
             raise im.refused(self.place, f"{len(self.inputs)} inputs", "one input")
         (value,) = self.inputs
-        if isinstance(value, Ended):
-            rule = f"{value.function} at the model's output only"
-            remedy = "Cut the model before it."
-            raise im.refused(self.place, f"the output of {value.function}", rule, remedy)
+        if isinstance(value, Probabilities):
+            return append(im, self, "Softmax", value.inner, label="softmax")
         return value
 
 
