@@ -125,7 +125,8 @@ def _walk(im: Importer, model: Model, weights: WeightFile) -> tuple[Activation, 
             continue
         use = Use(call.layer, tuple(values[read] for read in call.reads), weights)
         values[key] = value = _lowered(im, use)
-        inner = value.inner if isinstance(value, Probabilities) else value
+        last = isinstance(value, Probabilities) and key == model.output
+        inner = value.inner if last else value
         if isinstance(inner, Activation) and inner.tensor != "input":
             nodes[call.layer.name] = inner.tensor.removesuffix(".out")
     result = values[model.output]

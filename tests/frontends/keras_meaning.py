@@ -43,7 +43,7 @@ QUANTIZERS = {
 ALIASES = {
     "ste_sign": "SteSign", "approx_sign": "ApproxSign", "swish_sign": "SwishSign",
     "magnitude_aware_sign": "MagnitudeAwareSign", "ste_heaviside": "SteHeaviside",
-    "ste_tern": "SteTern", "dorefa_quantizer": "DoReFa",
+    "ste_tern": "SteTern", "dorefa_quantizer": "DoReFa", "DoReFaQuantizer": "DoReFa",
 }  # fmt: skip
 _MEANINGFUL = ("threshold_value", "ternary_weight_networks", "k_bit", "mode")
 

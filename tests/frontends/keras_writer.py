@@ -1,4 +1,4 @@
-"""Write files of the form that Keras and larq write; test_larq_real.py compares them with real ones."""
+"""Write files of the form that Keras and larq write; a slow test compares them with real ones."""
 
 from __future__ import annotations
 
@@ -132,11 +132,13 @@ def shapes_of(kind: str, config: dict[str, Any], shape: tuple[int, ...]) -> dict
 class Net:
     """A Keras model under construction, evaluated as it grows.
 
-    ``outputs`` holds what each layer gives of ``x``; weights are random, with zeros and ties.
+    ``outputs`` holds what each layer gives of ``x``; weights are random, with zeros, and with
+    ``ties`` so that sums meet thresholds.
     """
 
-    def __init__(self, x: np.ndarray, seed: int = 0) -> None:
+    def __init__(self, x: np.ndarray, seed: int = 0, *, ties: bool = True) -> None:
         self.x = x
+        self.ties = ties
         self.rng = np.random.default_rng(seed)
         self.layers: list[dict[str, Any]] = []
         self.weights: dict[str, dict[str, np.ndarray]] = {}
@@ -175,9 +177,9 @@ class Net:
         elif "kernel" in name and kind.startswith("Quant"):
             value[self.rng.random(shape) < 0.1] = 0
             value[self.rng.random(shape) < 0.1] = -0.0
-        elif name in ("moving_mean", "bias"):
+        elif name in ("moving_mean", "bias") and self.ties:
             value = self.rng.integers(-3, 4, shape)
-        elif name == "beta":
+        elif name == "beta" and self.ties:
             value[self.rng.random(shape) < 0.5] = 0
         return value.astype(np.float32)
 
@@ -189,8 +191,14 @@ class Net:
         """Return the model's config, as a functional or a sequential model."""
         first, last = self.layers[0], self.layers[-1]
         if functional:
-            ends = {"input_layers": [[first["name"], 0, 0]], "output_layers": [[last["name"], 0, 0]]}
-            return {"class_name": "Functional", "config": {"name": "net", "layers": self.layers} | ends}
+            ends = {
+                "input_layers": [[first["name"], 0, 0]],
+                "output_layers": [[last["name"], 0, 0]],
+            }
+            return {
+                "class_name": "Functional",
+                "config": {"name": "net", "layers": self.layers} | ends,
+            }
         layers = [{k: v for k, v in layer.items() if k in ("class_name", "config")}
                   for layer in self.layers]  # fmt: skip
         return {"class_name": "Sequential", "config": {"name": "net", "layers": layers}}
