@@ -222,23 +222,23 @@ Weights = dict[str, dict[str, np.ndarray]]
 def write_whole(file: h5py.File, config: dict[str, Any], weights: Weights) -> None:
     """Write a whole model as ``model.save("FILE.h5")`` does."""
     write_versions(file)
-    file.attrs["model_config"] = json.dumps(config).encode()
+    file.attrs["model_config"] = json.dumps(config)
     write_named(file.create_group("model_weights"), weights)
 
 
 def write_versions(group: h5py.Group) -> None:
-    group.attrs["backend"] = b"tensorflow"
-    group.attrs["keras_version"] = b"2.16.0"
+    group.attrs["backend"] = "tensorflow"
+    group.attrs["keras_version"] = "2.16.0"
 
 
 def write_named(group: h5py.Group, weights: Weights) -> None:
     """Write weights as ``model.save_weights("FILE.h5")`` does."""
     write_versions(group)
-    group.attrs["layer_names"] = [name.encode() for name in weights]
+    group.attrs["layer_names"] = list(weights)
     for layer, arrays in weights.items():
         inner = group.create_group(layer)
         names = [f"{layer}/{name}:0" for name in arrays]
-        inner.attrs["weight_names"] = [name.encode() for name in names]
+        inner.attrs["weight_names"] = names
         for name, array in zip(names, arrays.values(), strict=True):
             inner.create_dataset(name, data=array)
 
@@ -252,7 +252,7 @@ def write_numbered(file: h5py.File, layers: list[dict[str, Any]], weights: Weigh
         slot = snake(layer["class_name"])
         counts[slot] = counts.get(slot, -1) + 1
         inner = top.create_group(f"{slot}_{counts[slot]}" if counts[slot] else slot)
-        for part in ("input_quantizer", "kernel_quantizer", "depthwise_quantizer"):
+        for part in (key for key in layer["config"] if key.endswith("_quantizer")):
             if isinstance(layer["config"].get(part), dict):
                 inner.create_group(f"{part}/vars")
         held = inner.create_group("vars")

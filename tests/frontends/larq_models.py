@@ -7,6 +7,7 @@ imported by ours: ``TF_USE_LEGACY_KERAS=1 python larq_models.py FOLDER``.
 import sys
 from pathlib import Path
 
+import keras
 import larq as lq
 import numpy as np
 import tensorflow as tf
@@ -187,6 +188,29 @@ def pixels():
     )
 
 
+def others():
+    return chain(
+        L.SeparableConv2D(5, 3, depth_multiplier=2),
+        L.Cropping2D(((1, 0), (0, 2))),
+        L.GaussianNoise(0.1),
+        lq.quantizers.DoReFa(3),
+        L.MaxPooling2D(2, strides=1),
+        Q.QuantConv2D(4, 2, kernel_quantizer="ste_sign"),
+        L.GlobalMaxPooling2D(),
+        L.Softmax(),
+    )
+
+
+def keras_3():
+    """A residual network of floats in the Keras of today, which larq does not work with."""
+    new = keras.layers
+    x = keras.Input(IMAGE)
+    a = new.Conv2D(4, 3, padding="same", name="stem")(x)
+    b = new.ReLU()(new.BatchNormalization()(new.Conv2D(4, 1)(x)))
+    y = new.Flatten()(new.MaxPooling2D()(new.Add()([a, b])))
+    return keras.Model(x, new.Dense(3, activation="softmax")(y))
+
+
 def quicknet():
     """Blocks as in QuickNet: residual, ReLU before batch norm, +1 padding, blur pool."""
 
@@ -278,7 +302,8 @@ def activations():
 
 def all_nets():
     plain = (
-        mlp, vgg, depthwise, shapes, padded_sign, pixels, quicknet, densenet, merges, activations,
+        mlp, vgg, depthwise, shapes, padded_sign, pixels, others, quicknet, densenet, merges,
+        activations, keras_3,
     )  # fmt: skip
     return {**{net.__name__: net() for net in plain}, **quantizers(), **paddings()}
 
@@ -306,7 +331,7 @@ def fill(model):
 
 def inputs_of(model):
     shape = (6, *model.input_shape[1:])
-    if model.input.dtype == tf.uint8:
+    if str(model.input.dtype).endswith("uint8") or model.input.dtype == tf.uint8:
         return RNG.integers(0, 256, shape).astype(np.uint8)
     x = RNG.normal(0, 1.5, shape).astype(np.float32)
     x[0] = np.rint(x[0])  # whole numbers: zeros, and sums that meet a threshold
@@ -315,8 +340,9 @@ def inputs_of(model):
 
 def record(model, name, folder):
     x = inputs_of(model)
-    layers = [layer for layer in model.layers if not isinstance(layer, L.InputLayer)]
-    probe = tf.keras.Model(model.inputs, [layer.output for layer in layers])
+    layers = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
+    maker = keras.Model if isinstance(model, keras.Model) else tf.keras.Model
+    probe = maker(model.inputs, [layer.output for layer in layers])
     outputs = probe(x, training=False)
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     named = {f"out/{layer.name}": np.asarray(y) for layer, y in zip(layers, outputs, strict=True)}
