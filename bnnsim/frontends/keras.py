@@ -60,22 +60,14 @@ def from_keras(
     SourceError
         Naming the file, the layer, the entry or weight, what it holds, the rule and a remedy.
     """
-    where = str(path)
     with keras_file(path, weights) as file:
-        model = read_model(file.config, where)
-        im = _importer(model, where, input_shape)
+        model = read_model(file.config, str(path))
+        im = _importer(model, str(path), input_shape)
         output, nodes = _walk(im, model, file.weights)
-    last = im.builder.tensor(output.tensor)
-    meta = {
-        "source": f"keras:{Path(path).name}",
-        "source_kind": "keras",
-        "decision": "argmax",
-        "notes": im.notes,
-        "layers": nodes,
-    }
     if output.tensor == "input":
-        raise SourceError(message(where, "no layer that computes", "at least one layer"))
-    return im.builder.graph(model.name, last.name, meta)
+        raise SourceError(message(str(path), "no layer that computes", "at least one layer"))
+    meta = {"source": f"keras:{Path(path).name}", "source_kind": "keras", "decision": "argmax"}
+    return im.builder.graph(model.name, output.tensor, {**meta, "notes": im.notes, "layers": nodes})
 
 
 def _importer(model: Model, where: str, input_shape: Sequence[int] | None) -> Importer:

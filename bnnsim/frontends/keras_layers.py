@@ -62,9 +62,7 @@ def kernel_of(
     if quantizer.kind == larq.TERNARIZE and quantizer.threshold is None:
         im.note_once(f"{use.place}: the mean of |w| is rounded once; TensorFlow's sum may differ.")
     if quantizer.kind == larq.DOREFA and quantizer.mode == larq.WEIGHTS:
-        text = (
-            "tanh of weights is numpy's; a weight halfway between two levels may become the other"
-        )
+        text = "tanh is numpy's; a weight halfway between two levels may take the other"
         im.note_once(f"{use.place}: {text} in TensorFlow.")
     return Kernel(layout(q.values), q.dtype, None if q.scale is None else np.tile(q.scale, repeat))
 
@@ -80,11 +78,9 @@ def sums(
     if bias is not None:
         im.note_once(_BIAS_NOTE)
     if kernel.scale is None and factor == 1:
-        return (
-            y
-            if bias is None
-            else append(im, use, "Bias", y, {"bias": (bias, FLOAT32)}, label="bias")
-        )
+        if bias is None:
+            return y
+        return append(im, use, "Bias", y, {"bias": (bias, FLOAT32)}, label="bias")
     im.note_once(
         "Levels, and weights with a scale, are multiplied as integers and their sums scaled once; "
         "TensorFlow scales each of them and rounds every product: where the exact sum is 0, it may "
