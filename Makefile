@@ -68,7 +68,7 @@ bench: setup
 	$(RUN) -m experiments.bench_gemm
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info bnnsim/engine/_kernels.c bnnsim/engine/*.so
+	rm -rf $(VENV) .venv-larq build dist *.egg-info bnnsim/engine/_kernels.c bnnsim/engine/*.so
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.html demo.json
 	find bnnsim csrc experiments hw_profiles tests -name __pycache__ -type d -exec rm -rf {} +
 

@@ -11,7 +11,11 @@ from bnnsim.graph.folding import with_folding
 from bnnsim.graph.io import load as load_bnn
 from bnnsim.graph.ir import Graph
 
-FORMS = "NET.bnn, NET.pt2, pynq:FOLDER, zoo:NAME[:trained|:random[,SEED]] or py:MODULE:CALLABLE"
+FORMS = (
+    "NET.bnn, NET.pt2, NET.h5, NET.keras, NET.json, pynq:FOLDER, "
+    "zoo:NAME[:trained|:random[,SEED]] or py:MODULE:CALLABLE"
+)
+_KERAS = (".h5", ".hdf5", ".keras", ".json")
 
 
 def load(
@@ -30,17 +34,20 @@ def load(
     Parameters
     ----------
     source : str, Path, Graph or torch.nn.Module
-        ``NET.bnn``, ``NET.pt2``, ``pynq:FOLDER``, ``py:MODULE:CALLABLE``,
-        ``zoo:NAME[:trained|:random[,SEED]]``, or an object.
+        ``NET.bnn``, ``NET.pt2``, ``NET.h5``, ``NET.keras``, ``NET.json`` (with weights),
+        ``pynq:FOLDER``, ``py:MODULE:CALLABLE``, ``zoo:NAME[:trained|:random[,SEED]]``, or an
+        object.
     folding : str, Path or dict, optional
         How the layers' matrices are spread over processing elements: an FPGA folder needs it, any
         other source may have it for profiles with ``latency_model: pipeline``.
     network : str, optional
         Which entry of the folding file, where the folder's name does not tell.
     weights : str or Path, optional
-        Of ``py:`` sources: a state dict as .safetensors or .pth.
+        Of ``py:`` sources: a state dict as .safetensors or .pth. Of Keras models: a file of
+        weights in place of the model's own; ``NET.json`` needs one.
     input_shape : sequence of int, optional
-        Of ``py:`` sources and modules: shape of one input, without the batch axis.
+        Of ``py:`` sources and modules: shape of one input, without the batch axis. Of Keras
+        models that leave sizes open: (H, W, C).
     example : torch.Tensor or ndarray, optional
         Of modules: a batch to export with, instead of ``input_shape``.
     trust : bool, optional
@@ -93,6 +100,10 @@ def _by_scheme(
         from bnnsim.frontends.torch_export import from_python
 
         return from_python(rest, weights, input_shape, trust=trust, sign_zero=sign_zero)
+    if Path(text).suffix.lower() in _KERAS:
+        from bnnsim.frontends.keras import from_keras
+
+        return from_keras(text, weights, input_shape)
     return _from_file(text, trust=trust, sign_zero=sign_zero)
 
 

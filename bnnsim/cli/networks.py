@@ -49,10 +49,11 @@ def load_source(args: Namespace, source: Any) -> Any:
         )
 
 
+_KERAS = (".h5", ".hdf5", ".keras", ".json")
 _OPTIONS = {
     "network": ("pynq:",),
-    "weights": ("py:",),
-    "input_shape": ("py:",),
+    "weights": ("py:", *_KERAS),
+    "input_shape": ("py:", *_KERAS),
     "sign_zero": ("py:", ".pt2"),
 }
 
