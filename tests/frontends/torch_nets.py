@@ -26,7 +26,7 @@ def shaken(module: nn.Module) -> nn.Module:
     """Give every batch norm random statistics, with negative and zero gammas."""
     for layer in module.modules():
         if hasattr(layer, "running_var"):
-            if layer.affine:
+            if layer.weight is not None:
                 layer.weight.data.normal_()
                 layer.weight.data[::3] = 0
                 layer.bias.data.normal_()
