@@ -11,7 +11,10 @@ from bnnsim.graph.folding import with_folding
 from bnnsim.graph.io import load as load_bnn
 from bnnsim.graph.ir import Graph
 
-FORMS = "NET.bnn, NET.pt2, pynq:FOLDER, zoo:NAME[:trained|:random[,SEED]] or py:MODULE:CALLABLE"
+FORMS = (
+    "NET.bnn, NET.onnx, NET.pt2, pynq:FOLDER, zoo:NAME[:trained|:random[,SEED]] or "
+    "py:MODULE:CALLABLE"
+)
 
 
 def load(
@@ -30,7 +33,7 @@ def load(
     Parameters
     ----------
     source : str, Path, Graph or torch.nn.Module
-        ``NET.bnn``, ``NET.pt2``, ``pynq:FOLDER``, ``py:MODULE:CALLABLE``,
+        ``NET.bnn``, ``NET.onnx``, ``NET.pt2``, ``pynq:FOLDER``, ``py:MODULE:CALLABLE``,
         ``zoo:NAME[:trained|:random[,SEED]]``, or an object.
     folding : str, Path or dict, optional
         How the layers' matrices are spread over processing elements: an FPGA folder needs it, any
@@ -40,14 +43,15 @@ def load(
     weights : str or Path, optional
         Of ``py:`` sources: a state dict as .safetensors or .pth.
     input_shape : sequence of int, optional
-        Of ``py:`` sources and modules: shape of one input, without the batch axis.
+        Of ``py:`` sources, modules, and ``.onnx`` files that leave sizes open: shape of one
+        input, without the batch axis.
     example : torch.Tensor or ndarray, optional
         Of modules: a batch to export with, instead of ``input_shape``.
     trust : bool, optional
         Whether ``py:`` and ``.pt2`` sources, which run code, may be loaded.
     sign_zero : str, optional
-        Of torch sources whose sign(0) is not +1: ``plus`` lowers it to +1 with a note, ``error``
-        refuses it.
+        Of torch and ONNX sources whose sign(0) is not +1: ``plus`` lowers it to +1 with a note,
+        ``error`` refuses it.
 
     Raises
     ------
@@ -93,6 +97,10 @@ def _by_scheme(
         from bnnsim.frontends.torch_export import from_python
 
         return from_python(rest, weights, input_shape, trust=trust, sign_zero=sign_zero)
+    if Path(text).suffix.lower() == ".onnx":
+        from bnnsim.frontends.onnx_import import from_onnx
+
+        return from_onnx(text, input_shape=input_shape, sign_zero=sign_zero)
     return _from_file(text, trust=trust, sign_zero=sign_zero)
 
 

@@ -7,6 +7,7 @@ comes out is the function, exactly, whatever it was made of.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class Lookup:
     ----------
     source : Activation
         What has the states.
-    table : torch.Tensor, (states,)
+    table : torch.Tensor or ndarray, (states,)
         256 entries where the source is uint8; 2 where it is compared with zero: the value for
         numbers below zero, then the value for zero and above.
     compared : bool
@@ -47,9 +48,14 @@ class Lookup:
     zero_below: bool = False
 
 
+def numbers(value: Any) -> np.ndarray:
+    """Return a constant, whether torch's or numpy's, as an array."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+
 def scalar_of(value: Any) -> Any:
     """Return a constant tensor of equal elements as its 0-d tensor, other constants unchanged."""
-    if not hasattr(value, "numel") or value.numel() == 0:
+    if not hasattr(value, "shape") or 0 in value.shape:
         return value
     first = value.reshape(-1)[0]
     return first if bool((value == first).all()) else value
@@ -66,7 +72,9 @@ def apply_to_table(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         return None
 
     def operand(value: Any) -> Any:
-        return value.table.clone() if isinstance(value, Lookup) else scalar_of(value)
+        if not isinstance(value, Lookup):
+            return scalar_of(value)
+        return value.table.clone() if hasattr(value.table, "clone") else value.table.copy()
 
     positional, named = [operand(v) for v in args], {k: operand(v) for k, v in kwargs.items()}
     constants = [
@@ -74,9 +82,9 @@ def apply_to_table(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         for given, value in zip(
             (*args, *kwargs.values()), (*positional, *named.values()), strict=True
         )
-        if not isinstance(given, Lookup) and hasattr(value, "numel")
+        if not isinstance(given, Lookup) and hasattr(value, "shape")
     ]
-    if any(value.numel() != 1 for value in constants):
+    if any(math.prod(value.shape) != 1 for value in constants):
         return None  # one value per feature: no function of the state alone
     table = target(*positional, **named)
     if table.shape != first.table.shape:

@@ -1,0 +1,527 @@
+"""What each standard ONNX operator on an activation becomes, by way of torch's operators.
+
+ONNX images are (N, C, H, W) as torch's are; `bnnsim.frontends.aten` says what they become here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bnnsim.frontends.elementwise import Lookup, scalar_of
+from bnnsim.frontends.importer import Activation, Clipped, Padded, Scaled, is_symbolic
+from bnnsim.frontends.onnx_numpy import (
+    axes_of,
+    clip_limits,
+    flattened,
+    reshaped,
+    slice_of,
+    squeezed,
+    unsqueezed,
+)
+from bnnsim.frontends.onnx_values import (
+    Handler,
+    Levels,
+    OnnxCall,
+    Permuted,
+    full_shape,
+    image_of,
+    levels_of,
+)
+from bnnsim.graph.dtypes import DType
+from bnnsim.graph.shape_rules import window_output
+
+HANDLERS: dict[str, Handler] = {}
+_FLOAT_TYPES = (1, 10, 11)  # TensorProto.FLOAT, FLOAT16, DOUBLE
+
+
+def lowers(*ops: str) -> Callable[[Handler], Handler]:
+    """Register a handler of operators."""
+
+    def register(handler: Handler) -> Handler:
+        HANDLERS.update(dict.fromkeys(ops, handler))
+        return handler
+
+    return register
+
+
+# --- linear ------------------------------------------------------------------------------------
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype in (np.float64, np.float16) else array
+
+
+@lowers("MatMul")
+def _matmul(call: OnnxCall) -> Any:
+    if is_symbolic(call.args[1]):
+        raise call.unsupported("with a computed right operand")
+    weight = _float32(call.constant(1, "right operand"))
+    if weight.ndim != 2:
+        raise call.unsupported(f"with a right operand of shape {weight.shape}")
+    _require_features(call, weight.shape[0])
+    shape = (*call.shape[:-1], weight.shape[1])
+    return call.aten("linear", shape, input=call.args[0], weight=weight.T, bias=None)
+
+
+def _require_features(call: OnnxCall, features: int) -> None:
+    if call.shape[-1] != features:
+        rule = f"{features} features, as the weight has"
+        raise call.im.refused(call.place, call.shape, rule)
+
+
+@lowers("Gemm")
+def _gemm(call: OnnxCall) -> Any:
+    attrs = call.attrs
+    if attrs.get("transA", 0) or is_symbolic(call.args[1]):
+        raise call.unsupported("with a transposed or a computed operand")
+    weight = _float32(call.constant(1, "B"))
+    if weight.ndim != 2:
+        raise call.im.refused(f"{call.place}: B", weight.shape, "two axes")
+    weight = weight if attrs.get("transB", 0) else weight.T
+    _require_features(call, weight.shape[1])
+    bias = None
+    if call.argument(2) is not None:
+        given = _float32(call.constant(2, "C")) * np.float32(attrs.get("beta", 1.0))
+        bias = np.broadcast_to(given, (1, len(weight)))[0]
+    weight = weight * np.float32(attrs.get("alpha", 1.0))
+    shape = (call.shape[0], len(weight))
+    return call.aten("linear", shape, input=call.args[0], weight=weight, bias=bias)
+
+
+@lowers("Conv")
+def _conv(call: OnnxCall) -> Any:
+    if is_symbolic(call.argument(1)):
+        raise call.unsupported("of two activations")
+    weight, shape = _float32(call.constant(1, "W")), call.shape
+    if weight.ndim != 4 or len(shape) != 4:
+        raise call.unsupported(f"with a weight of {weight.ndim} axes on {len(shape)}; images only")
+    groups = int(call.attrs.get("group", 1))
+    if groups < 1 or weight.shape[1] * groups != shape[1] or len(weight) % groups:
+        rule = f"{weight.shape[1] * groups} channels, for a weight of {groups} group(s)"
+        raise call.im.refused(call.place, shape, rule)
+    kernel = weight.shape[2:]
+    if call.attrs.get("kernel_shape", list(kernel)) != list(kernel):
+        raise call.im.refused(
+            f"{call.place}: kernel_shape", call.attrs["kernel_shape"], f"{kernel}"
+        )
+    stride, dilation = (_pair(call, key) for key in ("strides", "dilations"))
+    pads = _pads(call, kernel, stride, dilation)
+    size = window_output(shape[2:], kernel, stride=stride, pads=pads, dilation=dilation)
+    bias = None if call.argument(2) is None else _float32(call.constant(2, "B"))
+    return call.aten(
+        "conv2d",
+        (shape[0], len(weight), *size),
+        input=_bordered(call, pads),
+        weight=weight,
+        bias=bias,
+        stride=stride,
+        padding=(0, 0),
+        dilation=dilation,
+        groups=groups,
+    )
+
+
+def _bordered(call: OnnxCall, pads: tuple[int, int, int, int]) -> Any:
+    """Return the operand with the border of the convolution itself, which may be uneven."""
+    x = call.args[0]
+    if not any(pads):
+        return x
+    if isinstance(x, Padded):
+        if x.value != 0:
+            raise call.im.refused(call.place, x.value, "no zero padding on top of another value")
+        both = [own + outer for own, outer in zip(pads, x.pads, strict=True)]
+        return Padded(x.inner, (both[0], both[1], both[2], both[3]), 0.0)
+    if isinstance(x, Scaled) and isinstance(x.inner, Activation):
+        return Scaled(Padded(x.inner, pads, 0.0), x.factor)
+    return Padded(call.im.activation(x, call.place), pads, 0.0)
+
+
+def _pair(call: OnnxCall, key: str, default: int = 1) -> tuple[int, int]:
+    values = call.attrs.get(key, [default, default])
+    if len(values) != 2 or min(values) < 1:
+        raise call.im.refused(f"{call.place}: {key}", values, "two positive numbers")
+    return int(values[0]), int(values[1])
+
+
+def _pads(
+    call: OnnxCall, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[int, int, int, int]:
+    """Return (top, left, bottom, right), given or by ``auto_pad``."""
+    how = call.attrs.get("auto_pad", "NOTSET")
+    if how == "NOTSET":
+        pads = call.attrs.get("pads", [0, 0, 0, 0])
+        if len(pads) != 4 or min(pads) < 0:
+            raise call.im.refused(f"{call.place}: pads", pads, "four numbers of at least 0")
+        return int(pads[0]), int(pads[1]), int(pads[2]), int(pads[3])
+    if how == "VALID":
+        return 0, 0, 0, 0
+    if how not in ("SAME_UPPER", "SAME_LOWER"):
+        raise call.im.refused(f"{call.place}: auto_pad", how, "NOTSET, VALID or SAME_*")
+    before, after = [], []
+    for axis, size in enumerate(call.shape[2:]):
+        steps = -(-size // stride[axis])
+        need = (steps - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1 - size
+        half = max(need, 0) // 2
+        rest = max(need, 0) - half
+        before.append(half if how == "SAME_UPPER" else rest)
+        after.append(rest if how == "SAME_UPPER" else half)
+    return before[0], before[1], after[0], after[1]
+
+
+# --- windows -----------------------------------------------------------------------------------
+
+
+def _window(call: OnnxCall) -> dict[str, Any]:
+    """Return kernel, stride and pads; with ``ceil_mode`` the last windows reach further out."""
+    kernel = _pair(call, "kernel_shape", 0)
+    if len(call.shape) != 4:
+        raise call.im.refused(call.place, call.shape, "(N, C, H, W)")
+    if _pair(call, "dilations") != (1, 1) or call.attrs.get("storage_order", 0):
+        raise call.unsupported("with dilations or storage_order")
+    stride = _pair(call, "strides")
+    pads = list(_pads(call, kernel, stride, (1, 1)))
+    if call.attrs.get("ceil_mode", 0):
+        for axis, size in enumerate(call.shape[2:]):
+            open_end = size + pads[axis] + pads[axis + 2] - kernel[axis]
+            steps = -(-open_end // stride[axis])
+            if steps * stride[axis] >= size + pads[axis]:
+                steps -= 1  # a window that starts on the padding is left out
+            pads[axis + 2] += max(0, steps * stride[axis] - open_end)
+    return {"kernel": kernel, "stride": stride, "pads": tuple(pads)}
+
+
+@lowers("MaxPool")
+def _max_pool(call: OnnxCall) -> Any:
+    moved = levels_of(call.im, call.args[0], call.place)
+    tensor = call.im.builder.add("MaxPool", moved.activation.tensor, label="pool", **_window(call))
+    return moved.then(image_of(call.im, tensor))
+
+
+@lowers("AveragePool")
+def _average_pool(call: OnnxCall) -> Any:
+    window, counts = _window(call), bool(call.attrs.get("count_include_pad", 0))
+    if counts and call.attrs.get("ceil_mode", 0):
+        raise call.unsupported("with ceil_mode and count_include_pad")
+    x = call.args[0]
+    top, left, bottom, right = window["pads"]
+    if counts or (top, left) == (bottom, right) == (0, 0):
+        even = (top, left) == (bottom, right)
+        if even and not isinstance(x, (Padded, Lookup)):
+            return call.aten(
+                "avg_pool2d", (*call.shape[:2], *_pooled(call, window)), self=x,
+                kernel_size=window["kernel"], stride=window["stride"], padding=(top, left),
+                ceil_mode=False, count_include_pad=counts, divisor_override=None,
+            )  # fmt: skip
+    plain = call.im.floats(x, call.place)
+    note = f"An average is summed in float64 and rounded once; {call.im.source} may round between."
+    call.im.note_once(note)
+    tensor = call.im.builder.add(
+        "AvgPool", plain.tensor, label="pool", count_include_pad=counts, **window
+    )
+    return image_of(call.im, tensor)
+
+
+def _pooled(call: OnnxCall, window: dict[str, Any]) -> tuple[int, int]:
+    return window_output(
+        call.shape[2:], window["kernel"], stride=window["stride"], pads=window["pads"]
+    )
+
+
+@lowers("GlobalAveragePool")
+def _global_average(call: OnnxCall) -> Any:
+    if len(call.shape) != 4:
+        raise call.im.refused(call.place, call.shape, "(N, C, H, W)")
+    shape = (*call.shape[:2], 1, 1)
+    return call.aten("mean", shape, self=call.args[0], dim=[2, 3], keepdim=True, dtype=None)
+
+
+@lowers("ReduceMean")
+def _mean(call: OnnxCall) -> Any:
+    axes, keep = axes_of(call.args, call.attrs), bool(call.attrs.get("keepdims", 1))
+    if axes is None:
+        raise call.unsupported("over all axes")
+    rank = len(call.shape)
+    dims = sorted(axis % rank for axis in axes)
+    full = [1 if i in dims else size for i, size in enumerate(call.shape)]
+    shape = full if keep else [size for i, size in enumerate(call.shape) if i not in dims]
+    return call.aten("mean", shape, self=call.args[0], dim=dims, keepdim=keep, dtype=None)
+
+
+@lowers("Pad")
+def _pad(call: OnnxCall) -> Any:
+    given = call.argument(1)
+    pads = call.attrs.get("pads") if given is None else call.constant(1, "pads").tolist()
+    value = call.attrs.get("value", 0.0)
+    if call.argument(2) is not None:
+        value = float(call.constant(2, "value").reshape(-1)[0])
+    if call.argument(3) is not None or pads is None or len(call.shape) != 4 or len(pads) != 8:
+        raise call.unsupported("other than of all four axes of an image")
+    begin, end = pads[:4], pads[4:]
+    if begin[0] or end[0]:
+        raise call.unsupported("that pads the batch")
+    torch_order = [p for axis in (3, 2, 1) for p in (begin[axis], end[axis])]
+    if not any(torch_order[4:]):
+        torch_order = torch_order[:4]
+    shape = [s + b + e for s, b, e in zip(call.shape, begin, end, strict=True)]
+    mode = call.attrs.get("mode", "constant")
+    x = call.args[0]
+    moved = levels_of(call.im, x, call.place) if not value else None
+    inner = x if moved is None else moved.activation
+    padded = call.aten("pad", shape, self=inner, pad=torch_order, mode=mode, value=value)
+    if moved is None or moved.factor is None:
+        return padded
+    return Scaled(padded, moved.factor)
+
+
+# --- elementwise -------------------------------------------------------------------------------
+
+
+@lowers("BatchNormalization")
+def _batch_norm(call: OnnxCall) -> Any:
+    if call.attrs.get("training_mode", 0):
+        raise call.unsupported("in training mode")
+    roles = ("weight", "bias", "running_mean", "running_var")
+    channels = call.shape[1]
+    constants = {}
+    for index, role in enumerate(roles, 1):
+        vector = _float32(call.constant(index, role))
+        if vector.shape != (channels,):
+            rule = f"one value for each of {channels} channels"
+            raise call.im.refused(f"{call.place}: {role}", vector.shape, rule)
+        if not np.isfinite(vector).all() or (role == "running_var" and (vector < 0).any()):
+            rule = "finite numbers, and variances of at least 0"
+            raise call.im.refused(f"{call.place}: {role}", "other values", rule)
+        constants[role] = vector
+    eps = float(call.attrs.get("epsilon", 1e-5))
+    return call.aten(
+        "batch_norm", call.shape, input=call.args[0], **constants,
+        training=False, momentum=0.0, eps=eps,
+    )  # fmt: skip
+
+
+@lowers("Relu")
+def _relu(call: OnnxCall) -> Any:
+    return call.aten("relu", call.shape, self=call.args[0])
+
+
+@lowers("LeakyRelu")
+def _leaky(call: OnnxCall) -> Any:
+    if call.attrs.get("alpha", 0.01) != 0:
+        raise call.unsupported("with a slope other than 0")
+    return _relu(call)
+
+
+@lowers("Sign")
+def _sign(call: OnnxCall) -> Any:
+    return call.aten("sign", call.shape, self=call.args[0])
+
+
+@lowers("Abs")
+def _abs(call: OnnxCall) -> Any:
+    return call.aten("abs", call.shape, self=call.args[0])
+
+
+@lowers("Neg")
+def _neg(call: OnnxCall) -> Any:
+    return call.aten("neg", call.shape, self=call.args[0])
+
+
+@lowers("Clip")
+def _clip(call: OnnxCall) -> Any:
+    x, low, high = clip_limits(call.args, call.attrs)
+    if is_symbolic(low) or is_symbolic(high):
+        raise call.unsupported("with computed limits")
+    limits = [None if v is None else float(np.asarray(v).reshape(-1)[0]) for v in (low, high)]
+    if isinstance(x, Levels):
+        ends = [
+            own if v is None else int(v) for own, v in zip((x.low, x.high), limits, strict=True)
+        ]
+        return Levels(x.inner, x.scale, x.zero, max(ends[0], x.low), min(ends[1], x.high), x.axis)
+    if limits == [None, None]:
+        return x
+    return call.aten("clamp", call.shape, self=x, min=limits[0], max=limits[1])
+
+
+@lowers("Round")
+def _round(call: OnnxCall) -> Any:
+    return call.aten("round", call.shape, self=call.args[0])
+
+
+_COMPARED = {"Greater": "gt", "GreaterOrEqual": "ge", "Less": "lt", "LessOrEqual": "le"}
+_MIRRORED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
+
+
+@lowers(*_COMPARED)
+def _compare(call: OnnxCall) -> Lookup:
+    """Return the two outcomes of a comparison with a constant, which is taken away before."""
+    kind, (x, other) = _COMPARED[call.node.op], call.args[:2]
+    if not is_symbolic(x):
+        kind, x, other = _MIRRORED[kind], other, x
+    if is_symbolic(other):
+        raise call.unsupported("of two activations")
+    if np.any(np.asarray(other)):
+        x = HANDLERS["Sub"](OnnxCall(call.im, call.node, (x, other), call.opset))
+    source = x if isinstance(x, Clipped) else call.im.activation(x, call.place)
+    below = kind in ("lt", "le")
+    table = np.array([below, not below])
+    return Lookup(source, table, compared=True, zero_below=kind in ("gt", "le"))
+
+
+@lowers("Add", "Sub", "Mul", "Div")
+def _arithmetic(call: OnnxCall) -> Any:
+    a, b = call.args[:2]
+    shape = np.broadcast_shapes(full_shape(call.im, a), full_shape(call.im, b))
+    if any(isinstance(v, Permuted) for v in (a, b)):
+        return _permuted(call, a, b)
+    if isinstance(a, Scaled) and isinstance(b, Scaled) and call.node.op in ("Add", "Sub"):
+        joined = _sum_of_levels(call, a, b)
+        if joined is not None:
+            return joined
+    a, b = (v if is_symbolic(v) else _float32(np.asarray(v)) for v in (a, b))
+    if call.node.op == "Div":
+        return _quotient(call, a, b, shape)
+    if call.node.op == "Sub" and is_symbolic(a) and is_symbolic(b):
+        b = call.aten("neg", full_shape(call.im, b), self=b)
+        return call.aten("add", shape, self=a, other=b)
+    return call.aten(call.node.op.lower(), shape, self=a, other=b)
+
+
+def _permuted(call: OnnxCall, a: Any, b: Any) -> Any:
+    """Lower an operator of a transposed activation and a constant on the activation itself."""
+    own = a if isinstance(a, Permuted) else b
+    rank, back = len(own.perm), np.argsort(own.perm)
+    operands = []
+    for value in (a, b):
+        if isinstance(value, Permuted):
+            if value.perm != own.perm:
+                raise call.unsupported("of activations in two orders of axes")
+            operands.append(value.inner)
+        elif is_symbolic(value):
+            raise call.unsupported("of activations in two orders of axes")
+        else:
+            array = np.asarray(value)
+            wide = array.reshape((1,) * (rank - array.ndim) + array.shape)
+            operands.append(wide.transpose(back))
+    inner = _arithmetic(OnnxCall(call.im, call.node, operands, call.opset))
+    return Permuted(inner, own.perm)
+
+
+def _sum_of_levels(call: OnnxCall, a: Scaled, b: Scaled) -> Any:
+    """Return the sum of levels of one factor as a sum of integers, or None."""
+    plain = isinstance(a.inner, Activation) and isinstance(b.inner, Activation)
+    if not plain or a.factor != b.factor or call.node.op != "Add":
+        return None
+    total = call.aten("add", call.shape, self=a.inner, other=b.inner)
+    return Scaled(total, a.factor)
+
+
+def _quotient(call: OnnxCall, a: Any, b: Any, shape: Sequence[int]) -> Any:
+    """Lower a quotient by a constant exactly, as a product with its float64 reciprocal."""
+    if is_symbolic(b):
+        raise call.unsupported("by an activation")
+    divisor = np.asarray(scalar_of(b), np.float32)
+    if not np.isfinite(divisor).all() or (divisor == 0).any():
+        raise call.im.refused(f"{call.place}: divisor", "0 or no number", "finite numbers but 0")
+    if (np.abs(np.frexp(divisor)[0]) == 0.5).all() or isinstance(a, Scaled):
+        if isinstance(a, Scaled):
+            return call.aten("mul", shape, self=a, other=np.float32(1) / divisor)
+        return call.aten("div", shape, self=a, other=divisor)
+    x = call.im.activation(a, call.place)
+    per_channel = call.im.channels(divisor, x, call.place)
+    reciprocal = 1 / per_channel.astype(np.float64)
+    return call.im.add("Scale", x, {"scale": (reciprocal, DType("float", 64))}, label="scale")
+
+
+@lowers("Where")
+def _where(call: OnnxCall) -> Any:
+    raise call.unsupported("other than of two constants by a comparison with a constant")
+
+
+@lowers("Cast")
+def _cast(call: OnnxCall) -> Any:
+    if int(call.attrs["to"]) not in _FLOAT_TYPES[:1]:
+        raise call.unsupported("to another type than float32")
+    return call.args[0]
+
+
+@lowers("Identity", "Dropout")
+def _identity(call: OnnxCall) -> Any:
+    training = call.argument(2)
+    if training is not None and np.any(np.asarray(training)):
+        raise call.unsupported("in training mode")
+    return call.args[0]
+
+
+# --- shapes ------------------------------------------------------------------------------------
+
+
+@lowers("Shape")
+def _shape(call: OnnxCall) -> np.ndarray:
+    whole = np.array(call.shape, np.int64)
+    return whole[call.attrs.get("start") : call.attrs.get("end")]
+
+
+@lowers("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+def _reshape(call: OnnxCall) -> Any:
+    shape, attrs = call.shape, call.attrs
+    if call.node.op == "Flatten":
+        wanted: tuple[int, ...] = flattened(shape, attrs)
+    elif call.node.op == "Reshape":
+        target = attrs["shape"] if "shape" in attrs else call.constant(1, "shape")
+        wanted = reshaped(shape, target, attrs)
+    else:
+        axes = axes_of(call.args, attrs)
+        wanted = unsqueezed(shape, axes or []) if call.node.op == "Unsqueeze" else squeezed(
+            shape, axes
+        )  # fmt: skip
+    if not wanted or wanted[0] != int(call.im.batch):
+        rule = f"a shape that keeps the batch of {call.im.batch} as its first axis"
+        raise call.im.refused(call.place, wanted, rule)
+    x = call.args[0]
+    if isinstance(x, Permuted):
+        return _flat_permuted(call, x, wanted)
+    return call.aten("reshape", wanted, self=x, shape=list(wanted))
+
+
+def _flat_permuted(call: OnnxCall, x: Permuted, wanted: tuple[int, ...]) -> Any:
+    """Flatten an image whose axes the file has transposed."""
+    moved = levels_of(call.im, x.inner, call.place)
+    inner = moved.activation
+    if len(wanted) != 2 or x.perm[0] != 0 or len(inner.shape) != 3:
+        raise call.unsupported("of a transposed activation, other than to (N, features)")
+    index = np.arange(wanted[1]).reshape([inner.shape[p - 1] for p in x.perm[1:]])
+    order = index.transpose(np.argsort([p - 1 for p in x.perm[1:]])).transpose(1, 2, 0).reshape(-1)
+    tensor = call.im.builder.add("Flatten", inner.tensor, label="flatten")
+    plain = bool((order == np.arange(wanted[1])).all())
+    return moved.then(Activation(tensor, wanted[1:], None if plain else order))
+
+
+@lowers("Transpose")
+def _transpose(call: OnnxCall) -> Any:
+    x = call.args[0]
+    rank = len(call.shape)
+    perm = tuple(call.attrs.get("perm", range(rank)[::-1]))
+    if sorted(perm) != list(range(rank)) or perm[0] != 0:
+        raise call.unsupported(f"with perm {list(perm)}")
+    inner, own = (x.inner, x.perm) if isinstance(x, Permuted) else (x, tuple(range(rank)))
+    joined = tuple(own[axis] for axis in perm)
+    return inner if joined == tuple(range(rank)) else Permuted(inner, joined)
+
+
+@lowers("Slice")
+def _slice(call: OnnxCall) -> Any:
+    value, shape = call.args[0], list(call.shape)
+    for axis, start, end, step in slice_of(call.args, call.attrs):
+        if step < 1 or not -len(shape) <= axis < len(shape):
+            raise call.unsupported(f"with a step of {step} along axis {axis}")
+        axis %= len(shape)
+        first, last, _ = slice(start, end, step).indices(shape[axis])
+        if (first, last, step) == (0, shape[axis], 1):
+            continue
+        shape[axis] = max(0, -(-(last - first) // step))
+        arguments = {"dim": axis, "start": first, "end": last, "step": step}
+        value = call.aten("slice", shape, self=value, **arguments)
+    return value
