@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -297,23 +298,26 @@ def _in_order(found: Iterable[OnnxNode], known: set[str], where: str) -> tuple[O
     """Return the nodes so that each comes after what it reads."""
     nodes = list(found)
     makers = _makers(nodes, known, where)
-    readers: dict[str, list[OnnxNode]] = {}
-    missing = {id(node): {n for n in node.inputs if n in makers} for node in nodes}
-    for node in nodes:
-        for name in missing[id(node)]:
-            readers.setdefault(name, []).append(node)
-    ready = [node for node in nodes if not missing[id(node)]]
-    for node in ready:  # grows while it is walked
+    missing = [{name for name in node.inputs if name in makers} for node in nodes]
+    readers: dict[str, list[int]] = {}
+    for index, names in enumerate(missing):
+        for name in names:
+            readers.setdefault(name, []).append(index)
+    ready = [index for index, names in enumerate(missing) if not names]
+    ordered = []
+    while ready:  # the earliest in the file first
+        node = nodes[heapq.heappop(ready)]
+        ordered.append(node)
         for name in node.outputs:
             for reader in readers.pop(name, ()):
-                missing[id(reader)].discard(name)
-                if not missing[id(reader)]:
-                    ready.append(reader)
-    if len(ready) < len(nodes):
-        stuck = next(node for node in nodes if missing[id(node)])
-        got = f"a cycle through {min(missing[id(stuck)])!r}"
-        raise SourceError(message(f"{where}: {stuck.place}", got, "a graph without cycles"))
-    return tuple(ready)
+                missing[reader].discard(name)
+                if not missing[reader]:
+                    heapq.heappush(ready, reader)
+    if len(ordered) < len(nodes):
+        stuck = next(index for index, names in enumerate(missing) if names)
+        got = f"a cycle through {min(missing[stuck])!r}"
+        raise SourceError(message(f"{where}: {nodes[stuck].place}", got, "a graph without cycles"))
+    return tuple(ordered)
 
 
 def _makers(nodes: list[OnnxNode], known: set[str], where: str) -> set[str]:

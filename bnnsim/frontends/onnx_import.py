@@ -15,12 +15,12 @@ import numpy as np
 from bnnsim.errors import GraphError, SourceError, message
 from bnnsim.frontends.builder import GraphBuilder
 from bnnsim.frontends.elementwise import Lookup, apply_to_table
-from bnnsim.frontends.importer import Activation, Importer, Scaled, is_symbolic
+from bnnsim.frontends.importer import Activation, Importer, Scaled
 from bnnsim.frontends.onnx_file import OnnxModel, OnnxNode, read_model
 from bnnsim.frontends.onnx_numpy import ELEMENTWISE, MEANING, Budget, fold
 from bnnsim.frontends.onnx_ops import HANDLERS
 from bnnsim.frontends.onnx_quant import DOMAINS
-from bnnsim.frontends.onnx_values import OnnxCall, Permuted, through, unsupported
+from bnnsim.frontends.onnx_values import OnnxCall, Permuted, in_flight, through, unsupported
 from bnnsim.graph.dtypes import FLOAT32, UINT8
 from bnnsim.graph.ir import Graph
 from bnnsim.graph.shape_rules import MAX_ELEMENTS
@@ -170,7 +170,7 @@ class _Walk:
                 self.place = node.place
                 self._lower(node)
         value = self.values[names]
-        if not is_symbolic(value) and not isinstance(value, Permuted):
+        if not in_flight(value):
             raise im.refused(f"output {names!r}", "a constant", "a result of the input")
         output = through(im, value, "output").activation
         if output.order is not None:
@@ -211,7 +211,7 @@ class _Walk:
     def _lower(self, node: OnnxNode) -> None:
         args = [self.values.get(name) for name in node.inputs]
         self._check_operands(node, args)
-        symbolic = [a for a in args if is_symbolic(a) or isinstance(a, Permuted)]
+        symbolic = [a for a in args if in_flight(a)]
         known = DOMAINS.get(node.domain, ())
         if node.domain and node.op not in known:
             raise unsupported(self.im, node)

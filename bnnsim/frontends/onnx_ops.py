@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bnnsim.frontends.elementwise import Lookup, scalar_of
-from bnnsim.frontends.importer import Activation, Clipped, Padded, Scaled, is_symbolic
+from bnnsim.frontends.importer import Activation, Clipped, Padded, Scaled
 from bnnsim.frontends.onnx_numpy import (
     axes_of,
     clip_limits,
@@ -28,6 +28,7 @@ from bnnsim.frontends.onnx_values import (
     Permuted,
     full_shape,
     image_of,
+    in_flight,
     levels_of,
 )
 from bnnsim.graph.dtypes import DType
@@ -56,7 +57,7 @@ def _float32(array: np.ndarray) -> np.ndarray:
 
 @lowers("MatMul")
 def _matmul(call: OnnxCall) -> Any:
-    if is_symbolic(call.args[1]):
+    if in_flight(call.args[1]):
         raise call.unsupported("with a computed right operand")
     weight = _float32(call.constant(1, "right operand"))
     if weight.ndim != 2:
@@ -75,7 +76,7 @@ def _require_features(call: OnnxCall, features: int) -> None:
 @lowers("Gemm")
 def _gemm(call: OnnxCall) -> Any:
     attrs = call.attrs
-    if attrs.get("transA", 0) or is_symbolic(call.args[1]):
+    if attrs.get("transA", 0) or in_flight(call.args[1]):
         raise call.unsupported("with a transposed or a computed operand")
     weight = _float32(call.constant(1, "B"))
     if weight.ndim != 2:
@@ -93,7 +94,7 @@ def _gemm(call: OnnxCall) -> Any:
 
 @lowers("Conv")
 def _conv(call: OnnxCall) -> Any:
-    if is_symbolic(call.argument(1)):
+    if in_flight(call.argument(1)):
         raise call.unsupported("of two activations")
     weight, shape = _float32(call.constant(1, "W")), call.shape
     if weight.ndim != 4 or len(shape) != 4:
@@ -332,7 +333,7 @@ def _neg(call: OnnxCall) -> Any:
 @lowers("Clip")
 def _clip(call: OnnxCall) -> Any:
     x, low, high = clip_limits(call.args, call.attrs)
-    if is_symbolic(low) or is_symbolic(high):
+    if in_flight(low) or in_flight(high):
         raise call.unsupported("with computed limits")
     limits = [None if v is None else float(np.asarray(v).reshape(-1)[0]) for v in (low, high)]
     if isinstance(x, Levels):
@@ -358,9 +359,9 @@ _MIRRORED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
 def _compare(call: OnnxCall) -> Lookup:
     """Return the two outcomes of a comparison with a constant, which is taken away before."""
     kind, (x, other) = _COMPARED[call.node.op], call.args[:2]
-    if not is_symbolic(x):
+    if not in_flight(x):
         kind, x, other = _MIRRORED[kind], other, x
-    if is_symbolic(other):
+    if in_flight(other):
         raise call.unsupported("of two activations")
     if np.any(np.asarray(other)):
         x = HANDLERS["Sub"](OnnxCall(call.im, call.node, (x, other), call.opset))
@@ -380,10 +381,10 @@ def _arithmetic(call: OnnxCall) -> Any:
         joined = _sum_of_levels(call, a, b)
         if joined is not None:
             return joined
-    a, b = (v if is_symbolic(v) else _float32(np.asarray(v)) for v in (a, b))
+    a, b = (v if in_flight(v) else _float32(np.asarray(v)) for v in (a, b))
     if call.node.op == "Div":
         return _quotient(call, a, b, shape)
-    if call.node.op == "Sub" and is_symbolic(a) and is_symbolic(b):
+    if call.node.op == "Sub" and in_flight(a) and in_flight(b):
         b = call.aten("neg", full_shape(call.im, b), self=b)
         return call.aten("add", shape, self=a, other=b)
     return call.aten(call.node.op.lower(), shape, self=a, other=b)
@@ -399,7 +400,7 @@ def _permuted(call: OnnxCall, a: Any, b: Any) -> Any:
             if value.perm != own.perm:
                 raise call.unsupported("of activations in two orders of axes")
             operands.append(value.inner)
-        elif is_symbolic(value):
+        elif in_flight(value):
             raise call.unsupported("of activations in two orders of axes")
         else:
             array = np.asarray(value)
@@ -420,7 +421,7 @@ def _sum_of_levels(call: OnnxCall, a: Scaled, b: Scaled) -> Any:
 
 def _quotient(call: OnnxCall, a: Any, b: Any, shape: Sequence[int]) -> Any:
     """Lower a quotient by a constant exactly, as a product with its float64 reciprocal."""
-    if is_symbolic(b):
+    if in_flight(b):
         raise call.unsupported("by an activation")
     divisor = np.asarray(scalar_of(b), np.float32)
     if not np.isfinite(divisor).all() or (divisor == 0).any():

@@ -46,6 +46,11 @@ class Levels:
     axis: int
 
 
+def in_flight(value: Any) -> bool:
+    """Whether a value depends on the input."""
+    return isinstance(value, (Permuted, Levels)) or is_symbolic(value)
+
+
 @dataclass(frozen=True, slots=True)
 class OnnxCall:
     """One operator with its operands: arrays, values in flight, or None where left out."""
@@ -107,7 +112,7 @@ def unsupported(im: Importer, node: OnnxNode, what: str = "") -> SourceError:
 
 def full_shape(im: Importer, value: Any) -> tuple[int, ...]:
     """Return the shape of a value in the file, with the batch."""
-    if not is_symbolic(value) and not isinstance(value, (Permuted, Levels)):
+    if not in_flight(value):
         return () if value is None else tuple(np.shape(value))
     if isinstance(value, Permuted):
         inner = full_shape(im, value.inner)
