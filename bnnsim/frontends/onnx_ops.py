@@ -112,14 +112,15 @@ def _conv(call: OnnxCall) -> Any:
     pads = _pads(call, kernel, stride, dilation)
     size = window_output(shape[2:], kernel, stride=stride, pads=pads, dilation=dilation)
     bias = None if call.argument(2) is None else _float32(call.constant(2, "B"))
+    even = pads[:2] == pads[2:] and not isinstance(call.args[0], Padded)
     return call.aten(
         "conv2d",
         (shape[0], len(weight), *size),
-        input=_bordered(call, pads),
+        input=call.args[0] if even else _bordered(call, pads),
         weight=weight,
         bias=bias,
         stride=stride,
-        padding=(0, 0),
+        padding=pads[:2] if even else (0, 0),
         dilation=dilation,
         groups=groups,
     )
@@ -434,6 +435,16 @@ def _quotient(call: OnnxCall, a: Any, b: Any, shape: Sequence[int]) -> Any:
     per_channel = call.im.channels(divisor, x, call.place)
     reciprocal = 1 / per_channel.astype(np.float64)
     return call.im.add("Scale", x, {"scale": (reciprocal, DType("float", 64))}, label="scale")
+
+
+@lowers("Gather")
+def _gather(call: OnnxCall) -> Any:
+    """Look a pixel's meaning up in a table of the file."""
+    index, table = call.argument(1), call.argument(0)
+    is_table = isinstance(index, Lookup) and isinstance(table, np.ndarray) and table.ndim == 1
+    if not is_table or call.attrs.get("axis", 0):
+        raise call.unsupported("other than of a table of the file by the value of a pixel")
+    return Lookup(index.source, table[np.asarray(index.table)], index.compared, index.zero_below)
 
 
 @lowers("Where")
