@@ -129,6 +129,24 @@ def load_module(
     raise SourceError(message("verify against torch", text, rule, "Use --against reference."))
 
 
+def load_executor(source: str | Path) -> Any:
+    """Return the executor of an ``.onnx`` source, to hold the engine against.
+
+    Raises
+    ------
+    SourceError
+        If the source is of another form, or what could run it is not installed.
+    """
+    if Path(source).suffix.lower() != ".onnx":
+        rule = "an .onnx source"
+        raise SourceError(
+            message("verify against onnx", str(source), rule, "Use --against reference.")
+        )
+    from bnnsim.frontends.onnx_execute import OnnxExecutor
+
+    return OnnxExecutor(source)
+
+
 def _from_file(text: str, *, trust: bool, sign_zero: str) -> Graph:
     suffix = Path(text).suffix.lower()
     if suffix == ".bnn":

@@ -12,7 +12,7 @@ ENGINES = ("compiled", "reference")
 ISAS = ("auto", "ref", "avx2", "avx512", "neon")
 _MAX_DIGITS = 20  # of 2^64
 _SOURCE_HELP = (
-    ".bnn or .pt2 file, pynq:FOLDER, zoo:NAME[:trained|:random[,SEED]], "
+    ".bnn, .onnx or .pt2 file, pynq:FOLDER, zoo:NAME[:trained|:random[,SEED]], "
     "py:MODULE:CALLABLE (with --trust)"
 )
 
@@ -107,12 +107,12 @@ def add_source(parser: Parser, *, many: bool = False, default: str = "") -> None
     group.add_argument("--network", metavar="NAME", help="which network of the folding file")
     group.add_argument("--weights", metavar="FILE", help="weights for py:MODULE:CALLABLE")
     group.add_argument(
-        "--input-shape", metavar="C,H,W", type=shape, help="of one input, as torch has it"
+        "--input-shape", metavar="C,H,W", type=shape, help="of one input, as the source has it"
     )
     group.add_argument("--trust", action="store_true", help="allow a source that runs code")
     group.add_argument(
         "--sign-zero", choices=("plus", "error"),
-        help="a torch sign that is 0 at 0: lower it to +1 with a note (default), or refuse it",
+        help="a sign that is 0 at 0: lower it to +1 with a note (default), or refuse it",
     )  # fmt: skip
 
 

@@ -58,8 +58,8 @@ def from_onnx(
     -------
     Graph
         Images are (H, W, C) where the file has (C, H, W). ``meta["onnx"]`` has, by the name of a
-        tensor of the graph, the file's tensor, its layout, and the factor that makes the
-        graph's integers the file's numbers.
+        tensor of the graph, the file's tensor and the factor that makes the graph's integers the
+        file's numbers.
 
     Raises
     ------
@@ -81,6 +81,7 @@ def from_onnx(
         "decision": "argmax",
         "notes": importer.notes,
         "onnx": walk.pairs,
+        "channels_first": len(importer.shape) == 3 and not isinstance(start[1], Permuted),
     }
     return importer.builder.graph(name or Path(path).stem, output.tensor, meta)
 
