@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Engine", "Layers", "RunResult", "Verification", "compare", "decide", "estimate", "export",
-    "inspect", "load", "load_executor", "load_module", "load_profile", "lower", "ranked", "run", "save", "simulate",
-    "validate", "verify",
+    "inspect", "load", "load_executor", "load_module", "load_profile", "lower", "ranked", "run",
+    "save", "simulate", "validate", "verify",
 ]  # fmt: skip
 
 

@@ -108,13 +108,18 @@ def _layers(graph: Graph) -> list[_Layer]:
         else:
             rule = "Dense, Conv2d, Threshold, MaxPool and Flatten"
             raise refused(node, node.op, rule)
+    _check_ends(graph, layers, is_image=is_image)
+    return layers
+
+
+def _check_ends(graph: Graph, layers: Sequence[_Layer], *, is_image: bool) -> None:
+    """Check that sums leave the hardware at the end only."""
     for layer in layers[:-1]:
         if layer.threshold is None:
             raise refused(layer.linear, "no threshold", "thresholds after all layers but the last")
     if not layers or (is_image and layers[-1].threshold is not None):
         rule = "a last layer that gives its sums, in a network that starts with a convolution"
         raise refused(graph.nodes[-1], graph.nodes[-1].op, rule)
-    return layers
 
 
 def _check_encoding(graph: Graph, node: Node, is_image: bool) -> None:
