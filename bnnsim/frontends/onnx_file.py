@@ -253,7 +253,7 @@ def _external(tensor: Any, place: str, path: str | Path, need: int) -> bytes:
             rule = "a number of bytes"
             raise SourceError(message(f"{place}: external data: {key}", text, rule))
     offset, length = int(numbers["offset"]), int(numbers["length"])
-    with open_regular(file, "external data") as opened:
+    with open_regular(file, f"file of external data, {place}") as opened:
         size = file.stat().st_size
         if length != need or offset + length > size:
             rule = f"{need} bytes inside the {size} of {location}"

@@ -18,8 +18,7 @@ from bnnsim.frontends.elementwise import Lookup, apply_to_table
 from bnnsim.frontends.importer import Activation, Importer, Scaled
 from bnnsim.frontends.onnx_file import OnnxModel, OnnxNode, read_model
 from bnnsim.frontends.onnx_numpy import ELEMENTWISE, MEANING, Budget, fold
-from bnnsim.frontends.onnx_ops import HANDLERS
-from bnnsim.frontends.onnx_quant import DOMAINS
+from bnnsim.frontends.onnx_quant import DOMAINS, HANDLERS
 from bnnsim.frontends.onnx_values import OnnxCall, Permuted, in_flight, through, unsupported
 from bnnsim.graph.dtypes import FLOAT32, UINT8
 from bnnsim.graph.ir import Graph

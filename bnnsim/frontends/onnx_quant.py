@@ -14,8 +14,9 @@ import numpy as np
 
 from bnnsim.frontends.elementwise import Lookup
 from bnnsim.frontends.importer import Activation, Scaled
+from bnnsim.frontends.onnx_images import HANDLERS
 from bnnsim.frontends.onnx_numpy import MEANING, limits_of, rounding_of
-from bnnsim.frontends.onnx_ops import HANDLERS, lowers
+from bnnsim.frontends.onnx_ops import lowers
 from bnnsim.frontends.onnx_values import Levels, OnnxCall, Permuted, levels_of
 from bnnsim.graph.dtypes import FLOAT32, INT8, INT32, MAX_GRID_BITS, DType
 from bnnsim.graph.quantizers import ROUNDINGS, TERNARIZE

@@ -138,6 +138,8 @@ def test_our_own_trained_network_round_trips(tmp_path, rng) -> None:
 
     torch.manual_seed(1)
     images, labels = load_digits()
+    order = rng.permutation(len(images))  # the file has them sorted
+    images, labels = images[order], labels[order]
     x = images.reshape(len(images), -1)
 
     class Bits(torch.nn.Module):
@@ -146,22 +148,22 @@ def test_our_own_trained_network_round_trips(tmp_path, rng) -> None:
 
     norm = torch.nn.BatchNorm1d
     module = torch.nn.Sequential(
-        Bits(), BinaryDense(784, 64), norm(64), Sign(), BinaryDense(64, 64), norm(64), Sign(),
-        BinaryDense(64, 10),
+        Bits(), BinaryDense(784, 32), norm(32), Sign(), BinaryDense(32, 32), norm(32), Sign(),
+        BinaryDense(32, 10),
     )  # fmt: skip
     optimizer = torch.optim.Adam(module.parameters(), 0.01)
     pixels, due = torch.tensor(x), torch.tensor(labels.astype(np.int64))
-    for start in range(0, 4000, 100):
+    for start in range(0, 4000, 80):
         optimizer.zero_grad()
-        logits = module(pixels[start : start + 100].float()) / 8
-        torch.nn.functional.cross_entropy(logits, due[start : start + 100]).backward()
+        logits = module(pixels[start : start + 80].float()) / 8
+        torch.nn.functional.cross_entropy(logits, due[start : start + 80]).backward()
         optimizer.step()
     graph = from_torch(module.eval(), (784,), name="digits")
     api.export(graph, tmp_path / "digits", to="pynq")
     again = api.load(f"pynq:{tmp_path / 'digits'}")
     mine, got = (api.run(g, x[4000:]).outputs for g in (graph, again))
-    assert (2 * got - 64 == mine).all()
-    assert (mine.argmax(axis=1) == labels[4000:]).mean() > 0.6
+    assert (2 * got - 32 == mine).all()
+    assert (mine.argmax(axis=1) == labels[4000:]).mean() > 0.5  # by chance 0.1
 
 
 def wrong(rng, what: str) -> Graph:
