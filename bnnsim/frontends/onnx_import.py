@@ -176,6 +176,9 @@ class _Walk:
         if output.order is not None:
             rule = "a dense layer after it: its features would be in another order"
             raise im.refused(f"output {names!r}", "a flattened image", rule)
+        for name, pending in self.values.items():  # what was finished when something read it
+            if id(pending) in im.made and not isinstance(pending, Scaled):
+                self._pair(name, im.made[id(pending)][1])
         self._pair(names, output)
         return output
 

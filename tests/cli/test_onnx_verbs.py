@@ -32,7 +32,8 @@ def net(tmp_path_factory) -> Path:
         ("Conv", ["x", "w"], "c", {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
         ("GreaterOrEqual", ["c", "zero"], "t", {}),
         ("Where", ["t", "one", "minus"], "s", {}),
-        ("Flatten", ["s"], "f", {}),
+        ("MaxPool", ["s"], "p", {"kernel_shape": [1, 1]}),
+        ("Flatten", ["p"], "f", {}),
         ("Gemm", ["f", "w2"], "l", {"transB": 1}),
         ("Softmax", ["l"], "y", {}),
     ]
@@ -56,7 +57,7 @@ def test_verify_against_onnx_compares_every_tensor(bnnsim, net) -> None:
     )
     assert result["against"] in ("onnx", "onnxruntime")
     assert [layer["tensor"] for layer in result["layers"]] == [
-        "conv1.out", "sign1.out", "dense2.out",
+        "conv1.out", "sign1.out", "pool1.out", "dense2.out",
     ]  # fmt: skip
     assert (result["equal"], result["argmax_agreement"]) == (True, 1.0)
     assert result["ties"] > 0
