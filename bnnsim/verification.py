@@ -299,8 +299,7 @@ class _FileTally(_Tally):
         self.file, self.share = file, tolerance
         self.pairs = model.meta["onnx"]
         self.every = Plan(model, isa=engine.isa, threads=engine.threads, keep=tuple(self.pairs))
-        made = {node.output: node.name for node in model.nodes}
-        self.tensors = {name: made[name] for name in self.pairs if name in made}
+        self.tensors = {n.output: n.name for n in model.nodes if n.output in self.pairs}
 
     def add(self, x: np.ndarray, _: np.ndarray | None) -> None:
         """Run both on some images, and count."""
