@@ -39,6 +39,7 @@ def write(
     opset: int = 19,  # the evaluator takes statistics of the batch below 14, and no QDQ below 19
     dtype: type = np.float32,
     output: str = "y",
+    result: Sequence[int] | None = None,
 ) -> Path:
     """Write a model of input ``x`` with the batch first, and output ``y``."""
     held = [numpy_helper.from_array(np.asarray(v), k) for k, v in (constants or {}).items()]
@@ -46,7 +47,7 @@ def write(
         list(nodes),
         "net",
         [helper.make_tensor_value_info("x", _KINDS[np.dtype(dtype)], list(shape))],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, result)],
         held,
     )
     domains = {"": opset} | {n.domain: 1 for n in nodes if n.domain}

@@ -139,6 +139,7 @@ def test_the_evaluators_of_our_own_tests_are_qonnx(mode, tmp_path, rng) -> None:
         "z": F(1),
         "n": F(3),
         "m": F(2),
+        "zero": F(0),
         "t": rng.normal(size=(7, 3)).astype(F),
     }
     x = (rng.integers(-30, 31, (1, 7)) / 8).astype(F)
@@ -149,5 +150,6 @@ def test_the_evaluators_of_our_own_tests_are_qonnx(mode, tmp_path, rng) -> None:
              out_dtype="INT3"),
         node("BipolarQuant", ["a", "s"], "y", QONNX),
     ):  # fmt: skip
-        path = write(tmp_path / "net.onnx", [quant, last], (1, 7), constants)
+        used = {name: constants[name] for name in (*quant.input[1:], *last.input[1:])}
+        path = write(tmp_path / "net.onnx", [quant, last], (1, 7), used, result=(1, 7))
         assert (Qonnx(path).tensors(x)["y"] == expected(path, x)).all()
