@@ -14,8 +14,16 @@ import numpy as np
 
 from bnnsim.frontends.aten import unsupported
 from bnnsim.frontends.aten_scales import HANDLERS
-from bnnsim.frontends.elementwise import Lookup, scalar_of
-from bnnsim.frontends.importer import Activation, Call, Clipped, Importer, Scaled, is_symbolic
+from bnnsim.frontends.elementwise import Lookup, numbers, scalar_of
+from bnnsim.frontends.importer import (
+    Activation,
+    Call,
+    Clipped,
+    Importer,
+    Padded,
+    Scaled,
+    is_symbolic,
+)
 from bnnsim.graph.dtypes import FLOAT32, MAX_GRID_BITS, DType
 from bnnsim.graph.quantizers import DOREFA, TERNARIZE
 
@@ -23,7 +31,7 @@ __all__ = ["HANDLERS"]
 
 _TOPS = {2**bits - 1: bits for bits in range(1, MAX_GRID_BITS + 1)}
 _NOTE = (
-    "Levels are multiplied as integers and their sums scaled once; torch scales each of them and "
+    "Levels are multiplied as integers and their sums scaled once; {} scales each of them and "
     "rounds every product."
 )
 
@@ -110,7 +118,7 @@ def _requantize(im: Importer, x: Activation, dtype: DType) -> Activation:
 
 
 def _levels(value: Any) -> bool:
-    return isinstance(value, Scaled) and isinstance(value.inner, Activation)
+    return isinstance(value, Scaled) and isinstance(value.inner, (Activation, Padded))
 
 
 def _signs_apart(im: Importer, call: Call) -> Call:
@@ -144,11 +152,11 @@ def _sums(plain: Callable[[Importer, Call], Any]) -> Callable[[Importer, Call], 
         call = _signs_apart(im, call)
         if not _levels(call.first):
             return plain(im, call)
-        im.note_once(_NOTE)
+        im.note_once(_NOTE.format(im.source))
         bare = _reading(call, call.first.inner)
         y = plain(im, replace(bare, args={**bare.args, "bias": None}))
         bias = call.args.get("bias")
-        shift = None if bias is None else np.asarray(bias.detach().cpu(), np.float32)
+        shift = None if bias is None else numbers(bias).astype(np.float32)
         return im.scaled(y, call.first.factor, shift)
 
     return handler

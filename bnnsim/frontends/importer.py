@@ -10,7 +10,7 @@ import numpy as np
 
 from bnnsim.errors import SourceError, message
 from bnnsim.frontends.builder import GraphBuilder
-from bnnsim.frontends.elementwise import Lookup, scalar_of, table_type
+from bnnsim.frontends.elementwise import Lookup, numbers, scalar_of, table_type
 from bnnsim.graph.dtypes import FLOAT32, DType
 
 
@@ -55,7 +55,7 @@ class Clipped:
 class Scaled:
     """An activation times a positive constant: a layer multiplies its sums by it instead."""
 
-    inner: Activation | Clipped
+    inner: Activation | Clipped | Padded
     factor: float
 
 
@@ -155,6 +155,10 @@ class Importer:
         All 256 states of a uint8 input; None for float32.
     sign_zero : str
         ``plus`` or ``error``: what to do about a sign that gives no +1 at 0.
+    source : str
+        What notes call the program's own arithmetic.
+    known : tuple of str
+        Operators of the front end, for messages; empty for torch's.
     """
 
     name: str
@@ -163,6 +167,8 @@ class Importer:
     shape: tuple[int, ...]
     pixels: Any
     sign_zero: str
+    source: str = "torch"
+    known: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     made: dict[int, tuple[Any, Activation]] = field(default_factory=dict)
     signs: dict[str, Activation] = field(default_factory=dict)
@@ -202,7 +208,7 @@ class Importer:
         if isinstance(value, Clipped):
             return self._limited(value)
         if isinstance(value, Lookup):
-            return self._binarized(value, place) if value.compared else self._encoded(value)
+            return self._binarized(value) if value.compared else self._encoded(value)
         if isinstance(value, Sliced):
             return self._taken(value)
         if isinstance(value, ScaleMap):
@@ -219,7 +225,9 @@ class Importer:
 
     def input_scale(self, x: Activation, shape: tuple[int, ...], **window: Any) -> Activation:
         """Append the mean magnitude over channels and windows; ``shape`` is torch's."""
-        self.note_once("An input scale is summed in float64, rounded once; torch rounds each step.")
+        self.note_once(
+            f"An input scale is summed in float64, rounded once; {self.source} rounds each step."
+        )
         tensor = self.builder.add("InputScale", x.tensor, label="input_scale", **window)
         return Activation(tensor, shape)
 
@@ -252,14 +260,14 @@ class Importer:
         return self.add("Clip", x, label="clip", low=limits[0], high=limits[1])
 
     def _encoded(self, value: Lookup) -> Activation:
-        table, source = value.table.cpu().numpy(), self.activation(value.source, "input")
+        table, source = numbers(value.table), self.activation(value.source, "input")
         if np.array_equal(table, np.arange(256)):
             return source
         dtype = table_type(table)
         return self.add("Encode", source, {"table": (table, dtype)}, label="encode")
 
-    def _binarized(self, value: Lookup, place: str) -> Activation:
-        below, zero, above = (float(v) for v in value.table)
+    def _binarized(self, value: Lookup) -> Activation:
+        place, (below, zero, above) = value.place, (float(v) for v in value.table)
         if below == above:
             rule = "two outcomes that differ, such as -1 below zero and +1 from zero on"
             raise self.refused(f"{place}: comparison", [below, zero, above], rule)

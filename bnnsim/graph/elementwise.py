@@ -15,7 +15,7 @@ import numpy as np
 
 from bnnsim.errors import GraphError
 from bnnsim.graph.dtypes import DType
-from bnnsim.graph.quantizers import QUANTIZERS
+from bnnsim.graph.quantizers import QUANTIZERS, ROUNDINGS, requantized_range
 
 Array = np.ndarray
 Attrs = Mapping[str, Any]
@@ -112,10 +112,13 @@ def _threshold(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     return (attrs["base"] + level).astype(dtype.numpy)
 
 
-def _requantize(operands: list[Array], _: Attrs, dtype: DType) -> Array:
+def _requantize(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     x, scale, bias = operands
-    rounded = np.rint(_working(x) * scale + bias)
-    return np.clip(rounded, dtype.low, dtype.high).astype(dtype.numpy)
+    scaled = _working(_working(x) * scale) + bias
+    low, high = requantized_range(attrs)
+    shift = attrs["zero_point"]
+    rounded = ROUNDINGS[attrs["rounding"]](scaled)
+    return (np.clip(rounded, low + shift, high + shift) - shift).astype(dtype.numpy)
 
 
 def _integer_affine(operands: list[Array], attrs: Attrs, _: DType) -> Array:

@@ -15,6 +15,7 @@ from bnnsim.errors import GraphError, message, nearest
 from bnnsim.graph import linear_rules, scale_rules, shape_rules
 from bnnsim.graph.attributes import dtype_name as _dtype_name
 from bnnsim.graph.attributes import integer as _integer
+from bnnsim.graph.attributes import limits as _limits
 from bnnsim.graph.attributes import natural as _natural
 from bnnsim.graph.attributes import number as _number
 from bnnsim.graph.attributes import one_of as _one_of
@@ -24,7 +25,12 @@ from bnnsim.graph.attributes import truth as _truth
 from bnnsim.graph.attributes import tuple_of as _tuple_of
 from bnnsim.graph.dtypes import BIT, FLOAT32, DType
 from bnnsim.graph.ir import Node, Tensor
-from bnnsim.graph.quantizers import QUANTIZER_NAMES, quantized_dtype
+from bnnsim.graph.quantizers import (
+    QUANTIZER_NAMES,
+    ROUNDINGS,
+    quantized_dtype,
+    requantized_range,
+)
 from bnnsim.graph.shape_rules import Inference, pooled
 
 
@@ -105,8 +111,9 @@ def _quantize(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
 
 def _threshold(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     x, thresholds, direction = tensors
-    if not x.dtype.is_integer:
-        raise GraphError(f"the input is {x.dtype}, but integer thresholds need an integer.")
+    if x.dtype.is_integer != thresholds.dtype.is_integer:
+        kind = "integer" if thresholds.dtype.is_integer else "float"
+        raise GraphError(f"the input is {x.dtype}, but {kind} thresholds need its own kind.")
     if len(thresholds.shape) != 2 or thresholds.shape[0] != x.shape[-1]:
         raise GraphError(
             f"thresholds have shape {thresholds.shape}, not ({x.shape[-1]} channels, levels - 1)."
@@ -126,8 +133,11 @@ def _requantize(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inferenc
     x, *vectors = tensors
     _check_channels(x, *vectors)
     out = DType.parse(attrs["dtype"])
-    if out.kind not in ("signed", "unsigned"):
+    if out.kind not in ("signed", "unsigned", "ternary"):
         raise GraphError(f"dtype {out} is no integer type with a range to round into.")
+    low, high = requantized_range(attrs)
+    if not out.low <= low <= high <= out.high:
+        raise GraphError(f"levels {low} to {high} do not fit dtype {out}.")
     return x.shape, out
 
 
@@ -171,7 +181,11 @@ OPS: Mapping[str, Op] = MappingProxyType(
             },
         ),
         "Bias": Op(("x", "bias"), _per_channel_float, "y = x + bias[c]"),
-        "Scale": Op(("x", "scale"), _per_channel_float, "y = x * scale[c]"),
+        "Scale": Op(
+            ("x", "scale"),
+            _per_channel_float,
+            "y = x * scale[c]; a float64 scale 1 / s divides by s",
+        ),
         "Affine": Op(("x", "scale", "bias"), _per_channel_float, "y = x * scale[c] + bias[c]"),
         "BatchNorm": Op(
             ("x", "gamma", "beta", "mean", "var"),
@@ -223,8 +237,15 @@ OPS: Mapping[str, Op] = MappingProxyType(
         "Requantize": Op(
             ("x", "scale", "bias"),
             _requantize,
-            "y = round_half_even(float32(x) * scale[c] + bias[c]), saturated to dtype",
-            {"dtype": (_dtype_name, "int8")},
+            "y = min(max(round(float32(float32(x) * scale[c]) + bias[c]), low), high) - zero_point;"
+            " limits are (low, high), or the ends of dtype + zero_point; a float64 scale 1 / s "
+            "divides by s",
+            {
+                "dtype": (_dtype_name, "int8"),
+                "rounding": (_one_of(*ROUNDINGS), "half_even"),
+                "limits": (_limits, ()),
+                "zero_point": (_integer, 0),
+            },
         ),
         "MaxPool": Op(
             ("x", "minimum"),

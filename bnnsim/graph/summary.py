@@ -16,7 +16,7 @@ from bnnsim.graph.draws import is_stochastic, rng_bits
 from bnnsim.graph.dtypes import BIT, DType
 from bnnsim.graph.ir import WHAT_IF, Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
-from bnnsim.graph.quantizers import DOREFA, GRID, SIGN, TERNARIZE
+from bnnsim.graph.quantizers import DOREFA, GRID, SIGN, TERNARIZE, requantized_range
 from bnnsim.graph.ranges import INT32_MAX, INT32_MIN
 
 LINEAR = ("Dense", "Conv2d")
@@ -160,7 +160,8 @@ def _values(dtype: DType) -> str:
 def _threshold_why(graph: Graph, node: Node) -> str:
     thresholds, direction = (graph.tensor(name) for name in node.inputs[1:])
     steps = thresholds.shape[1]
-    text = f"integer compare per channel, {steps} step{'s' if steps > 1 else ''}"
+    kind = "integer" if thresholds.dtype.is_integer else "float"
+    text = f"{kind} compare per channel, {steps} step{'s' if steps > 1 else ''}"
     if thresholds.data is None or direction.data is None:
         return text
     ends = np.isin(thresholds.data, (INT32_MIN, INT32_MAX)).all(axis=1)
@@ -200,6 +201,14 @@ def _quantize_why(node: Node) -> str:
     return _QUANTIZED[node.attrs["quantizer"]].format(bits=node.attrs.get("bits"))
 
 
+def _requantize_why(node: Node) -> str:
+    attrs = normal_attrs(node)
+    low, high = requantized_range(attrs)
+    how = {"half_even": "rounded half to even"}.get(attrs["rounding"])
+    ends = f", to {low} to {high}" if attrs["limits"] else ""
+    return f"per-channel scale, {how or 'rounding ' + attrs['rounding']}{ends}"
+
+
 def _slice_why(node: Node) -> str:
     attrs = normal_attrs(node)
     return "elements {start} to {stop} of (H, W, C) in steps of {step}".format_map(attrs)
@@ -212,7 +221,7 @@ _WHY: Mapping[str, Callable[[Graph, Node], str]] = MappingProxyType(
         "MaxPool": _pool_why,
         "BatchNorm": lambda _, __: "float32 batch norm, evaluated as written",
         "Quantize": lambda _, node: _quantize_why(node),
-        "Requantize": lambda _, __: "per-channel scale, rounded half to even",
+        "Requantize": lambda _, node: _requantize_why(node),
         "Flatten": lambda _, __: "height, width, channel order",
         "Add": lambda graph, node: f"sum of two {graph.activation(node).dtype} activations",
         "Mul": lambda _, __: "product of two activations, rounded once",

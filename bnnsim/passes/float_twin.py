@@ -16,7 +16,7 @@ from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, TERNARY, DType
 from bnnsim.graph.elementwise import to_dtype
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, normal_attrs
-from bnnsim.graph.quantizers import DOREFA, GRID, SIGN, TERNARIZE
+from bnnsim.graph.quantizers import DOREFA, GRID, SIGN, TERNARIZE, requantized_range
 from bnnsim.passes.affine import affine_of
 from bnnsim.passes.input_scales import InputScales
 from bnnsim.passes.layers import BIT_WEIGHTS, INTEGER, LEVELS, LINEAR, LOW, SOURCE, has_bits
@@ -164,10 +164,15 @@ class _FloatTwin:
             out.emit(node, constants=[replace(table, dtype=self.dtype, data=data)])
             return
         if node.op == "Requantize":  # its integers are the values: a clip without the rounding
-            constants = [out.source.tensor(name) for name in node.inputs[1:]]
+            attrs = normal_attrs(node)
+            scale, bias = (out.source.tensor(name) for name in node.inputs[1:])
+            if attrs["zero_point"] and bias.data is not None:
+                moved = (bias.data - attrs["zero_point"]).astype(np.float32)
+                bias = replace(bias, name=f"{bias.name}.moved", data=moved)
+            constants = [scale, bias]
             out.insert(node, f"{node.name}.affine", "Affine", constants)
-            limits = {"low": float(trained.low), "high": float(trained.high)}
-            out.emit(node, op="Clip", attrs=limits, constants=[])
+            ends = zip(("low", "high"), map(float, requantized_range(attrs)), strict=True)
+            out.emit(node, op="Clip", attrs=dict(ends), constants=[])
             return
         if node.op == "Threshold":
             self._unknown_affine(node)

@@ -21,14 +21,17 @@ from bnnsim.graph.dtypes import INT8, INT32
 from bnnsim.graph.elementwise import ELEMENTWISE
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
-from bnnsim.graph.quantizers import level_of, steps_of
+from bnnsim.graph.quantizers import level_of, requantized_range, steps_of
 from bnnsim.graph.ranges import INT32_MAX, INT32_MIN, value_ranges
 
 _MONOTONE = ("BatchNorm", "Bias", "Affine", "Scale", "Relu", "Clip", "Cast")
+_MOST_STEPS = 15  # of a Requantize; a byte's 255 thresholds would cost more than its rounding
 
 
 def fold_thresholds(graph: Graph) -> Graph:
-    """Replace each chain from an integer tensor to a Quantize by one Threshold.
+    """Replace each chain from an integer tensor to a quantization by one integer Threshold.
+
+    A quantization is a Quantize, a Requantize to few levels, or a Threshold of floats.
 
     Parameters
     ----------
@@ -50,8 +53,7 @@ def fold_thresholds(graph: Graph) -> Graph:
     nodes: list[Node] = []
     fresh: list[Tensor] = []
     for node in graph.nodes:
-        folds = node.op == "Quantize" and not is_stochastic(node)
-        chain = _chain(graph, node) if folds else None
+        chain = _chain(graph, node) if _is_quantization(graph, node) else None
         if chain is None:
             nodes.append(node)
             continue
@@ -65,9 +67,29 @@ def fold_thresholds(graph: Graph) -> Graph:
         out = graph.result(node).dtype
         attrs: dict[str, Any] = {"dtype": str(out)}
         if out.kind != "bipolar":
-            attrs["base"] = int(out.low)
+            attrs["base"] = _levels(graph, node)[0]
         nodes.append(replace(node, op="Threshold", inputs=names, attrs=attrs))
     return drop_unused(graph.with_nodes(nodes, fresh))
+
+
+def _is_quantization(graph: Graph, node: Node) -> bool:
+    """Whether a node gives levels that thresholds of its float input could give."""
+    if node.op == "Requantize":
+        return _levels(graph, node)[1] <= _MOST_STEPS
+    if node.op == "Threshold":
+        return graph.activation(node).dtype.is_float
+    return node.op == "Quantize" and not is_stochastic(node)
+
+
+def _levels(graph: Graph, node: Node) -> tuple[int, int]:
+    """Return the lowest level of a quantization, and how many steps there are above it."""
+    out = graph.result(node).dtype
+    if node.op == "Requantize":
+        low, high = requantized_range(normal_attrs(node))
+        return low, high - low
+    if node.op == "Threshold" and out.kind != "bipolar":
+        return normal_attrs(node)["base"], graph.tensor(node.inputs[1]).shape[1]
+    return int(out.low), steps_of(out)
 
 
 def drop_unused(graph: Graph) -> Graph:
@@ -118,7 +140,7 @@ def _constants(
     None where the chain gives no number at an end of the reach, because it overflows there.
     """
     source = graph.activation(chain[0])
-    channels, steps = source.shape[-1], steps_of(graph.result(quantize).dtype)
+    channels, steps = source.shape[-1], _levels(graph, quantize)[1]
     thresholds = direction = None
     operands = [graph.tensor(name) for node in chain for name in node.inputs[1:]]
     if all(t.data is not None for t in operands):
@@ -137,6 +159,7 @@ def _constants(
 def _evaluator(graph: Graph, chain: list[Node]) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from (steps, C) accumulators to whether row i reaches level i + 1."""
     out = graph.result(chain[-1]).dtype
+    base = _levels(graph, chain[-1])[0] - int(out.low)  # of the first step
 
     def is_met(accumulators: np.ndarray) -> np.ndarray:
         values = accumulators
@@ -144,7 +167,7 @@ def _evaluator(graph: Graph, chain: list[Node]) -> Callable[[np.ndarray], np.nda
             constants = [graph.tensor(name).data for name in node.inputs[1:]]
             operands = [values, *(c for c in constants if c is not None)]
             values = ELEMENTWISE[node.op](operands, normal_attrs(node), graph.result(node).dtype)
-        return level_of(values, out) > np.arange(len(values))[:, None]
+        return level_of(values, out) - base > np.arange(len(values))[:, None]
 
     return is_met
 
