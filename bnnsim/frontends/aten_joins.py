@@ -129,7 +129,7 @@ def _reshape(im: Importer, call: Call) -> Any:
             return Activation(tensor, call.shape)
         if flat and call.shape == x.shape[:1]:
             return Activation(x.tensor, call.shape, x.order)
-    return _plain_reshape[call.op.rpartition(".")[0]](im, call)
+    return _plain_reshape[f"aten.{call.kind}"](im, call)
 
 
 def _regrouped(im: Importer, call: Call, x: Grouped) -> Activation:
