@@ -404,7 +404,7 @@ def test_one_layer_is_dumped_to_two_files(bnnsim, net, tmp_path):
             "zoo:tfc --input-shape 4",
             "--input-shape: got 'zoo:tfc', expected a source of the form p",
         ),
-        ("pynq:f --sign-zero plus", "expected a source of the form py: or .pt2 or .onnx with --sign-zero."),
+        ("pynq:f --sign-zero plus", "expected a source of the form py: or .pt2 or .onnx"),
         ("no.pt2", "no.pt2: got 'no such file', expected a .pt2 archive."),
         ("zoo:tfc:", "zoo:tfc:: got '', expected nothing, 'trained'"),
         (
