@@ -19,7 +19,7 @@ int64_t bnn_arena_bytes(const bnn_program *p, int64_t images) {
     return whole_lines(images * p->arena_image_bytes) + LINE * (p->slot_count + 1);
 }
 
-static double work_of_image(const bnn_program *p) {
+double bnn_program_work(const bnn_program *p) {
     double work = 0.0;
     for (int64_t i = 0; i < p->step_count; i++) work += bnn_work(&p->steps[i].call);
     return work;
@@ -38,7 +38,7 @@ void bnn_program_parts(const bnn_program *p, int64_t images, int threads, int64_
     const int even = images % threads == 0 || each >= PARTS_PER_THREAD;
     *arenas = 1, *part_images = bnn_min(images, p->tile);
     if (threads == 1 || threads > MAX_ARENAS || each < 1 || !even) return;
-    if ((double)images * work_of_image(p) < BNN_LEAST_WORK) return;
+    if ((double)images * bnn_program_work(p) < BNN_LEAST_WORK) return;
     const int64_t parts = threads * bnn_min(each, PARTS_PER_THREAD);
     *arenas = threads, *part_images = bnn_min((images + parts - 1) / parts, p->tile);
 }

@@ -222,6 +222,8 @@ typedef struct bnn_batch {
     uint32_t sample;
 } bnn_batch;
 
+/* How long an image takes on one thread, roughly, in products of bits. */
+double bnn_program_work(const bnn_program *program);
 int64_t bnn_arena_bytes(const bnn_program *program, int64_t images);
 /* How many arenas a run needs, and of how many images each. */
 void bnn_program_parts(const bnn_program *program, int64_t images, int threads, int64_t *arenas,
