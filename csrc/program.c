@@ -60,14 +60,19 @@ static void *place(const run *r, int32_t slot, int64_t start, int64_t images, ch
     return arena + whole_lines(images * s->offset) + LINE * s->rank;
 }
 
+static int number_draws(const bnn_batch *b, int64_t start, bnn_call *c) {
+    const int64_t size = c->M * c->N;
+    c->draws.seed = b->seed, c->draws.sample = b->sample;
+    if (__builtin_mul_overflow(b->first_image + start, size, &c->draws.first)) return BNN_ERR_SIZE;
+    return BNN_OK;
+}
+
 static int run_step(const run *r, const bnn_step *step, int64_t start, int64_t images,
                     char *arena) {
     bnn_call c = step->call;
-    const int64_t number = r->batch->first_image + start;
-    c.first = number * c.M;
+    if (c.draws.bits > 0) BNN_TRY(number_draws(r->batch, start, &c));
     c.M *= images;
     c.conv.window.batch = images;
-    c.draws.seed = r->batch->seed, c.draws.sample = r->batch->sample;
     c.x = place(r, step->x, start, images, arena);
     c.x2 = place(r, step->x2, start, images, arena);
     c.out = place(r, step->out, start, images, arena);

@@ -23,7 +23,7 @@ from bnnsim.graph.ir import Graph, Node
 from bnnsim.graph.ops import activations_of
 
 TILE_BYTES = 32 * 2**20  # of what is alive at once outside arenas
-_ARENA_BYTES = 2**20  # of the arena of one thread, so that it stays in its cache
+_ARENA_BYTES = 2 * 2**20  # of the arena of one thread: smaller ones reread weights more often
 _MAX_TILE = 1024
 _TURN_PARTS = 64  # parts of one call into C, so that it ends soon
 _LINE = 64
@@ -142,30 +142,33 @@ class Plan:
             name: np.empty((len(x), *buffer.shape), buffer.dtype)
             for name, buffer in chosen.wanted.items()
         }
-        if len(x) == 0:
-            return result
-        run = _Run(self, chosen, x, result, draws, watch, self.threads)
-        tile = self._at_once(chosen, len(x))
-        starts = range(0, len(x), tile)
+        if len(x) > 0:
+            self._run_tiles(_Run(self, chosen, x, result, draws, watch, self.threads), progress)
+        return result
+
+    def _run_tiles(self, run: _Run, progress: Callable[[int], object] | None) -> None:
+        images = len(run.x)
+        tile = self._at_once(run.schedule, images)
+        splits = tile < images and self._splits(run.schedule, images)
+        if splits:
+            run = replace(run, threads=1)  # each thread calls kernels of one thread
 
         def run_tile(start: int) -> None:
-            stop = min(start + tile, len(x))
+            stop = min(start + tile, images)
             run.tile(start, stop)
             if progress is not None:
                 progress(stop - start)
 
-        if len(starts) == 1 or not self._splits(chosen, len(x)):
-            before = _kernels.set_threads(self.threads)
-            try:
-                for start in starts:
-                    run_tile(start)
-            finally:
-                _kernels.set_threads(before)
-        else:  # each thread calls kernels of one thread
-            run = replace(run, threads=1)
+        if splits:
             with ThreadPoolExecutor(self.threads) as pool:
-                list(pool.map(run_tile, starts))
-        return result
+                list(pool.map(run_tile, range(0, images, tile)))
+            return
+        before = _kernels.set_threads(self.threads)
+        try:
+            for start in range(0, images, tile):
+                run_tile(start)
+        finally:
+            _kernels.set_threads(before)
 
     def _schedule(self, wanted: Collection[str], *, single: bool) -> Schedule:
         """Return the turns that leave ``wanted`` as arrays."""
@@ -178,9 +181,9 @@ class Plan:
 
     def _at_once(self, chosen: Schedule, images: int) -> int:
         """Return how many images go through all turns before the next ones."""
-        first = chosen.turns[0].runs
-        if len(chosen.turns) == 1 and isinstance(first, Segment):
-            return min(images, first.tile * _TURN_PARTS)
+        runs = [turn.runs for turn in chosen.turns]
+        if len(runs) == 1 and isinstance(runs[0], Segment):
+            return min(images, runs[0].tile * _TURN_PARTS)
         tile = min(images, self._tile)
         return min(tile, -(-images // self.threads)) if self._splits(chosen, images) else tile
 

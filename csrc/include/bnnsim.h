@@ -180,7 +180,7 @@ typedef struct bnn_call {
     bnn_conv conv;
     void *out, *out2;
     int64_t x_bytes, out_bytes;
-    int64_t first; /* the number of the first row, for ops in which rows differ */
+    int64_t first; /* rows that a cut has left out before this call's, for ops whose rows differ */
 } bnn_call;
 int bnn_invoke(const bnn_call *call); /* on the calling thread */
 /* The same result for every number of threads (0: bnn_usual_threads). bnn_run leaves a call that is

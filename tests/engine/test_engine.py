@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -305,6 +306,26 @@ def test_pixels_that_meet_a_batch_norm_or_a_threshold_first() -> None:
     assert_same(levels.graph(), levels.batch(6))
     image = Builder((4, 5, 3), seed=6).encode().conv(2, pad_value=300)
     assert_same(image.graph(), image.batch(2))
+
+
+def test_flattened_pixels_stay_bytes_until_sums_are_formed() -> None:
+    graph = Builder((4, 5, 3), seed=6).encode().add("Flatten").dense(66).batch_norm().graph()
+    plan = assert_same(graph, Builder((4, 5, 3), seed=6).batch(5))
+    kernels = [t.kernel.rpartition("_")[0] or t.kernel for t in plan.trace]
+    assert kernels == ["view", "view", "gemm_byte", "numpy"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_plan_runs_in_the_child_of_a_fork() -> None:
+    graph = lower(convnet(1))
+    x, plan = Builder((13, 11, 3), seed=8).batch(60), Plan(graph, threads=3)
+    expected = plan.run(x)[graph.outputs[0]]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if (plan.run(x)[graph.outputs[0]] == expected).all() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (plan.run(x)[graph.outputs[0]] == expected).all()
 
 
 def test_cancelling_float_sums_do_not_depend_on_batch_or_threads() -> None:
