@@ -71,6 +71,18 @@ cdef const void *_constant(object array) except NULL:
     return _write(array)
 
 
+cdef void *_sized(object array, int64_t nbytes) except NULL:
+    """Return the address of an array that must have so many bytes."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    cdef int64_t found = view.len
+    cdef void *address = view.buf
+    PyBuffer_Release(&view)
+    if found != nbytes:
+        raise KernelError(message("buffer of a program", found, f"{nbytes} bytes"))
+    return address
+
+
 cdef class Program:
     """Calls in order, run by one C call on a batch.
 
@@ -83,19 +95,23 @@ cdef class Program:
     cdef bnn_step *steps
     cdef bnn_slot *slots
     cdef tuple calls
+    cdef int64_t *image_bytes
     cdef readonly int64_t externals
 
     def __init__(self, steps, slots, int64_t arena_image_bytes, int64_t tile):
         self.steps = <bnn_step *>PyMem_Calloc(max(len(steps), 1), sizeof(bnn_step))
         self.slots = <bnn_slot *>PyMem_Calloc(max(len(slots), 1), sizeof(bnn_slot))
-        if self.steps == NULL or self.slots == NULL:
+        self.image_bytes = <int64_t *>PyMem_Calloc(max(len(slots), 1), sizeof(int64_t))
+        if self.steps == NULL or self.slots == NULL or self.image_bytes == NULL:
             raise MemoryError
         self.calls = tuple(call for call, _, _ in steps)
         for i, (size, offset, rank) in enumerate(slots):
             self.slots[i].image_bytes = size
             self.slots[i].external = -1 if offset is not None else <int32_t>self.externals
             self.slots[i].offset, self.slots[i].rank = offset or 0, rank
-            self.externals += offset is None
+            if offset is None:
+                self.image_bytes[self.externals] = size
+                self.externals += 1
         for i, (call, x, out) in enumerate(steps):
             self._fill_step(&self.steps[i], call, x, out)
         self.program.steps, self.program.slots = self.steps, self.slots
@@ -121,6 +137,7 @@ cdef class Program:
     def __dealloc__(self):
         PyMem_Free(self.steps)
         PyMem_Free(self.slots)
+        PyMem_Free(self.image_bytes)
 
     @property
     def work(self):
@@ -159,7 +176,7 @@ cdef class Program:
             raise MemoryError
         try:
             for i in range(self.externals):
-                external[i] = <char *>_write(buffers[i])
+                external[i] = <char *>_sized(buffers[i], images * self.image_bytes[i])
             batch.external = external
             with nogil:
                 status = bnn_run_program(&self.program, &batch, threads, &failed)

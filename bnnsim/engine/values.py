@@ -179,16 +179,3 @@ def to_dense(value: Value, isa: str) -> Array:
         flat = _kernels.unpack_ternary(*planes, value.channels, isa=isa)
         return flat.reshape(*lead, value.channels)
     return value
-
-
-def to_planes(value: Bits | Planes) -> Planes:
-    """Return bits as ternaries none of which is zero; planes as they are."""
-    if isinstance(value, Planes):
-        return value
-    words = value.words.shape[-1]
-    row = np.full(words, ~np.uint64(0))
-    tail = value.channels % 64
-    if tail:
-        row[-1] = (np.uint64(1) << np.uint64(tail)) - np.uint64(1)
-    mask = np.ascontiguousarray(np.broadcast_to(row, value.words.shape))
-    return Planes(value.words, mask, value.channels)

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from nets import Builder, convnet, mlp
 
+from bnnsim.engine import _kernels
 from bnnsim.engine.arena import Lifetime, layout, least_bytes
 from bnnsim.engine.execute import Plan
 from bnnsim.engine.segments import Segment, schedule
 from bnnsim.engine.step import Step
+from bnnsim.errors import KernelError
 from bnnsim.graph.ir import Graph
 from bnnsim.passes.lower import lower
 from bnnsim.sources import load
@@ -84,6 +86,24 @@ def test_a_segment_ends_where_numpy_reads() -> None:
     turns = schedule(graph, Plan(graph).steps, graph.outputs, 2**20, single=False).turns
     kinds = ["numpy" if isinstance(turn.runs, Step) else len(turn.runs.steps) for turn in turns]
     assert kinds == [2, "numpy", 2]
+
+
+def test_a_program_refuses_buffers_that_do_not_fit() -> None:
+    ones = np.ones(70, np.int32)
+    call = _kernels.Call("threshold_pack", weights=ones, weights2=ones.astype(np.int8), M=1, N=70)
+    program = _kernels.Program([(call, (0,), (1,))], [(280, None, 0), (16, None, 0)], 0, 8)
+    x, out, arena = np.ones((2, 70), np.int32), np.empty((2, 2), np.uint64), np.empty(999, np.uint8)
+    program.run(2, [x, out], arena, 1)
+    assert (out == np.array([2**64 - 1, 63], np.uint64)).all()
+    with pytest.raises(KernelError, match="buffer of a program: got 280, expected 560 bytes"):
+        program.run(2, [x[:1], out], arena, 1)
+    with pytest.raises(KernelError, match="buffers of the program: got 1, expected 2"):
+        program.run(2, [x], arena, 1)
+    with pytest.raises(KernelError, match=r"arena: got 9, expected \d+ bytes"):
+        program.run(2, [x, out], arena[:9], 1)
+    two_rows = _kernels.Call("threshold_pack", weights=ones, weights2=ones, M=2, N=70)
+    with pytest.raises(KernelError, match="got 279, expected bytes of 2 equal rows"):
+        _kernels.Program([(two_rows, (0,), (1,))], [(279, None, 0), (16, None, 0)], 0, 8)
 
 
 @pytest.mark.slow
