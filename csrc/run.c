@@ -45,6 +45,14 @@ static int run_convolution(const bnn_call *c) {
     case BNN_OP_conv2d_byte:
         return ((bnn_conv2d_byte_fn *)f)(c->x, c->type, c->weights, c->tap_sums, &c->conv,
                                          c->pad_value, c->out);
+    case BNN_OP_byte_bit:
+        return ((bnn_byte_bit_fn *)f)(c->x, c->map, c->weights, &c->conv, c->pad_value, c->out);
+    case BNN_OP_byte_bit_threshold:
+        return ((bnn_byte_bit_threshold_fn *)f)(c->x, c->map, c->weights, &c->limits, &c->conv,
+                                                c->pad_value, c->out);
+    case BNN_OP_float_bit:
+        return ((bnn_float_bit_fn *)f)(c->x, c->weights, &c->conv, (float)c->pad_value, c->type,
+                                       c->out);
     default: return BNN_ERR_VALUE;
     }
 }
@@ -139,6 +147,10 @@ static int run_parts_of_convolution(const bnn_call *c, int threads, int64_t out_
     const int sees_image = w->pad_top < reach && w->pad_bottom < reach; /* every output row does */
     const int64_t step = uneven && sees_image ? 1 : out_h;
     const int64_t least = step == 1 ? LEAST_IMAGE_ROWS : out_h;
+    if (w->height == 1 && w->width == 1) /* a matrix, in whole tiles */
+        return run_cut(c, threads, w->batch * out_h,
+                       chunk_of(w->batch * out_h, threads, LEAST_ROWS, c->kernel->tile_m * out_h),
+                       run_bands);
     return run_cut(c, threads, w->batch * out_h,
                    chunk_of(w->batch * out_h, threads, least, step), run_bands);
 }
@@ -150,10 +162,13 @@ int bnn_run_parts(const bnn_call *c, int threads) {
     return run_parts_of_convolution(c, threads, out_h);
 }
 
-/* Multiply-accumulates of a valid call; those of bytes count as much as 8 of bits. */
+/* Multiply-accumulates of a valid call; those of bytes count as much as 8 of bits,
+ * those of floats as 32. */
 static double macs_of(const bnn_call *c, int64_t out_h, int64_t out_w) {
     const int op = c->kernel->op_id;
-    const double each = op == BNN_OP_gemm_byte || op == BNN_OP_conv2d_byte ? 8.0 : 1.0;
+    const int by_bytes = op == BNN_OP_gemm_byte || op == BNN_OP_conv2d_byte ||
+                         op == BNN_OP_byte_bit || op == BNN_OP_byte_bit_threshold;
+    const double each = op == BNN_OP_float_bit ? 32.0 : by_bytes ? 8.0 : 1.0;
     if (is_product(c)) return each * (double)c->M * (double)c->N * (double)c->K;
     const double positions = (double)c->conv.window.batch * (double)out_h * (double)out_w;
     return each * positions * (double)c->conv.out_channels * (double)bnn_conv_K(&c->conv);
