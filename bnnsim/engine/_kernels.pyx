@@ -16,7 +16,7 @@ import numpy as np
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.string cimport memset
-from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint32_t, uint64_t
 
 from bnnsim.errors import KernelError, message
 
@@ -53,6 +53,7 @@ cdef extern from "bnnsim.h" nogil:
         BNN_OP_gemm_bit, BNN_OP_conv2d_bit, BNN_OP_gemm_bit_threshold
         BNN_OP_conv2d_bit_threshold, BNN_OP_gemm_int, BNN_OP_conv2d_int
         BNN_OP_gemm_int_bit, BNN_OP_conv2d_int_bit, BNN_OP_gemm_byte, BNN_OP_conv2d_byte
+        BNN_OP_byte_bit, BNN_OP_byte_bit_threshold, BNN_OP_float_bit
         BNN_OP_gemm_ternary, BNN_OP_conv2d_ternary
         BNN_OP_threshold_pack, BNN_OP_multi_threshold, BNN_OP_pack_sign, BNN_OP_pack_ternary
         BNN_OP_stochastic_pack
@@ -64,6 +65,7 @@ cdef extern from "bnnsim.h" nogil:
         const bnn_kernel *kernel
         const void *x
         const void *weights
+        const int16_t *map
         const int32_t *tap_sums
         bnn_limits limits
         int type
@@ -129,9 +131,11 @@ I32 = np.dtype(np.int32)
 I64 = np.dtype(np.int64)
 I8 = np.dtype(np.int8)
 # Position = value of bnn_dtype.
-cdef tuple DTYPES = (np.dtype(np.uint8), I8, np.dtype(np.int16), I32, np.dtype(np.float32))
+cdef tuple DTYPES = (np.dtype(np.uint8), I8, np.dtype(np.int16), I32, np.dtype(np.float32),
+                     np.dtype(np.float64))
 cdef tuple INTEGERS = DTYPES[:4]
 cdef tuple BYTES = DTYPES[:2]
+cdef tuple FLOATS = DTYPES[4:]
 cdef tuple SIGNABLE = (I8, I32, np.dtype(np.float32))
 
 
@@ -316,6 +320,8 @@ cdef int _group_channels(bnn_conv *conv, object channels, object groups,
     return 0
 
 
+cdef dict _LOOKUPS = {"byte_bit": BNN_OP_byte_bit, "float_bit": BNN_OP_float_bit}
+
 # ---- Weights, prepared once ----------------------------------------------------------------------
 
 cdef class PackedWeights:
@@ -457,6 +463,27 @@ def pack_conv_byte_weights(w, *, groups=1, isa="auto"):
                        w.shape[1] * w.shape[2], w.shape[3], conv.groups)
 
 
+def pack_lookup_weights(words, shape, op, *, groups=1, isa="auto"):
+    """Prepare bit weights (N, words(K)) for byte_bit or float_bit (`op`).
+
+    `shape` is that of the plain weights, (N, K) or (C_out, R, S, C / groups), K their product.
+    """
+    cdef const bnn_kernel *kernel = _choose(_LOOKUPS[op], isa)
+    cdef const uint64_t *plain = <const uint64_t *>_read(words, "words", (U64,), 2)
+    cdef bnn_conv conv
+    shape = tuple(shape)
+    if len(shape) not in (2, 4):
+        raise KernelError(message("shape", shape, "(N, K) or (C_out, R, S, C / groups)"))
+    cdef int64_t taps = shape[1] * shape[2] if len(shape) == 4 else 1, last = len(shape) - 1
+    cdef int64_t K = taps * shape[last]
+    _group_channels(&conv, _size("groups", groups, 1) * shape[last], groups, shape[0])
+    _need("words.shape", words.shape, (shape[0], bnn_words(K)))
+    cdef PackedWeights packed = _pack(kernel, words, plain, shape[0] // conv.groups, 1, K,
+                                      conv.groups)
+    packed.shape, packed.channels = shape, conv.channels
+    return packed
+
+
 # ---- Matrix products -----------------------------------------------------------------------------
 
 cdef int _run(bnn_call *call, object x, object out, object threads, object sizes) except -1:
@@ -464,7 +491,7 @@ cdef int _run(bnn_call *call, object x, object out, object threads, object sizes
     cdef int status, count = 0 if threads is None else <int>min(_size("threads", threads, 1), 1024)
     call.x, call.out = _write(x), _write(out)
     call.x_bytes, call.out_bytes = x.nbytes // x.shape[0], out.nbytes // out.shape[0]
-    if call.conv.groups > 0:
+    if x.ndim == 4:
         call.x_bytes, call.out_bytes = call.x_bytes // x.shape[1], call.out_bytes // out.shape[1]
     with nogil:
         status = bnn_run(call, count)
@@ -705,6 +732,67 @@ def conv2d_byte(x, w, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), grou
     call.conv, call.pad_value = conv, _int32("pad_value", pad_value)
     call.type = DTYPES.index(x.dtype)
     _run(&call, x, out, threads, (x.shape, packed.shape, pad_value))
+    return out
+
+
+cdef bnn_call _lookup(const bnn_kernel *kernel, object x, object w, str op, dict window):
+    """Return a call on rows (M, K) or images (N, H, W, C), all but buffers and values filled."""
+    if not isinstance(w, PackedWeights) or w.op != op:
+        raise KernelError(message("w", getattr(w, "op", type(w).__name__), f"weights for {op}",
+                                  "Make them with pack_lookup_weights."))
+    cdef PackedWeights packed = w
+    _need("tile of the packed weights", packed.chosen.tile_n, kernel.tile_n)
+    _need("x.ndim", x.ndim, len(packed.shape))
+    cdef int64_t last = x.ndim - 1
+    _need(f"x.shape[{last}]", x.shape[last], packed.channels)
+    cdef bnn_call call = _call_on(kernel, packed)
+    _group_channels(&call.conv, packed.channels, packed.groups, packed.shape[0])
+    size, taps = (x.shape[:3], packed.shape[1:3]) if last == 3 else ((x.shape[0], 1, 1), (1, 1))
+    _fill_window(&call.conv.window, size, taps, window.get("stride", (1, 1)),
+                 window.get("dilation", (1, 1)), window.get("pads", (0, 0, 0, 0)))
+    _need("groups", window.get("groups", packed.groups), packed.groups)
+    call.pad_value = _int32("pad_value", window.get("pad_value", 0))
+    return call
+
+
+def byte_bit(x, map, w, thresholds=None, *, isa="auto", threads=None, out=None, **window):
+    """Multiply bytes, each standing for an integer of `map` (256,), by bits.
+
+    (M, K) -> int32 (M, N), or (N, H, W, C) -> int32 (N, OH, OW, C_out); with thresholds, bits.
+    `window` (stride, dilation, pads, groups, pad_value) is for images.
+    """
+    cdef const bnn_kernel *kernel = _choose(
+        BNN_OP_byte_bit if thresholds is None else BNN_OP_byte_bit_threshold, isa)
+    cdef PackedThresholds limits
+    _read(x, "x", BYTES, x.ndim)
+    cdef bnn_call call = _lookup(kernel, x, w, "byte_bit", window)
+    call.map = <const int16_t *>_read(map, "map", (DTYPES[2],), 1)
+    _need("map.shape", map.shape, (256,))
+    shape = _conv_shape(kernel, &call.conv)
+    if thresholds is not None:
+        limits = _thresholds(thresholds, w, kernel)
+        call.limits = limits.limits
+        shape = (*shape[:3], bnn_words(call.conv.out_channels))
+    out = _output(out, shape if x.ndim == 4 else (shape[0], shape[3]),
+                  I32 if thresholds is None else U64)
+    _run(&call, x, out, threads, (x.shape, w.shape))
+    return out
+
+
+def float_bit(x, w, *, dtype=DTYPES[4], isa="auto", threads=None, out=None, **window):
+    """Multiply float32 by bits, summing in float64 -> float64, or float32 rounded once.
+
+    (M, K) -> (M, N), or (N, H, W, C) -> (N, OH, OW, C_out), with `window` as for byte_bit.
+    """
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_float_bit, isa)
+    _read(x, "x", (DTYPES[4],), x.ndim)
+    cdef bnn_call call = _lookup(kernel, x, w, "float_bit", window)
+    shape, dtype = _conv_shape(kernel, &call.conv), np.dtype(dtype)
+    if dtype not in FLOATS:
+        raise KernelError(message("dtype", str(dtype), "float32 or float64"))
+    call.type = DTYPES.index(dtype)
+    out = _output(out, shape if x.ndim == 4 else (shape[0], shape[3]), dtype)
+    _run(&call, x, out, threads, (x.shape, w.shape))
     return out
 
 
