@@ -29,6 +29,10 @@ static int run_product(const bnn_call *c) {
     case BNN_OP_gemm_byte:
         return ((bnn_gemm_byte_fn *)f)(c->x, c->type, c->weights, c->tap_sums, c->M, c->N, c->K,
                                        c->out);
+    case BNN_OP_float_float:
+    case BNN_OP_float_float_single:
+        return ((bnn_float_float_fn *)f)(c->x, c->weights, &c->conv, (float)c->pad_value, c->type,
+                                         c->out);
     default: return BNN_ERR_VALUE;
     }
 }
@@ -51,8 +55,13 @@ static int run_convolution(const bnn_call *c) {
         return ((bnn_byte_bit_threshold_fn *)f)(c->x, c->map, c->weights, &c->limits, &c->conv,
                                                 c->pad_value, c->out);
     case BNN_OP_float_bit:
+    case BNN_OP_float_bit_single:
         return ((bnn_float_bit_fn *)f)(c->x, c->weights, &c->conv, (float)c->pad_value, c->type,
                                        c->out);
+    case BNN_OP_float_float:
+    case BNN_OP_float_float_single:
+        return ((bnn_float_float_fn *)f)(c->x, c->weights, &c->conv, (float)c->pad_value, c->type,
+                                         c->out);
     default: return BNN_ERR_VALUE;
     }
 }
@@ -168,7 +177,9 @@ static double macs_of(const bnn_call *c, int64_t out_h, int64_t out_w) {
     const int op = c->kernel->op_id;
     const int by_bytes = op == BNN_OP_gemm_byte || op == BNN_OP_conv2d_byte ||
                          op == BNN_OP_byte_bit || op == BNN_OP_byte_bit_threshold;
-    const double each = op == BNN_OP_float_bit ? 32.0 : by_bytes ? 8.0 : 1.0;
+    const int by_floats = op == BNN_OP_float_bit || op == BNN_OP_float_bit_single ||
+                          op == BNN_OP_float_float || op == BNN_OP_float_float_single;
+    const double each = by_floats ? 32.0 : by_bytes ? 8.0 : 1.0;
     if (is_product(c)) return each * (double)c->M * (double)c->N * (double)c->K;
     const double positions = (double)c->conv.window.batch * (double)out_h * (double)out_w;
     return each * positions * (double)c->conv.out_channels * (double)bnn_conv_K(&c->conv);

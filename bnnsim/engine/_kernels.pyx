@@ -53,7 +53,8 @@ cdef extern from "bnnsim.h" nogil:
         BNN_OP_gemm_bit, BNN_OP_conv2d_bit, BNN_OP_gemm_bit_threshold
         BNN_OP_conv2d_bit_threshold, BNN_OP_gemm_int, BNN_OP_conv2d_int
         BNN_OP_gemm_int_bit, BNN_OP_conv2d_int_bit, BNN_OP_gemm_byte, BNN_OP_conv2d_byte
-        BNN_OP_byte_bit, BNN_OP_byte_bit_threshold, BNN_OP_float_bit
+        BNN_OP_byte_bit, BNN_OP_byte_bit_threshold, BNN_OP_float_bit, BNN_OP_float_bit_single
+        BNN_OP_float_float, BNN_OP_float_float_single
         BNN_OP_gemm_ternary, BNN_OP_conv2d_ternary
         BNN_OP_threshold_pack, BNN_OP_multi_threshold, BNN_OP_pack_sign, BNN_OP_pack_ternary
         BNN_OP_stochastic_pack
@@ -320,7 +321,10 @@ cdef int _group_channels(bnn_conv *conv, object channels, object groups,
     return 0
 
 
-cdef dict _LOOKUPS = {"byte_bit": BNN_OP_byte_bit, "float_bit": BNN_OP_float_bit}
+cdef dict _LOOKUPS = {"byte_bit": BNN_OP_byte_bit, "float_bit": BNN_OP_float_bit,
+                      "float_bit_single": BNN_OP_float_bit_single}
+cdef dict _FLOAT_OPS = {**_LOOKUPS, "float_float": BNN_OP_float_float,
+                        "float_float_single": BNN_OP_float_float_single}
 
 # ---- Weights, prepared once ----------------------------------------------------------------------
 
@@ -464,7 +468,7 @@ def pack_conv_byte_weights(w, *, groups=1, isa="auto"):
 
 
 def pack_lookup_weights(words, shape, op, *, groups=1, isa="auto"):
-    """Prepare bit weights (N, words(K)) for byte_bit or float_bit (`op`).
+    """Prepare bit weights (N, words(K)) for byte_bit, float_bit or float_bit_single (`op`).
 
     `shape` is that of the plain weights, (N, K) or (C_out, R, S, C / groups), K their product.
     """
@@ -481,6 +485,28 @@ def pack_lookup_weights(words, shape, op, *, groups=1, isa="auto"):
     cdef PackedWeights packed = _pack(kernel, words, plain, shape[0] // conv.groups, 1, K,
                                       conv.groups)
     packed.shape, packed.channels = shape, conv.channels
+    return packed
+
+
+def pack_float_weights(w, *, groups=1, single=False, isa="auto"):
+    """Prepare float32 weights (N, K) or (C_out, R, S, C / groups) for float_linear."""
+    op = "float_float_single" if single else "float_float"
+    cdef const bnn_kernel *kernel = _choose(_FLOAT_OPS[op], isa)
+    cdef bnn_conv conv
+    cdef int64_t last = w.ndim - 1
+    _read(w, "w", (DTYPES[4],), w.ndim)
+    if w.ndim not in (2, 4):
+        raise KernelError(message("w.shape", w.shape, "(N, K) or (C_out, R, S, C / groups)"))
+    _group_channels(&conv, _size("groups", groups, 1) * w.shape[last], groups, w.shape[0])
+    cdef int64_t rows = w.shape[0] // conv.groups, tile = kernel.tile_n, K = w.size // w.shape[0]
+    padded = np.zeros((conv.groups, (rows + tile - 1) // tile * tile, K), w.dtype)
+    padded[:, :rows] = w.reshape(conv.groups, rows, K)
+    tiles = padded.reshape(conv.groups, padded.shape[1] // tile, tile, K).transpose(0, 1, 3, 2)
+    cdef PackedWeights packed = PackedWeights.__new__(PackedWeights)
+    packed.chosen, packed.shape, packed.groups = kernel, w.shape, groups
+    packed.channels, packed.K = conv.channels, K
+    packed.panels = _aligned(tiles.shape, np.dtype(np.float32 if single else np.float64))
+    packed.panels[...] = tiles
     return packed
 
 
@@ -779,14 +805,19 @@ def byte_bit(x, map, w, thresholds=None, *, isa="auto", threads=None, out=None, 
     return out
 
 
-def float_bit(x, w, *, dtype=DTYPES[4], isa="auto", threads=None, out=None, **window):
-    """Multiply float32 by bits, summing in float64 -> float64, or float32 rounded once.
+def float_linear(x, w, *, dtype=DTYPES[4], isa="auto", threads=None, out=None, **window):
+    """Multiply float32 by packed bits or floats -> float64 sums, or float32 ones, rounded once.
 
-    (M, K) -> (M, N), or (N, H, W, C) -> (N, OH, OW, C_out), with `window` as for byte_bit.
+    (M, K) -> (M, N), or (N, H, W, C) -> (N, OH, OW, C_out), with `window` as for byte_bit. Sums are
+    formed in float64, unless the weights were packed for a `single` op.
     """
-    cdef const bnn_kernel *kernel = _choose(BNN_OP_float_bit, isa)
+    op = getattr(w, "op", type(w).__name__)
+    if op not in _FLOAT_OPS or op == "byte_bit":
+        raise KernelError(message("w", op, "weights of a product of floats",
+                                  "Make them with pack_lookup_weights or pack_float_weights."))
+    cdef const bnn_kernel *kernel = _choose(_FLOAT_OPS[op], isa)
     _read(x, "x", (DTYPES[4],), x.ndim)
-    cdef bnn_call call = _lookup(kernel, x, w, "float_bit", window)
+    cdef bnn_call call = _lookup(kernel, x, w, op, window)
     shape, dtype = _conv_shape(kernel, &call.conv), np.dtype(dtype)
     if dtype not in FLOATS:
         raise KernelError(message("dtype", str(dtype), "float32 or float64"))

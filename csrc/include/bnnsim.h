@@ -225,9 +225,16 @@ typedef int bnn_byte_bit_fn(const uint8_t *x, const int16_t *map, const uint64_t
 typedef int bnn_byte_bit_threshold_fn(const uint8_t *x, const int16_t *map, const uint64_t *panels,
                                       const bnn_limits *limits, const bnn_conv *conv,
                                       int32_t pad_value, uint64_t *out);
-/* float32 x bit weights in such panels, summed in double -> float64, or float32 rounded once. */
+/* float32 x bit weights in such panels -> float64, or float32. Sums are formed in double, of exact
+ * products; the `single` ops form them in float, which depends on their order. */
 typedef int bnn_float_bit_fn(const float *x, const uint64_t *panels, const bnn_conv *conv,
                              float pad_value, int out_type, void *out);
+typedef bnn_float_bit_fn bnn_float_bit_single_fn;
+/* float32 x weights in panels [ceil(N / tile_n)][K][tile_n] of double (single: of float), missing
+ * channels zero, group after group. */
+typedef int bnn_float_float_fn(const float *x, const void *panels, const bnn_conv *conv,
+                               float pad_value, int out_type, void *out);
+typedef bnn_float_float_fn bnn_float_float_single_fn;
 /* Ternary x ternary, planes in the plain layout; covers bit operands through a full mask. */
 typedef int bnn_gemm_ternary_fn(const uint64_t *a_sign, const uint64_t *a_mask,
                                 const uint64_t *b_sign, const uint64_t *b_mask, int64_t M,

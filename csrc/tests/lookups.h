@@ -1,4 +1,4 @@
-/* Tests of the kernels that look sums up: bytes through a map, or floats, x bit weights. */
+/* Tests of the kernels that look sums up: bytes through a map, x bit weights, and of floats. */
 #ifndef BNNSIM_LOOKUPS_H
 #define BNNSIM_LOOKUPS_H
 
@@ -85,14 +85,32 @@ static void test_byte_bit_threshold(const bnn_kernel *kernel, int dense, int thr
     free(expected), free(t32), free(sign8), free(p.x), free(p.w), free(p.out);
 }
 
-/* Whole floats of 24 bits, whose sums are exact in double and round to float. */
-static void test_float_bit(const bnn_kernel *kernel, int dense, int threads) {
-    problem p = new_problem(dense, -(1 << 24), 1 << 24, 0, -1, 1, 1);
-    const int64_t N = p.conv.out_channels;
-    const int type = random_between(0, 1) ? BNN_FLOAT32 : BNN_FLOAT64;
-    const int64_t element = type == BNN_FLOAT32 ? 4 : 8;
+/* Panels of float or double weights over whole dot products, group after group. */
+static void *new_float_panels(const problem *p, int64_t tile, int single) {
+    const int64_t N = p->conv.out_channels / p->conv.groups, K = p->taps * p->per_group;
+    const int64_t padded = (N + tile - 1) / tile * tile;
+    double *doubles = fresh(padded * p->conv.groups * K, sizeof *doubles);
+    float *floats = fresh(padded * p->conv.groups * K, sizeof *floats);
+    for (int64_t i = 0; i < p->conv.out_channels * K; i++) {
+        const int64_t n = i / K % N, g = i / K / N, k = i % K;
+        const int64_t at = (g * padded + n / tile * tile) * K + k * tile + n % tile;
+        doubles[at] = (double)p->w[i], floats[at] = (float)p->w[i];
+    }
+    free(single ? (void *)doubles : (void *)floats);
+    return single ? (void *)floats : (void *)doubles;
+}
+
+/* Whole numbers whose sums are exact, in double of 24 bits each, and which round to float. */
+static void test_floats(const bnn_kernel *kernel, int dense, int threads) {
+    const int op = kernel->op_id, type = random_between(0, 1) ? BNN_FLOAT32 : BNN_FLOAT64;
+    const int bits = op == BNN_OP_float_bit || op == BNN_OP_float_bit_single;
+    const int single = op == BNN_OP_float_bit_single || op == BNN_OP_float_float_single;
+    const int64_t most = single ? 1 << 10 : 1 << 24, w_most = bits ? 1 : 9;
+    problem p = new_problem(dense, -most, most, 0, -w_most, w_most, bits);
+    const int64_t N = p.conv.out_channels, element = type == BNN_FLOAT32 ? 4 : 8;
     float *x = narrow(p.x, p.pixels * p.conv.channels, BNN_FLOAT32);
-    uint64_t *panels = new_lookup_panels(&p, kernel);
+    void *panels = bits ? (void *)new_lookup_panels(&p, kernel)
+                        : new_float_panels(&p, kernel->tile_n, single);
     void *out = fresh(p.positions * N, (size_t)element);
     bnn_call call = lookup_call(&p, kernel, x, 4, panels);
     call.out = out, call.out_bytes = element * N * p.out_w, call.type = type;
@@ -112,7 +130,7 @@ static void test_lookup(const bnn_kernel *kernel) {
     switch (kernel->op_id) {
     case BNN_OP_byte_bit: test_byte_bit(kernel, dense, threads); break;
     case BNN_OP_byte_bit_threshold: test_byte_bit_threshold(kernel, dense, threads); break;
-    default: test_float_bit(kernel, dense, threads);
+    default: test_floats(kernel, dense, threads);
     }
 }
 

@@ -273,7 +273,10 @@ static void test_once(const bnn_kernel *kernel) {
     case BNN_OP_conv2d_byte: test_byte(kernel, 0); break;
     case BNN_OP_byte_bit:
     case BNN_OP_byte_bit_threshold:
-    case BNN_OP_float_bit: test_lookup(kernel); break;
+    case BNN_OP_float_bit:
+    case BNN_OP_float_bit_single:
+    case BNN_OP_float_float:
+    case BNN_OP_float_float_single: test_lookup(kernel); break;
     case BNN_OP_gemm_ternary: test_ternary(kernel, 1); break;
     case BNN_OP_conv2d_ternary: test_ternary(kernel, 0); break;
     case BNN_OP_threshold_pack: test_threshold_pack(kernel); break;
