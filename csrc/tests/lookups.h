@@ -45,7 +45,7 @@ static void test_byte_bit(const bnn_kernel *kernel, int dense, int threads) {
     uint8_t *x = new_mapped(&p, map);
     uint64_t *panels = new_lookup_panels(&p, kernel);
     bnn_call call = lookup_call(&p, kernel, x, 1, panels);
-    call.map = map, call.out_bytes = 4 * p.conv.out_channels * p.out_w;
+    call.weights2 = map, call.out_bytes = 4 * p.conv.out_channels * p.out_w;
     bnn_byte_bit_fn *function = (bnn_byte_bit_fn *)kernel->function;
     map[7] = BNN_MAX_LOOKUP + 1;
     require(function(x, map, panels, &p.conv, 0, p.out) == BNN_ERR_VALUE, kernel, "map accepted");
@@ -77,7 +77,7 @@ static void test_byte_bit_threshold(const bnn_kernel *kernel, int dense, int thr
     bnn_pack_limits(t32, sign8, N, K, margins, flips);
     memset(out, 0xa5, (size_t)(p.positions * words) * 8);
     bnn_call call = lookup_call(&p, kernel, x, 1, panels);
-    call.map = map, call.out_bytes = 8 * words * p.out_w, call.out = out;
+    call.weights2 = map, call.out_bytes = 8 * words * p.out_w, call.out = out;
     call.limits = (bnn_limits){margins, flips};
     require(bnn_run_parts(&call, threads) == BNN_OK, kernel, "status");
     require(!memcmp(out, expected, (size_t)(p.positions * words) * 8), kernel, "wrong bits");
@@ -113,14 +113,14 @@ static void test_floats(const bnn_kernel *kernel, int dense, int threads) {
                         : new_float_panels(&p, kernel->tile_n, single);
     void *out = fresh(p.positions * N, (size_t)element);
     bnn_call call = lookup_call(&p, kernel, x, 4, panels);
-    call.out = out, call.out_bytes = element * N * p.out_w, call.type = type;
+    call.out = out, call.out_bytes = element * N * p.out_w, call.out_type = type;
     require(bnn_run_parts(&call, threads) == BNN_OK, kernel, "status");
     for (int64_t i = 0; i < p.positions * N; i++) {
         const double got = type == BNN_FLOAT32 ? ((float *)out)[i] : ((double *)out)[i];
         const double sum = (double)naive_output(&p, i);
         require(got == (type == BNN_FLOAT32 ? (double)(float)sum : sum), kernel, "wrong sum");
     }
-    call.type = BNN_INT8;
+    call.out_type = BNN_INT8;
     require(bnn_run_parts(&call, threads) == BNN_ERR_DTYPE, kernel, "type accepted");
     free(x), free(panels), free(out), free(p.x), free(p.w), free(p.out);
 }
