@@ -19,7 +19,7 @@ int64_t bnn_arena_bytes(const bnn_program *p, int64_t images) {
     return whole_lines(images * p->arena_image_bytes) + LINE * (p->slot_count + 1);
 }
 
-static double work_of_image(const bnn_program *p) {
+double bnn_program_work(const bnn_program *p) {
     double work = 0.0;
     for (int64_t i = 0; i < p->step_count; i++) work += bnn_work(&p->steps[i].call);
     return work;
@@ -43,7 +43,7 @@ void bnn_program_parts(const bnn_program *p, int64_t images, int threads, int64_
     const int even = images % threads == 0 || each >= PARTS_PER_THREAD;
     *arenas = 1, *part_images = bnn_min(images, p->tile);
     if (threads == 1 || threads > MAX_ARENAS || each < 1 || !even) return;
-    if ((double)images * work_of_image(p) < BNN_LEAST_WORK) return;
+    if ((double)images * bnn_program_work(p) < BNN_LEAST_WORK) return;
     const int64_t parts = threads * bnn_min(each, PARTS_PER_THREAD);
     *arenas = threads, *part_images = bnn_min((images + parts - 1) / parts, p->tile);
 }
@@ -65,14 +65,19 @@ static void *place(const run *r, int32_t slot, int64_t start, int64_t images, ch
     return arena + whole_lines(images * s->offset) + LINE * s->rank;
 }
 
+static int number_draws(const bnn_batch *b, int64_t start, bnn_call *c) {
+    const int64_t size = c->M * c->N;
+    c->draws.seed = b->seed, c->draws.sample = b->sample;
+    if (__builtin_mul_overflow(b->first_image + start, size, &c->draws.first)) return BNN_ERR_SIZE;
+    return BNN_OK;
+}
+
 static int run_step(const run *r, const bnn_step *step, int64_t start, int64_t images,
                     char *arena) {
     bnn_call c = step->call;
-    const int64_t number = r->batch->first_image + start;
-    c.first = number * c.M;
+    if (c.draws.bits > 0) BNN_TRY(number_draws(r->batch, start, &c));
     c.M *= images;
     c.conv.window.batch = images;
-    c.draws.seed = r->batch->seed, c.draws.sample = r->batch->sample;
     c.x = place(r, step->x, start, images, arena);
     c.x2 = place(r, step->x2, start, images, arena);
     c.out = place(r, step->out, start, images, arena);

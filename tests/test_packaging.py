@@ -85,6 +85,7 @@ def test_sdist_holds_all_sources(sdist):
             if path.is_file() and path.suffix not in (".pyc", ".o", ".so"):
                 assert (sdist / relative).is_file(), f"{relative} is not in the source archive"
     assert (sdist / "bnnsim" / "engine" / "_kernels.pyx").is_file()
+    assert (sdist / "bnnsim" / "engine" / "_program.pxi").is_file()
     assert not (sdist / "bnnsim" / "engine" / "_kernels.c").exists()
 
 

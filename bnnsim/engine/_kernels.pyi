@@ -283,6 +283,7 @@ class Call:
 
 class Program:
     externals: int
+    work: float
     def __init__(
         self,
         steps: Sequence[tuple[Call, tuple[int, ...], tuple[int, ...]]],
@@ -290,6 +291,7 @@ class Program:
         arena_image_bytes: int,
         tile: int,
     ) -> None: ...
+    def parts(self, images: int, threads: int) -> tuple[int, int]: ...
     def arena_bytes(self, images: int, threads: int) -> int: ...
     def run(
         self,

@@ -97,6 +97,7 @@ cdef extern from "bnnsim.h" nogil:
         uint64_t seed
         uint32_t sample
 
+    double bnn_program_work(const bnn_program *)
     int64_t bnn_arena_bytes(const bnn_program *, int64_t)
     void bnn_program_parts(const bnn_program *, int64_t, int, int64_t *, int64_t *)
     int bnn_run_program(const bnn_program *, const bnn_batch *, int, int64_t *)

@@ -122,6 +122,17 @@ cdef class Program:
         PyMem_Free(self.steps)
         PyMem_Free(self.slots)
 
+    @property
+    def work(self):
+        """How long an image takes on one thread, roughly, in products of bits."""
+        return bnn_program_work(&self.program)
+
+    def parts(self, int64_t images, int threads):
+        """Return how many arenas a run has, and of how many images each."""
+        cdef int64_t arenas = 0, part = 0
+        bnn_program_parts(&self.program, images, threads, &arenas, &part)
+        return arenas, part
+
     def arena_bytes(self, int64_t images, int threads):
         """Return the bytes of all arenas of a run."""
         cdef int64_t arenas = 0, part = 0

@@ -23,10 +23,11 @@ from bnnsim.graph.ir import Graph, Node
 from bnnsim.graph.ops import activations_of
 
 TILE_BYTES = 32 * 2**20  # of what is alive at once outside arenas
-_ARENA_BYTES = 2**20  # of the arena of one thread, so that it stays in its cache
+_ARENA_BYTES = 2 * 2**20  # of the arena of one thread: smaller ones reread weights more often
 _MAX_TILE = 1024
 _TURN_PARTS = 64  # parts of one call into C, so that it ends soon
 _LINE = 64
+_SPLIT_SHARE = 0.1  # of numpy steps in the time of a run; less is left to one thread
 _SPLIT_IMAGES = 32  # per thread; fewer cost less in kernels that share them
 # Called with the number of a tile's first image, a step, what it read and what it made; by several
 # threads at the same time where there are any.
@@ -136,32 +137,38 @@ class Plan:
             return self._storing.run(x, keep=keep, progress=progress, draws=draws, watch=watch)
         for node in self._drawing:
             needed(node, draws)
-        result = {name: self._empty(name, len(x)) for name in wanted}
-        if len(x) == 0:
-            return result
         chosen = self._schedule(wanted, single=watch is not None)
-        run = _Run(self, chosen, x, result, draws, watch, self.threads)
-        tile = self._at_once(chosen, len(x))
-        starts = range(0, len(x), tile)
+        result = {
+            name: np.empty((len(x), *buffer.shape), buffer.dtype)
+            for name, buffer in chosen.wanted.items()
+        }
+        if len(x) > 0:
+            self._run_tiles(_Run(self, chosen, x, result, draws, watch, self.threads), progress)
+        return result
+
+    def _run_tiles(self, run: _Run, progress: Callable[[int], object] | None) -> None:
+        images = len(run.x)
+        tile = self._at_once(run.schedule, images)
+        splits = tile < images and self._splits(run.schedule, images)
+        if splits:
+            run = replace(run, threads=1)  # each thread calls kernels of one thread
 
         def run_tile(start: int) -> None:
-            stop = min(start + tile, len(x))
+            stop = min(start + tile, images)
             run.tile(start, stop)
             if progress is not None:
                 progress(stop - start)
 
-        if self.threads == 1 or len(starts) == 1 or chosen.is_compiled:
-            before = _kernels.set_threads(self.threads)
-            try:
-                for start in starts:
-                    run_tile(start)
-            finally:
-                _kernels.set_threads(before)
-        else:  # each thread calls kernels of one thread
-            run = replace(run, threads=1)
+        if splits:
             with ThreadPoolExecutor(self.threads) as pool:
-                list(pool.map(run_tile, starts))
-        return result
+                list(pool.map(run_tile, range(0, images, tile)))
+            return
+        before = _kernels.set_threads(self.threads)
+        try:
+            for start in range(0, images, tile):
+                run_tile(start)
+        finally:
+            _kernels.set_threads(before)
 
     def _schedule(self, wanted: Collection[str], *, single: bool) -> Schedule:
         """Return the turns that leave ``wanted`` as arrays."""
@@ -172,19 +179,41 @@ class Plan:
             )
         return self._schedules[key]
 
-    def _empty(self, name: str, images: int) -> Array:
-        tensor = self.graph.tensor(name)
-        return np.empty((images, *tensor.shape), tensor.dtype.numpy)
-
     def _at_once(self, chosen: Schedule, images: int) -> int:
         """Return how many images go through all turns before the next ones."""
-        first = chosen.turns[0].runs
-        if len(chosen.turns) == 1 and isinstance(first, Segment):
-            return min(images, first.tile * _TURN_PARTS)
+        runs = [turn.runs for turn in chosen.turns]
+        if len(runs) == 1 and isinstance(runs[0], Segment):
+            return min(images, runs[0].tile * _TURN_PARTS)
         tile = min(images, self._tile)
-        if images > self.threads * _SPLIT_IMAGES and not chosen.is_compiled:
-            return min(tile, -(-images // self.threads))
-        return tile
+        return min(tile, -(-images // self.threads)) if self._splits(chosen, images) else tile
+
+    def _splits(self, chosen: Schedule, images: int) -> bool:
+        """Return whether threads take tiles, for the sake of numpy, and kernels one thread each."""
+        worth = chosen.numpy_share > _SPLIT_SHARE and images > self.threads * _SPLIT_IMAGES
+        return self.threads > 1 and worth
+
+    def least_bytes(self, images: int) -> int:
+        """Return the bytes that must be alive at one moment of a run of a batch, arenas included.
+
+        The inputs and results of the whole batch are not counted in, nor what numpy takes within
+        a step.
+        """
+        chosen = self._schedule(self.graph.outputs, single=False)
+        at_once = self._at_once(chosen, images)
+        alive, most = dict.fromkeys(chosen.tensors[self.graph.inputs[0]].places, 0), 0
+        for turn in chosen.turns:
+            arena = 0
+            if isinstance(turn.runs, Segment):
+                made = {place: b.nbytes for place, b in turn.runs.makes.items()}
+                arena = turn.runs.least_bytes * turn.runs.images_at_once(at_once, self.threads)
+            else:
+                stored = chosen.tensors[turn.runs.node.output]
+                sizes = (buffer.nbytes for buffer in stored.form.buffers)
+                made = dict(zip(stored.places, sizes, strict=True))
+            alive |= {place: n for place, n in made.items() if place not in chosen.direct}
+            most = max(most, at_once * sum(alive.values()) + arena)
+            alive = {place: n for place, n in alive.items() if place not in turn.done}
+        return most
 
     def take_arena(self, nbytes: int) -> Array:
         """Return memory of at least ``nbytes`` that starts on a cache line, to be given back."""
@@ -214,41 +243,38 @@ class _Run:
 
     def tile(self, start: int, stop: int) -> None:
         """Run images ``start`` to ``stop - 1`` through all turns."""
+        tensors, images = self.schedule.tensors, stop - start
         arrays = self._given(start, stop)
         draws = None if self.draws is None else self.draws.at(start)
         for turn in self.schedule.turns:
             if isinstance(turn.runs, Segment):
                 self._segment(turn.runs, arrays, start, stop, draws)
             else:
-                self._numpy(turn.runs, arrays, draws)
+                self._numpy(turn.runs, arrays, images, draws)
             if self.watch is not None:
                 step = turn.step
-                operands = [self._value(name, arrays) for name in step.reads]
-                self.watch(start, step, operands, self._value(step.node.output, arrays))
+                operands = [tensors[name].value(arrays, images) for name in step.reads]
+                made = tensors[step.node.output].value(arrays, images)
+                self.watch(start, step, operands, made)
             for place in turn.done:
                 del arrays[place]
-        for name, held in self.result.items():
-            if name not in self.schedule.direct.values():
-                held[start:stop] = to_dense(self._value(name, arrays), self.plan.isa)
+        for name in self.schedule.indirect:
+            value = tensors[name].value(arrays, images)
+            self.result[name][start:stop] = to_dense(value, self.plan.isa)
 
     def _given(self, start: int, stop: int) -> dict[Place, Array]:
         name, graph = self.plan.graph.inputs[0], self.plan.graph
         value = to_value(self.x[start:stop], graph.tensor(name).dtype, self.plan.isa)
-        return dict(zip(self.schedule.places[name], arrays_of(value), strict=True))
+        return dict(zip(self.schedule.tensors[name].places, arrays_of(value), strict=True))
 
-    def _value(self, name: str, arrays: dict[Place, Array]) -> Value:
-        """Return the value of a tensor all of whose places are arrays."""
-        form = self.schedule.forms[name]
-        held = [arrays[place] for place in self.schedule.places[name]]
-        pairs = zip(held, form.buffers, strict=True)
-        return form.value([array.reshape(len(array), *buffer.shape) for array, buffer in pairs])
-
-    def _numpy(self, step: Step, arrays: dict[Place, Array], draws: Draws | None) -> None:
-        operands = [self._value(name, arrays) for name in step.reads]
+    def _numpy(
+        self, step: Step, arrays: dict[Place, Array], images: int, draws: Draws | None
+    ) -> None:
+        tensors = self.schedule.tensors
+        operands = [tensors[name].value(arrays, images) for name in step.reads]
         with np.errstate(over="ignore", invalid="ignore"):
             made = step.apply(*operands, draws=draws)
-        name = step.node.output
-        arrays.update(zip(self.schedule.places[name], arrays_of(made), strict=True))
+        arrays.update(zip(tensors[step.node.output].places, arrays_of(made), strict=True))
 
     def _segment(
         self,

@@ -326,11 +326,8 @@ def _plan_max_pool(graph: Graph, node: Node, isa: str) -> Step:
 
 def _plan_flatten(graph: Graph, node: Node, isa: str) -> Step:
     """See the pixels of an image as one row; bits of ragged pixels are packed anew."""
-    x = tensor_form(graph, activations_of(node)[0])
-    if x.kind == "pixels":
-        return _plan_numpy(graph, node, isa)
-    recipe = Recipe(graph, node, isa)
-    if x.kind == "array" or x.channels % bits.WORD_BITS == 0:
+    x, recipe = tensor_form(graph, activations_of(node)[0]), Recipe(graph, node, isa)
+    if x.kind in ("array", "pixels") or x.channels % bits.WORD_BITS == 0:
         return recipe.step("view")
     flat = recipe.dense(recipe.read())
     recipe.store(Held(Form("array", recipe.output.form.shape, flat.form.dtype), flat.places))

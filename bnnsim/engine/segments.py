@@ -6,17 +6,43 @@ others are arrays: the input, what a numpy step reads or makes, and what the cal
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from bnnsim.engine import _kernels
 from bnnsim.engine.arena import Layout, Lifetime, layout, least_bytes
-from bnnsim.engine.step import Place, Step, tensor_form
-from bnnsim.engine.values import Buffer, Form
+from bnnsim.engine.step import Place, Step, fan_in, tensor_form
+from bnnsim.engine.values import Array, Buffer, Form, Value
 from bnnsim.graph.ir import Graph
 
 _MAX_TILE = 1024
+
+
+# Rough times of numpy, in products of bits, the unit of Program.work: of an element that a step
+# makes, and of a product that it sums.
+_ELEMENT_WORK, _PRODUCT_WORK = 1000, 50
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor that a step stores: its form, and the arrays or places in an arena that hold it.
+
+    A view has the places of its input.
+    """
+
+    form: Form
+    places: tuple[Place, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    def value(self, arrays: Mapping[Place, Array], images: int) -> Value:
+        """Return the tensor's value, all its places being arrays."""
+        held = [
+            arrays[place].reshape(images, *shape)
+            for place, shape in zip(self.places, self.shapes, strict=True)
+        ]
+        return self.form.value(held)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +74,10 @@ class Segment:
     least_bytes: int
     tile: int
 
+    def images_at_once(self, images: int, threads: int) -> int:
+        """Return how many images of a batch lie in arenas at the same time."""
+        return 0 if self.program is None else math.prod(self.program.parts(images, threads))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Turn:
@@ -69,23 +99,25 @@ class Schedule:
     Parameters
     ----------
     turns : tuple of Turn
-    forms : mapping of str to Form
-        Of every tensor that a step stores.
-    places : mapping of str to tuple of Place
-        The arrays, or places in an arena, that hold it: views have those of their input.
+    tensors : mapping of str to Stored
+    wanted : mapping of str to Buffer
+        Results, as plain arrays.
     direct : mapping of Place to str
-        Arrays that are, as they lie, what is wanted of a tensor.
+        Arrays that are results as they lie.
+    numpy_share : float
+        Of the time that an image takes, roughly.
     """
 
     turns: tuple[Turn, ...]
-    forms: Mapping[str, Form]
-    places: Mapping[str, tuple[Place, ...]]
+    tensors: Mapping[str, Stored]
+    wanted: Mapping[str, Buffer]
     direct: Mapping[Place, str]
+    numpy_share: float
 
     @property
-    def is_compiled(self) -> bool:
-        """Whether there are no numpy steps."""
-        return all(isinstance(turn.runs, Segment) for turn in self.turns)
+    def indirect(self) -> tuple[str, ...]:
+        """The results that are copied, or unpacked."""
+        return tuple(name for name in self.wanted if name not in self.direct.values())
 
 
 def schedule(
@@ -104,22 +136,41 @@ def schedule(
     single : bool
         Give each step a turn of its own, and every tensor arrays.
     """
-    names = [graph.inputs[0], *(step.node.output for step in steps)]
-    forms = {name: tensor_form(graph, name) for name in names}
-    places: dict[str, tuple[Place, ...]] = {}
-    for name, step in zip(names, [None, *steps], strict=True):
-        own = tuple((name, i) for i in range(len(forms[name].buffers)))
-        places[name] = places[step.reads[0]] if step is not None and step.is_view else own
-    arrays = names if single else wanted
-    cutter = _Cutter(forms, places, list(_groups(steps, single)), arrays)
-    turns = tuple(cutter.turns(budget))
+    tensors = _stored(graph, steps)
+    arrays = tensors if single else wanted
+    turns = tuple(_Cutter(tensors, list(_groups(steps, single)), arrays).turns(budget))
     made = {place for t in turns if isinstance(t.runs, Segment) for place in t.runs.makes}
+    results = {name: Buffer(tensors[name].form.shape, tensors[name].form.dtype) for name in wanted}
     direct = {
-        places[name][0]: name
+        tensors[name].places[0]: name
         for name in wanted
-        if forms[name].kind == "array" and places[name][0] in made
+        if tensors[name].form.kind == "array" and tensors[name].places[0] in made
     }
-    return Schedule(turns, forms, places, direct)
+    return Schedule(turns, tensors, results, direct, _numpy_share(graph, turns))
+
+
+def _stored(graph: Graph, steps: Sequence[Step]) -> dict[str, Stored]:
+    tensors: dict[str, Stored] = {}
+    for name, step in [(graph.inputs[0], None), *((step.node.output, step) for step in steps)]:
+        form = tensor_form(graph, name)
+        shapes = tuple(buffer.shape for buffer in form.buffers)
+        own = tuple((name, i) for i in range(len(shapes)))
+        is_view = step is not None and step.is_view
+        places = tensors[step.reads[0]].places if step is not None and is_view else own
+        tensors[name] = Stored(form, places, shapes)
+    return tensors
+
+
+def _numpy_share(graph: Graph, turns: Sequence[Turn]) -> float:
+    compiled = numpy = 0.0
+    for turn in turns:
+        if isinstance(turn.runs, Segment):
+            compiled += turn.runs.program.work if turn.runs.program is not None else 0.0
+            continue
+        node = turn.runs.node
+        products = fan_in(graph.tensor(node.inputs[1])) if node.op in ("Dense", "Conv2d") else 0
+        numpy += graph.result(node).size * (_ELEMENT_WORK + _PRODUCT_WORK * products)
+    return numpy / (compiled + numpy) if numpy else 0.0
 
 
 def _groups(steps: Sequence[Step], single: bool) -> Iterator[tuple[Step, ...]]:
@@ -133,8 +184,7 @@ def _groups(steps: Sequence[Step], single: bool) -> Iterator[tuple[Step, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class _Cutter:
-    forms: Mapping[str, Form]
-    places: Mapping[str, tuple[Place, ...]]
+    tensors: Mapping[str, Stored]
     groups: list[tuple[Step, ...]]
     wanted: Collection[str]
 
@@ -145,8 +195,8 @@ class _Cutter:
             for place in {p for step in group for p in self._touches(step)}:
                 last[place] = i
                 touched.setdefault(place, set()).add(i)
-        kept = {place for name in self.wanted for place in self.places[name]}
-        given = self.places[next(iter(self.forms))]
+        kept = {place for name in self.wanted for place in self.tensors[name].places}
+        given = self.tensors[next(iter(self.tensors))].places
         shared = {place for place, where in touched.items() if len(where) > 1}
         arrays = kept | shared | set(given)
         for i, group in enumerate(self.groups):
@@ -159,13 +209,13 @@ class _Cutter:
     def _touches(self, step: Step) -> set[Place]:
         """Return the places that a step reads and writes, but for its temporary ones."""
         names = [*step.reads, step.node.output]
-        return {place for name in names for place in self.places[name]}
+        return {place for name in names for place in self.tensors[name].places}
 
     def _segment(self, steps: tuple[Step, ...], arrays: set[Place], budget: int) -> Segment:
         root = {
             (name, i): place
-            for name, places in self.places.items()
-            for i, place in enumerate(places)
+            for name, tensor in self.tensors.items()
+            for i, place in enumerate(tensor.places)
         }
         calls = [
             (c.call, [root.get(p, p) for p in c.x], [root.get(p, p) for p in c.out])
@@ -196,8 +246,9 @@ class _Cutter:
 
     def _buffer(self, place: Place, steps: tuple[Step, ...]) -> Buffer:
         name, i = place
-        if i < len(self.forms[name].buffers):
-            return self.forms[name].buffers[i]
+        buffers = self.tensors[name].form.buffers
+        if i < len(buffers):
+            return buffers[i]
         return next(step.temporary[place] for step in steps if place in step.temporary)
 
 

@@ -8,7 +8,7 @@ function of values. Planners build compiled steps with :class:`Recipe`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -192,6 +192,10 @@ def _held(name: str, form: Form, first: int = 0) -> Held:
 def tensor_form(graph: Graph, name: str) -> Form:
     """Return how an activation lies in memory: pixels stay bytes until sums are formed of them."""
     tensor, producer = graph.tensor(name), graph.producer(name)
+    if producer is not None and producer.op == "Flatten":
+        image = tensor_form(graph, producer.inputs[0])
+        if image.kind == "pixels":
+            return replace(image, shape=tensor.shape)
     affine = None if producer is None else affine_pixels(graph, producer)
     if affine is None:
         return form_of(tensor.dtype, tensor.shape)

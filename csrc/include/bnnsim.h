@@ -189,7 +189,7 @@ typedef struct bnn_call {
     bnn_conv conv;
     void *out, *out2;
     int64_t x_bytes, out_bytes;
-    int64_t first; /* the number of the first row, for ops in which rows differ */
+    int64_t first; /* rows that a cut has left out before this call's, for ops whose rows differ */
 } bnn_call;
 int bnn_invoke(const bnn_call *call); /* on the calling thread */
 /* The same result for every number of threads (0: bnn_usual_threads). bnn_run leaves a call that is
@@ -231,6 +231,8 @@ typedef struct bnn_batch {
     uint32_t sample;
 } bnn_batch;
 
+/* How long an image takes on one thread, roughly, in products of bits. */
+double bnn_program_work(const bnn_program *program);
 int64_t bnn_arena_bytes(const bnn_program *program, int64_t images);
 /* How many arenas a run needs, and of how many images each. */
 void bnn_program_parts(const bnn_program *program, int64_t images, int threads, int64_t *arenas,
