@@ -42,6 +42,19 @@ static int invoke_window(const bnn_call *c) {
     case BNN_OP_conv2d_ternary:
         return CALL(conv2d_ternary)(c->x, c->x2, c->weights, c->weights2, &c->conv, c->pad_value,
                                     c->out);
+    case BNN_OP_byte_bit: /* weights2: map */
+        return CALL(byte_bit)(c->x, c->weights2, c->weights, &c->conv, c->pad_value, c->out);
+    case BNN_OP_byte_bit_threshold:
+        return CALL(byte_bit_threshold)(c->x, c->weights2, c->weights, &c->limits, &c->conv,
+                                        c->pad_value, c->out);
+    case BNN_OP_float_bit:
+    case BNN_OP_float_bit_single:
+        return CALL(float_bit)(c->x, c->weights, &c->conv, (float)c->pad_value, c->out_type,
+                               c->out);
+    case BNN_OP_float_float:
+    case BNN_OP_float_float_single:
+        return CALL(float_float)(c->x, c->weights, &c->conv, (float)c->pad_value, c->out_type,
+                                 c->out);
     case BNN_OP_maxpool_bit:
         return CALL(maxpool_bit)(c->x, c->weights, &c->conv.window, c->N, c->out);
     case BNN_OP_maxpool_int:

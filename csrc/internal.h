@@ -124,4 +124,18 @@ static inline int64_t bnn_tap_pixel(const bnn_window *window, bnn_position at, i
     return (at.image * window->height + y) * window->width + x;
 }
 
+/* The place in x of value k of output channel n at a position, or -1 outside the image. */
+static inline int64_t bnn_value_at(const bnn_conv *conv, bnn_position at, int64_t n, int64_t k) {
+    const bnn_window *w = &conv->window;
+    const int64_t channels = conv->channels / conv->groups, tap = k / channels;
+    const int64_t group = n / (conv->out_channels / conv->groups);
+    const int64_t pixel = bnn_tap_pixel(w, at, tap / w->kernel_w, tap % w->kernel_w);
+    return pixel < 0 ? -1 : pixel * conv->channels + group * channels + k % channels;
+}
+
+/* Is weight k of output channel n +1, in rows of words(K)? */
+static inline int bnn_is_plus(const uint64_t *rows, int64_t n, int64_t K, int64_t k) {
+    return (int)(rows[n * bnn_words(K) + k / BNN_WORD_BITS] >> (k % BNN_WORD_BITS) & 1);
+}
+
 #endif

@@ -25,10 +25,15 @@ double bnn_program_work(const bnn_program *p) {
     return work;
 }
 
+/* Does a step read the pixels of an image, and not a row of a matrix? */
+static int reads_image(const bnn_conv *conv) {
+    return conv->groups > 0 && (conv->window.height > 1 || conv->window.width > 1);
+}
+
 /* How many images a part needs at least, so that no step is slow on it. */
 static int64_t least_images(const bnn_program *p) {
     for (int64_t i = 0; i < p->step_count; i++)
-        if (p->steps[i].call.conv.groups > 0) return 1;
+        if (reads_image(&p->steps[i].call.conv)) return 1;
     return LEAST_ROWS;
 }
 

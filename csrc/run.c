@@ -144,6 +144,10 @@ static int run_parts_of_images(const bnn_call *c, int threads, int64_t out_h) {
     const int sees_image = w->pad_top < reach && w->pad_bottom < reach; /* every output row does */
     const int64_t step = uneven && sees_image ? 1 : out_h;
     const int64_t least = step == 1 ? LEAST_IMAGE_ROWS : out_h;
+    if (w->height == 1 && w->width == 1) /* a matrix, in whole tiles */
+        return run_cut(c, threads, w->batch * out_h,
+                       chunk_of(w->batch * out_h, threads, LEAST_ROWS, c->kernel->tile_m * out_h),
+                       run_bands);
     return run_cut(c, threads, w->batch * out_h,
                    chunk_of(w->batch * out_h, threads, least, step), run_bands);
 }
@@ -163,7 +167,9 @@ static double work_each(int op) {
     case BNN_OP_conv2d_bit:
     case BNN_OP_conv2d_bit_threshold: return 1.0;
     case BNN_OP_gemm_byte:
-    case BNN_OP_conv2d_byte: return 8.0;
+    case BNN_OP_conv2d_byte:
+    case BNN_OP_byte_bit:
+    case BNN_OP_byte_bit_threshold: return 8.0;
     default: return 64.0;
     }
 }

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 Words = NDArray[np.uint64]
 Int32 = NDArray[np.int32]
 Int8 = NDArray[np.int8]
+Int16 = NDArray[np.int16]
+Float32 = NDArray[np.float32]
 Integers = NDArray[np.integer[Any]]
 Bytes = NDArray[np.uint8] | NDArray[np.int8]
 Pair = tuple[int, int]
@@ -48,6 +50,33 @@ def pack_conv_weights(
 ) -> PackedWeights: ...
 def pack_gemm_byte_weights(b: Int8, isa: str = "auto") -> PackedWeights: ...
 def pack_conv_byte_weights(w: Int8, *, groups: int = 1, isa: str = "auto") -> PackedWeights: ...
+def pack_lookup_weights(
+    words: Words, shape: tuple[int, ...], op: str, *, groups: int = 1, isa: str = "auto"
+) -> PackedWeights: ...
+def pack_float_weights(
+    w: Float32, *, groups: int = 1, single: bool = False, isa: str = "auto"
+) -> PackedWeights: ...
+def byte_bit(
+    x: Bytes,
+    map: Int16,
+    w: PackedWeights,
+    thresholds: PackedThresholds | None = None,
+    *,
+    isa: str = "auto",
+    threads: int | None = None,
+    out: np.ndarray | None = None,
+    **window: Any,
+) -> np.ndarray: ...
+def float_linear(
+    x: Float32,
+    w: PackedWeights,
+    *,
+    dtype: type = ...,
+    isa: str = "auto",
+    threads: int | None = None,
+    out: np.ndarray | None = None,
+    **window: Any,
+) -> np.ndarray: ...
 def gemm_byte(
     a: Bytes,
     b: Int8 | PackedWeights,

@@ -54,6 +54,8 @@ cdef extern from "bnnsim.h" nogil:
         BNN_OP_gemm_bit, BNN_OP_conv2d_bit, BNN_OP_gemm_bit_threshold
         BNN_OP_conv2d_bit_threshold, BNN_OP_gemm_int, BNN_OP_conv2d_int
         BNN_OP_gemm_int_bit, BNN_OP_conv2d_int_bit, BNN_OP_gemm_byte, BNN_OP_conv2d_byte
+        BNN_OP_byte_bit, BNN_OP_byte_bit_threshold, BNN_OP_float_bit, BNN_OP_float_bit_single
+        BNN_OP_float_float, BNN_OP_float_float_single
         BNN_OP_gemm_ternary, BNN_OP_conv2d_ternary
         BNN_OP_threshold_pack, BNN_OP_multi_threshold, BNN_OP_pack_sign, BNN_OP_pack_ternary
         BNN_OP_stochastic_pack
@@ -156,9 +158,11 @@ I32 = np.dtype(np.int32)
 I64 = np.dtype(np.int64)
 I8 = np.dtype(np.int8)
 # Position = value of bnn_dtype.
-cdef tuple DTYPES = (np.dtype(np.uint8), I8, np.dtype(np.int16), I32, np.dtype(np.float32))
+cdef tuple DTYPES = (np.dtype(np.uint8), I8, np.dtype(np.int16), I32, np.dtype(np.float32),
+                     np.dtype(np.float64))
 cdef tuple INTEGERS = DTYPES[:4]
 cdef tuple BYTES = DTYPES[:2]
+cdef tuple FLOATS = DTYPES[4:]
 cdef tuple SIGNABLE = (I8, I32, np.dtype(np.float32))
 
 
@@ -347,6 +351,11 @@ cdef int _group_channels(bnn_conv *conv, object channels, object groups,
     return 0
 
 
+cdef dict _LOOKUPS = {"byte_bit": BNN_OP_byte_bit, "float_bit": BNN_OP_float_bit,
+                      "float_bit_single": BNN_OP_float_bit_single}
+cdef dict _FLOAT_OPS = {**_LOOKUPS, "float_float": BNN_OP_float_float,
+                        "float_float_single": BNN_OP_float_float_single}
+
 # ---- Weights, prepared once ----------------------------------------------------------------------
 
 cdef class PackedWeights:
@@ -488,6 +497,49 @@ def pack_conv_byte_weights(w, *, groups=1, isa="auto"):
                        w.shape[1] * w.shape[2], w.shape[3], conv.groups)
 
 
+def pack_lookup_weights(words, shape, op, *, groups=1, isa="auto"):
+    """Prepare bit weights (N, words(K)) for byte_bit, float_bit or float_bit_single (`op`).
+
+    `shape` is that of the plain weights, (N, K) or (C_out, R, S, C / groups), K their product.
+    """
+    cdef const bnn_kernel *kernel = _choose(_LOOKUPS[op], isa)
+    cdef const uint64_t *plain = <const uint64_t *>_read(words, "words", (U64,), 2)
+    cdef bnn_conv conv
+    shape = tuple(shape)
+    if len(shape) not in (2, 4):
+        raise KernelError(message("shape", shape, "(N, K) or (C_out, R, S, C / groups)"))
+    cdef int64_t taps = shape[1] * shape[2] if len(shape) == 4 else 1, last = len(shape) - 1
+    cdef int64_t K = taps * shape[last]
+    _group_channels(&conv, _size("groups", groups, 1) * shape[last], groups, shape[0])
+    _need("words.shape", words.shape, (shape[0], bnn_words(K)))
+    cdef PackedWeights packed = _pack(kernel, words, plain, shape[0] // conv.groups, 1, K,
+                                      conv.groups)
+    packed.shape, packed.channels = shape, conv.channels
+    return packed
+
+
+def pack_float_weights(w, *, groups=1, single=False, isa="auto"):
+    """Prepare float32 weights (N, K) or (C_out, R, S, C / groups) for float_linear."""
+    op = "float_float_single" if single else "float_float"
+    cdef const bnn_kernel *kernel = _choose(_FLOAT_OPS[op], isa)
+    cdef bnn_conv conv
+    cdef int64_t last = w.ndim - 1
+    _read(w, "w", (DTYPES[4],), w.ndim)
+    if w.ndim not in (2, 4):
+        raise KernelError(message("w.shape", w.shape, "(N, K) or (C_out, R, S, C / groups)"))
+    _group_channels(&conv, _size("groups", groups, 1) * w.shape[last], groups, w.shape[0])
+    cdef int64_t rows = w.shape[0] // conv.groups, tile = kernel.tile_n, K = w.size // w.shape[0]
+    padded = np.zeros((conv.groups, (rows + tile - 1) // tile * tile, K), w.dtype)
+    padded[:, :rows] = w.reshape(conv.groups, rows, K)
+    tiles = padded.reshape(conv.groups, padded.shape[1] // tile, tile, K).transpose(0, 1, 3, 2)
+    cdef PackedWeights packed = PackedWeights.__new__(PackedWeights)
+    packed.chosen, packed.shape, packed.groups = kernel, w.shape, groups
+    packed.channels, packed.K = conv.channels, K
+    packed.panels = _aligned(tiles.shape, np.dtype(np.float32 if single else np.float64))
+    packed.panels[...] = tiles
+    return packed
+
+
 # ---- Matrix products -----------------------------------------------------------------------------
 
 cdef int _run(bnn_call *call, object x, object out, object threads, object sizes) except -1:
@@ -495,7 +547,7 @@ cdef int _run(bnn_call *call, object x, object out, object threads, object sizes
     cdef int status, count = 0 if threads is None else <int>min(_size("threads", threads, 1), 1024)
     call.x, call.out = _write(x), _write(out)
     call.x_bytes, call.out_bytes = x.nbytes // x.shape[0], out.nbytes // out.shape[0]
-    if call.conv.groups > 0:
+    if x.ndim == 4:
         call.x_bytes, call.out_bytes = call.x_bytes // x.shape[1], call.out_bytes // out.shape[1]
     with nogil:
         status = bnn_run(call, count)
@@ -736,6 +788,72 @@ def conv2d_byte(x, w, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), grou
     call.conv, call.pad_value = conv, _int32("pad_value", pad_value)
     call.type = DTYPES.index(x.dtype)
     _run(&call, x, out, threads, (x.shape, packed.shape, pad_value))
+    return out
+
+
+cdef bnn_call _lookup(const bnn_kernel *kernel, object x, object w, str op, dict window):
+    """Return a call on rows (M, K) or images (N, H, W, C), all but buffers and values filled."""
+    if not isinstance(w, PackedWeights) or w.op != op:
+        raise KernelError(message("w", getattr(w, "op", type(w).__name__), f"weights for {op}",
+                                  "Make them with pack_lookup_weights."))
+    cdef PackedWeights packed = w
+    _need("tile of the packed weights", packed.chosen.tile_n, kernel.tile_n)
+    _need("x.ndim", x.ndim, len(packed.shape))
+    cdef int64_t last = x.ndim - 1
+    _need(f"x.shape[{last}]", x.shape[last], packed.channels)
+    cdef bnn_call call = _call_on(kernel, packed)
+    _group_channels(&call.conv, packed.channels, packed.groups, packed.shape[0])
+    size, taps = (x.shape[:3], packed.shape[1:3]) if last == 3 else ((x.shape[0], 1, 1), (1, 1))
+    _fill_window(&call.conv.window, size, taps, window.get("stride", (1, 1)),
+                 window.get("dilation", (1, 1)), window.get("pads", (0, 0, 0, 0)))
+    _need("groups", window.get("groups", packed.groups), packed.groups)
+    call.pad_value = _int32("pad_value", window.get("pad_value", 0))
+    return call
+
+
+def byte_bit(x, map, w, thresholds=None, *, isa="auto", threads=None, out=None, **window):
+    """Multiply bytes, each standing for an integer of `map` (256,), by bits.
+
+    (M, K) -> int32 (M, N), or (N, H, W, C) -> int32 (N, OH, OW, C_out); with thresholds, bits.
+    `window` (stride, dilation, pads, groups, pad_value) is for images.
+    """
+    cdef const bnn_kernel *kernel = _choose(
+        BNN_OP_byte_bit if thresholds is None else BNN_OP_byte_bit_threshold, isa)
+    cdef PackedThresholds limits
+    _read(x, "x", BYTES, x.ndim)
+    cdef bnn_call call = _lookup(kernel, x, w, "byte_bit", window)
+    call.weights2 = _read(map, "map", (DTYPES[2],), 1)
+    _need("map.shape", map.shape, (256,))
+    shape = _conv_shape(kernel, &call.conv)
+    if thresholds is not None:
+        limits = _thresholds(thresholds, w, kernel)
+        call.limits = limits.limits
+        shape = (*shape[:3], bnn_words(call.conv.out_channels))
+    out = _output(out, shape if x.ndim == 4 else (shape[0], shape[3]),
+                  I32 if thresholds is None else U64)
+    _run(&call, x, out, threads, (x.shape, w.shape))
+    return out
+
+
+def float_linear(x, w, *, dtype=DTYPES[4], isa="auto", threads=None, out=None, **window):
+    """Multiply float32 by packed bits or floats -> float64 sums, or float32 ones, rounded once.
+
+    (M, K) -> (M, N), or (N, H, W, C) -> (N, OH, OW, C_out), with `window` as for byte_bit. Sums are
+    formed in float64, unless the weights were packed for a `single` op.
+    """
+    op = getattr(w, "op", type(w).__name__)
+    if op not in _FLOAT_OPS or op == "byte_bit":
+        raise KernelError(message("w", op, "weights of a product of floats",
+                                  "Make them with pack_lookup_weights or pack_float_weights."))
+    cdef const bnn_kernel *kernel = _choose(_FLOAT_OPS[op], isa)
+    _read(x, "x", (DTYPES[4],), x.ndim)
+    cdef bnn_call call = _lookup(kernel, x, w, op, window)
+    shape, dtype = _conv_shape(kernel, &call.conv), np.dtype(dtype)
+    if dtype not in FLOATS:
+        raise KernelError(message("dtype", str(dtype), "float32 or float64"))
+    call.out_type = DTYPES.index(dtype)
+    out = _output(out, shape if x.ndim == 4 else (shape[0], shape[3]), dtype)
+    _run(&call, x, out, threads, (x.shape, w.shape))
     return out
 
 

@@ -1,4 +1,4 @@
-"""Steps of two nodes: sums of bits, and the thresholds that alone read them, in one kernel."""
+"""Steps of two nodes: sums over bits or bytes, and the thresholds that alone read them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from bnnsim.engine import _kernels
 from bnnsim.engine.dispatch import select
+from bnnsim.engine.lookups import add_byte_bit, byte_map
 from bnnsim.engine.step import Recipe, Step, constant, fan_in, product_fields
 from bnnsim.graph import bits
 from bnnsim.graph.dtypes import BIT
@@ -14,13 +15,17 @@ from bnnsim.graph.ops import normal_attrs
 
 
 def compared_sums(graph: Graph, node: Node, isa: str) -> Node | None:
-    """Return the bit product that only ``node``, a threshold to bits, reads; else None."""
+    """Return the product with bits that only ``node``, a threshold to bits, reads; else None."""
     sums = graph.producer(node.inputs[0]) if node.op == "Threshold" else None
     if sums is None or sums.op not in ("Dense", "Conv2d") or graph.result(node).dtype != BIT:
         return None
     x, weight = (graph.tensor(name) for name in sums.inputs)
     readers = [other for other in graph.nodes if sums.output in other.inputs]
-    if len(readers) > 1 or sums.output in graph.outputs or not x.dtype == weight.dtype == BIT:
+    if len(readers) > 1 or sums.output in graph.outputs:
+        return None
+    if byte_map(graph, sums) is not None:
+        return sums if select("byte_bit_threshold", isa).isa != "ref" else None
+    if not x.dtype == weight.dtype == BIT:
         return None
     plain, fused = (select(bit_kernel(sums) + end, isa).isa for end in ("", "_threshold"))
     return sums if plain == fused != "ref" else None
@@ -41,12 +46,14 @@ def bit_weights(graph: Graph, node: Node, isa: str) -> _kernels.PackedWeights:
 
 
 def plan_compared(graph: Graph, sums: Node, node: Node, isa: str) -> Step:
-    """Compare bit products with thresholds where they are formed."""
+    """Compare products with thresholds where they are formed."""
     limits, direction = constant(graph, node, 1), constant(graph, node, 2)
     terms = fan_in(graph.tensor(sums.inputs[1]))
     packed = _kernels.pack_thresholds(np.ascontiguousarray(limits[:, 0]), direction, terms)
+    recipe, map_ = Recipe(graph, node, isa, first=sums), byte_map(graph, sums)
+    if map_ is not None:
+        return add_byte_bit(recipe, sums, map_, limits=packed)
     kernel = f"{bit_kernel(sums)}_threshold"
-    recipe = Recipe(graph, node, isa, first=sums)
     fields = product_fields(graph, sums) | {"weights": bit_weights(graph, sums, isa)}
     recipe.call(kernel, recipe.read(), recipe.output, limits=packed, **fields)
     return recipe.step(kernel)

@@ -17,6 +17,7 @@ import numpy as np
 from bnnsim.engine import _kernels, reference
 from bnnsim.engine.dispatch import select
 from bnnsim.engine.fused import bit_kernel, bit_weights, compared_sums, plan_compared
+from bnnsim.engine.lookups import add_byte_bit, byte_map, plan_floats
 from bnnsim.engine.step import Held, Recipe, Step, affine_pixels, product_fields, tensor_form
 from bnnsim.engine.step import constant as _constant
 from bnnsim.engine.step import fan_in as _fan_in
@@ -93,13 +94,16 @@ def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
     recipe, fields = Recipe(graph, node, isa), product_fields(graph, node)
     held = recipe.read()
     prefix = "gemm" if node.op == "Dense" else "conv2d"
+    map_ = byte_map(graph, node) if isa == "avx2" else None  # others multiply bytes faster
+    if map_ is not None:
+        return add_byte_bit(recipe, node, map_)
     if held.form.kind == "pixels":
         if not _scales_after(node, weight, (held.form.mul, held.form.add)):
             return _plan_numpy(graph, node, isa)
         return _pixel_linear(recipe, held, fields)
     family = _family(x.dtype, weight, fields.get("pad_value", 0))
     if family is None:
-        return _plan_numpy(graph, node, isa)
+        return plan_floats(graph, node, isa, fast=False) or _plan_numpy(graph, node, isa)
     _LINEAR[family](recipe, held, fields)
     return recipe.step(f"{prefix}_{family}")
 

@@ -28,13 +28,15 @@
 #define BNN_WORD_BITS 64
 #define BNN_MAX_K_BIT INT64_C(2147483647)
 #define BNN_MAX_K_BYTE INT64_C(65793) /* 255 * 128 * 65793 is the last product sum below 2^31 */
+#define BNN_MAX_K_LOOKUP ((INT64_C(1) << 22) - 1) /* times BNN_MAX_LOOKUP is below 2^31 */
+#define BNN_MAX_LOOKUP 511 /* 64 of them fit int16 */
 #define BNN_MAX_K_INT (INT64_C(1) << 24) /* |int32| * |int8| * 2^24 <= 2^62 */
 
 /* Name and text of every status; the text ends the sentence "expected ...". */
 #define BNN_STATUS_LIST(X)                                                                         \
     X(OK, "no error")                                                                              \
     X(ERR_SIZE, "every size at least 1 and index products below 2^63 bytes")                       \
-    X(ERR_K, "K within the kernel's limit (bits 2^31 - 1, integers 2^24, bytes 65793)")            \
+    X(ERR_K, "K within the kernel's limit (bits 2^31 - 1, integers 2^24, look-ups 2^22 - 1, bytes 65793)")            \
     X(ERR_GEOMETRY, "a window that fits: kernel, stride, dilation >= 1, pads >= 0, output >= 1")   \
     X(ERR_GROUPS, "groups that divide both channel counts")                                        \
     X(ERR_PAD_VALUE, "pad_value -1, 0 or +1")                                                      \
@@ -52,7 +54,14 @@ typedef enum bnn_status {
 #undef BNN_STATUS_ENUM
 } bnn_status;
 
-typedef enum bnn_dtype { BNN_UINT8, BNN_INT8, BNN_INT16, BNN_INT32, BNN_FLOAT32 } bnn_dtype;
+typedef enum bnn_dtype {
+    BNN_UINT8,
+    BNN_INT8,
+    BNN_INT16,
+    BNN_INT32,
+    BNN_FLOAT32,
+    BNN_FLOAT64
+} bnn_dtype;
 
 /* A sliding window over (batch, height, width), as convolutions and poolings share it. */
 typedef struct bnn_window {
@@ -267,6 +276,24 @@ typedef int bnn_gemm_byte_fn(const void *a, int a_type, const int8_t *panels,
 typedef int bnn_conv2d_byte_fn(const void *x, int x_type, const int8_t *panels,
                                const int32_t *tap_sums, const bnn_conv *conv, int32_t pad_value,
                                int32_t *out);
+/* Bytes x bit weights, in panels over the whole dot product (R * S * C / groups values without
+ * gaps); byte b stands for map[b], from -BNN_MAX_LOOKUP to BNN_MAX_LOOKUP, and so does pad_value. A
+ * matrix (M, K) is M images of one pixel. -> sums (batch, OH, OW, C_out), or thresholds' bits */
+typedef int bnn_byte_bit_fn(const uint8_t *x, const int16_t *map, const uint64_t *panels,
+                            const bnn_conv *conv, int32_t pad_value, int32_t *out);
+typedef int bnn_byte_bit_threshold_fn(const uint8_t *x, const int16_t *map, const uint64_t *panels,
+                                      const bnn_limits *limits, const bnn_conv *conv,
+                                      int32_t pad_value, uint64_t *out);
+/* float32 x bit weights in such panels -> float64, or float32. Sums are formed in double, of exact
+ * products; the `single` ops form them in float, which depends on their order. */
+typedef int bnn_float_bit_fn(const float *x, const uint64_t *panels, const bnn_conv *conv,
+                             float pad_value, int out_type, void *out);
+typedef bnn_float_bit_fn bnn_float_bit_single_fn;
+/* float32 x weights in panels [ceil(N / tile_n)][K][tile_n] of double (single: of float), missing
+ * channels zero, group after group. */
+typedef int bnn_float_float_fn(const float *x, const void *panels, const bnn_conv *conv,
+                               float pad_value, int out_type, void *out);
+typedef bnn_float_float_fn bnn_float_float_single_fn;
 /* Ternary x ternary, planes in the plain layout; covers bit operands through a full mask. */
 typedef int bnn_gemm_ternary_fn(const uint64_t *a_sign, const uint64_t *a_mask,
                                 const uint64_t *b_sign, const uint64_t *b_mask, int64_t M,

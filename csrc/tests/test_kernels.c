@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "edges.h"
+#include "lookups.h"
 #include "naive.h"
 #include "products.h"
 #include "programs.h"
@@ -294,6 +295,12 @@ static void test_once(const bnn_kernel *kernel) {
     case BNN_OP_conv2d_int_bit: test_integer(kernel, 0, 1); break;
     case BNN_OP_gemm_byte: test_byte(kernel, 1); break;
     case BNN_OP_conv2d_byte: test_byte(kernel, 0); break;
+    case BNN_OP_byte_bit:
+    case BNN_OP_byte_bit_threshold:
+    case BNN_OP_float_bit:
+    case BNN_OP_float_bit_single:
+    case BNN_OP_float_float:
+    case BNN_OP_float_float_single: test_lookup(kernel); break;
     case BNN_OP_gemm_ternary: test_ternary(kernel, 1); break;
     case BNN_OP_conv2d_ternary: test_ternary(kernel, 0); break;
     case BNN_OP_threshold_pack: test_threshold_pack(kernel); break;
