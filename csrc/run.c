@@ -26,6 +26,12 @@ static int run_product(const bnn_call *c) {
     case BNN_OP_gemm_bit_threshold:
         return ((bnn_gemm_bit_threshold_fn *)f)(c->x, c->weights, &c->limits, c->M, c->N, c->K,
                                                 c->out);
+    case BNN_OP_gemm_planes:
+        return ((bnn_gemm_planes_fn *)f)(c->x, c->weights, c->tap_sums, &c->planes, c->M, c->N,
+                                         c->K, c->out);
+    case BNN_OP_gemm_planes_threshold:
+        return ((bnn_gemm_planes_threshold_fn *)f)(c->x, c->weights, c->tap_sums, &c->planes,
+                                                   &c->limits, c->M, c->N, c->K, c->out);
     case BNN_OP_gemm_byte:
         return ((bnn_gemm_byte_fn *)f)(c->x, c->type, c->weights, c->tap_sums, c->M, c->N, c->K,
                                        c->out);
@@ -42,6 +48,12 @@ static int run_convolution(const bnn_call *c) {
     case BNN_OP_conv2d_bit_threshold:
         return ((bnn_conv2d_bit_threshold_fn *)f)(c->x, c->weights, c->tap_sums, &c->limits,
                                                   &c->conv, c->pad_value, c->out);
+    case BNN_OP_conv2d_planes:
+        return ((bnn_conv2d_planes_fn *)f)(c->x, c->weights, c->tap_sums, &c->planes, &c->conv,
+                                           c->pad_value, c->out);
+    case BNN_OP_conv2d_planes_threshold:
+        return ((bnn_conv2d_planes_threshold_fn *)f)(c->x, c->weights, c->tap_sums, &c->planes,
+                                                     &c->limits, &c->conv, c->pad_value, c->out);
     case BNN_OP_conv2d_byte:
         return ((bnn_conv2d_byte_fn *)f)(c->x, c->type, c->weights, c->tap_sums, &c->conv,
                                          c->pad_value, c->out);
@@ -63,12 +75,15 @@ static int run_rows(const void *context, int64_t part) {
 static int run_channels(const void *context, int64_t part) {
     const cut *all = context;
     const int64_t first = part * all->chunk;
-    const int to_bits = all->call->kernel->op_id == BNN_OP_gemm_bit_threshold;
+    const int op = all->call->kernel->op_id;
+    const int planes = op == BNN_OP_gemm_planes || op == BNN_OP_gemm_planes_threshold;
+    const int to_bits = op == BNN_OP_gemm_bit_threshold || op == BNN_OP_gemm_planes_threshold;
     bnn_call c = *all->call;
     c.N = bnn_min(all->chunk, all->items - first);
-    c.weights = (const char *)c.weights + first * (c.kernel->op_id == BNN_OP_gemm_byte
-                                                       ? 4 * bnn_byte_steps(c.K)
-                                                       : 8 * bnn_words(c.K));
+    const int64_t words = planes ? bnn_plane_words(&c.planes, bnn_words(c.K)) : bnn_words(c.K);
+    c.weights = (const char *)c.weights +
+                first * (op == BNN_OP_gemm_byte ? 4 * bnn_byte_steps(c.K) : 8 * words);
+    if (planes) c.planes.plus += first;
     if (c.tap_sums != NULL) c.tap_sums += first;
     if (to_bits) c.limits.margins += first;
     if (to_bits) c.limits.flips += first / BNN_WORD_BITS;
@@ -150,10 +165,13 @@ int bnn_run_parts(const bnn_call *c, int threads) {
     return run_parts_of_convolution(c, threads, out_h);
 }
 
-/* Multiply-accumulates of a valid call; those of bytes count as much as 8 of bits. */
+/* Multiply-accumulates of a valid call; those of bytes count as much as 8 of bits, those of planes as
+ * often as there are pairs of them. */
 static double macs_of(const bnn_call *c, int64_t out_h, int64_t out_w) {
     const int op = c->kernel->op_id;
-    const double each = op == BNN_OP_gemm_byte || op == BNN_OP_conv2d_byte ? 8.0 : 1.0;
+    const int pairs = c->planes.x_bits * c->planes.w_bits; /* 0 where there are no planes */
+    const double bits = pairs > 0 ? pairs : 1;
+    const double each = op == BNN_OP_gemm_byte || op == BNN_OP_conv2d_byte ? 8.0 : bits;
     if (is_product(c)) return each * (double)c->M * (double)c->N * (double)c->K;
     const double positions = (double)c->conv.window.batch * (double)out_h * (double)out_w;
     return each * positions * (double)c->conv.out_channels * (double)bnn_conv_K(&c->conv);

@@ -84,3 +84,43 @@ int bnn_unpack_ternary_ref(const uint64_t *sign, const uint64_t *mask, int64_t P
     }
     return BNN_OK;
 }
+
+/* Value c of a row of a type that planes come from. */
+static int32_t value_at(const void *x, int x_type, int64_t c) {
+    if (x_type == BNN_UINT8) return ((const uint8_t *)x)[c];
+    return x_type == BNN_INT8 ? ((const int8_t *)x)[c] : ((const int16_t *)x)[c];
+}
+
+int bnn_pack_planes_ref(const void *x, int x_type, int32_t low, int32_t step, int bits, int64_t P,
+                        int64_t C, uint64_t *out) {
+    const int64_t words = bnn_words(C);
+    BNN_TRY(bnn_check_grid(x_type, low, step, bits, P, C));
+    memset(out, 0, (size_t)(bits * P * words) * sizeof *out);
+    for (int64_t i = 0; i < P * C; i++) {
+        const int32_t above = value_at(x, x_type, i) - low;
+        if (above < 0 || above % step != 0 || above / step >> bits != 0) return BNN_ERR_VALUE;
+        for (int plane = 0; plane < bits; plane++)
+            put_bit(out + (plane * P + i / C) * words, i % C, above / step >> plane & 1);
+    }
+    return BNN_OK;
+}
+
+int bnn_unpack_planes_ref(const uint64_t *planes, int x_type, int32_t low, int32_t step, int bits,
+                          int64_t P, int64_t C, void *out) {
+    const int64_t words = bnn_words(C);
+    BNN_TRY(bnn_check_grid(x_type, low, step, bits, P, C));
+    BNN_TRY(bnn_check_tails(planes, bits * P, C));
+    for (int64_t i = 0; i < P * C; i++) {
+        int32_t u = 0;
+        for (int plane = 0; plane < bits; plane++)
+            u |= get_bit(planes + (plane * P + i / C) * words, i % C) << plane;
+        const int32_t value = low + step * u;
+        if (x_type == BNN_UINT8)
+            ((uint8_t *)out)[i] = (uint8_t)value;
+        else if (x_type == BNN_INT8)
+            ((int8_t *)out)[i] = (int8_t)value;
+        else
+            ((int16_t *)out)[i] = (int16_t)value;
+    }
+    return BNN_OK;
+}

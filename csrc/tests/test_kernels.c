@@ -4,6 +4,7 @@
 
 #include "edges.h"
 #include "naive.h"
+#include "planes.h"
 #include "products.h"
 
 #define ROUNDS 60
@@ -264,6 +265,10 @@ static void test_once(const bnn_kernel *kernel) {
         break;
     case BNN_OP_gemm_bit_threshold: test_bit_threshold(kernel, 1); break;
     case BNN_OP_conv2d_bit_threshold: test_bit_threshold(kernel, 0); break;
+    case BNN_OP_gemm_planes: test_planes(kernel, 1); break;
+    case BNN_OP_conv2d_planes: test_planes(kernel, 0); break;
+    case BNN_OP_gemm_planes_threshold: test_planes_threshold(kernel, 1); break;
+    case BNN_OP_conv2d_planes_threshold: test_planes_threshold(kernel, 0); break;
     case BNN_OP_gemm_int: test_integer(kernel, 1, 0); break;
     case BNN_OP_conv2d_int: test_integer(kernel, 0, 0); break;
     case BNN_OP_gemm_int_bit: test_integer(kernel, 1, 1); break;
@@ -278,6 +283,8 @@ static void test_once(const bnn_kernel *kernel) {
     case BNN_OP_pack_ternary:
     case BNN_OP_unpack_bit:
     case BNN_OP_unpack_ternary: test_packing(kernel); break;
+    case BNN_OP_pack_planes:
+    case BNN_OP_unpack_planes: test_packing_planes(kernel); break;
     case BNN_OP_stochastic_pack: test_stochastic_pack(kernel); break;
     case BNN_OP_maxpool_bit: test_maxpool(kernel, 1); break;
     case BNN_OP_maxpool_int: test_maxpool(kernel, 0); break;
@@ -311,6 +318,8 @@ int main(void) {
         }
         test_limit(kernel);
         require(edges_hold(kernel), kernel, "wrong at an edge");
+        if (kernel->op_id == BNN_OP_gemm_planes)
+            require(planes_at_the_ends(kernel), kernel, "wrong at the largest K");
         for (int round = 0; round < rounds; round++) test_once(kernel);
         printf("passed  %s\n", kernel->symbol);
     }
