@@ -74,12 +74,12 @@ static inline int tile_shape(const tile *t, const tile_runs *runs, int rows) {
     return (runs->mode * 8 + rows) * 8 + (int)((t->channels + TILE_LANES - 1) / TILE_LANES);
 }
 
-/* Bits of `channels` output channels from `first` on, of rows of N channels in all. */
-static inline tile_bits_out tile_bits_at(uint64_t *row, int64_t N, int64_t first, int64_t channels,
-                                         const bnn_limits *limits) {
+/* Bits of `channels` output channels from `first` on, of rows of N channels `stride` words apart. */
+static inline tile_bits_out tile_bits_at(uint64_t *row, int64_t stride, int64_t N, int64_t first,
+                                         int64_t channels, const bnn_limits *limits) {
     const int shift = (int)(first % BNN_WORD_BITS);
     return (tile_bits_out){.word = row + first / BNN_WORD_BITS,
-                           .stride = bnn_words(N),
+                           .stride = stride,
                            .shift = shift,
                            .spill = shift + channels > BNN_WORD_BITS,
                            .flip = bnn_group_word(limits->flips, first, channels, 0),

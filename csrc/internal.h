@@ -72,10 +72,10 @@ static inline int bnn_check_plane_pad(const bnn_planes *planes, int64_t pad_valu
     return pad_value < -reach || pad_value > reach ? BNN_ERR_PAD_VALUE : BNN_OK;
 }
 
-static inline int bnn_check_plane_tails(const uint64_t *x, const bnn_planes *planes, int64_t rows,
-                                        int64_t K) {
-    for (int i = 0; i < planes->x_bits; i++)
-        BNN_TRY(bnn_check_tails(x + i * planes->x_stride, rows, K));
+static inline int bnn_check_plane_tails(const uint64_t *x, const bnn_planes *planes,
+                                        int64_t images, int64_t pixels, int64_t K) {
+    for (int64_t plane = 0; plane < images * planes->x_bits; plane++)
+        BNN_TRY(bnn_check_tails(x + plane * planes->x_stride, pixels, K));
     return BNN_OK;
 }
 
@@ -87,14 +87,16 @@ static inline int bnn_check_byte(int type, int32_t pad_value) {
 }
 
 /* A grid of a type: every low + step * u is one of its values. */
-static inline int bnn_check_grid(int type, int32_t low, int32_t step, int bits, int64_t P,
+static inline int bnn_check_grid(int type, const bnn_planes *planes, int64_t images, int64_t P,
                                  int64_t C) {
+    const int bits = planes->x_bits;
+    const int32_t low = planes->low, step = planes->step;
     if (type != BNN_UINT8 && type != BNN_INT8 && type != BNN_INT16) return BNN_ERR_DTYPE;
     if (bits < 1 || bits > 8 || step < 1 || step > 2) return BNN_ERR_VALUE;
     const int32_t least = type == BNN_UINT8 ? 0 : type == BNN_INT8 ? INT8_MIN : INT16_MIN;
     const int32_t most = type == BNN_UINT8 ? UINT8_MAX : type == BNN_INT8 ? INT8_MAX : INT16_MAX;
     if (low < least || low > most - step * ((1 << bits) - 1)) return BNN_ERR_VALUE;
-    return bnn_check_size(bits, P, C, 1);
+    return bnn_check_size(images, bits, P, C);
 }
 
 static inline int bnn_check_draws(const bnn_draws *draws, int64_t P, int64_t C) {

@@ -100,8 +100,10 @@ static int run_band(const bnn_call *whole, int64_t image, int64_t images, int64_
     const int64_t from = y * w->stride_h - w->pad_top;
     const int64_t to = from + (rows - 1) * w->stride_h + reach;
     const int64_t skipped = images == 1 && from > 0 ? from : 0;
-    c.x = (const char *)c.x + (image * w->height + skipped) * c.x_bytes;
-    c.out = (char *)c.out + (image * out_h + y) * c.out_bytes;
+    const int64_t x_planes = c.planes.x_bits > 0 ? c.planes.x_bits : 1; /* of an image */
+    const int64_t out_planes = c.limits.bits > 0 ? c.limits.bits : 1;
+    c.x = (const char *)c.x + (image * x_planes * w->height + skipped) * c.x_bytes;
+    c.out = (char *)c.out + (image * out_planes * out_h + y) * c.out_bytes;
     w->batch = images;
     if (images == 1) {
         w->pad_top = from < 0 ? -from : 0;

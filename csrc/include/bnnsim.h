@@ -8,7 +8,8 @@
  * Ternary. Two such planes: `sign` (1 = +1) and `mask` (1 = non-zero); sign is 0 where mask is 0.
  *         A bipolar row is the ternary row whose mask has all K bits set.
  * Planes. Values on a grid low + step * u, u of 1 to 8 bits, are that many planes of bits, each laid
- *         out as bits are: plane i holds bit i of every u. Bits are the plane of low -1 and step 2,
+ *         out as bits are: plane i holds bit i of every u. Planes lie [image][plane][pixel][word], a
+ *         row of a matrix being an image of one pixel. Bits are the plane of low -1 and step 2,
  *         ternaries those of low -1, step 1 and 2 planes.
  * Layout. Row-major. Dense activations (M, K); images (N, H, W, C), channels last, all groups
  *         contiguous from bit 0 of a pixel's words. Dense weights (N, K); convolution weights
@@ -132,14 +133,14 @@ typedef struct bnn_limits {
     const uint64_t *flips;
     int bits;           /* of planes only: of the levels that thresholds make */
     int64_t channels;   /* from a channel's margin to its next */
-    int64_t out_stride; /* words from one plane of the levels to the next */
+    int64_t out_stride; /* words from one plane of an image's levels to the next */
 } bnn_limits;
 int bnn_pack_limits(const int32_t *t, const int8_t *direction, int64_t N, int64_t K,
                     int64_t *margins, uint64_t *flips);
 int bnn_check_tails(const uint64_t *words, int64_t rows, int64_t K);
 
 /* What the operands of a product of planes hold. An activation is low + step * (sum of 2^i times bit
- * i), its plane i starting x_stride words after plane 0. A weight is the sum of 2^j t_j: each t_j is
+ * i); the planes of an image lie x_stride words apart. A weight is the sum of 2^j t_j: each t_j is
  * the sign of bit j (1 = +1) or, where `masked`, that sign or 0 where the mask's bit is 0. */
 typedef struct bnn_planes {
     int x_bits, w_bits, masked;
@@ -236,8 +237,7 @@ typedef int bnn_gemm_planes_fn(const uint64_t *a, const uint64_t *panels, const 
 typedef int bnn_conv2d_planes_fn(const uint64_t *x, const uint64_t *panels, const int32_t *tap_sums,
                                  const bnn_planes *planes, const bnn_conv *conv, int pad_value,
                                  int32_t *out);
-/* The same two with thresholds: how many are met, as limits->bits planes of (P, words(N)) which lie
- * limits->out_stride words apart. */
+/* The same two with thresholds: how many are met, as limits->bits planes. */
 typedef int bnn_gemm_planes_threshold_fn(const uint64_t *a, const uint64_t *panels,
                                          const int32_t *tap_sums, const bnn_planes *planes,
                                          const bnn_limits *limits, int64_t M, int64_t N, int64_t K,
@@ -293,12 +293,12 @@ typedef int bnn_stochastic_pack_fn(const float *x, const bnn_draws *draws, int64
 /* x (P, C) in {-1, 0, +1} -> two planes. */
 typedef int bnn_pack_ternary_fn(const int8_t *x, int64_t P, int64_t C, uint64_t *sign,
                                 uint64_t *mask);
-/* x (P, C) of x_type (uint8, int8 or int16) on the grid low + step * u -> `bits` planes of
- * (P, words(C)), one after the other; and back. */
-typedef int bnn_pack_planes_fn(const void *x, int x_type, int32_t low, int32_t step, int bits,
+/* x (images, P, C) of x_type (uint8, int8 or int16) on the grid of `planes`, of which low, step and
+ * x_bits count -> (images, x_bits, P, words(C)); and back. */
+typedef int bnn_pack_planes_fn(const void *x, int x_type, const bnn_planes *planes, int64_t images,
                                int64_t P, int64_t C, uint64_t *out);
-typedef int bnn_unpack_planes_fn(const uint64_t *planes, int x_type, int32_t low, int32_t step,
-                                 int bits, int64_t P, int64_t C, void *out);
+typedef int bnn_unpack_planes_fn(const uint64_t *x, int x_type, const bnn_planes *planes,
+                                 int64_t images, int64_t P, int64_t C, void *out);
 typedef int bnn_unpack_bit_fn(const uint64_t *words, int64_t P, int64_t C, int8_t *out);
 typedef int bnn_unpack_ternary_fn(const uint64_t *sign, const uint64_t *mask, int64_t P, int64_t C,
                                   int8_t *out);

@@ -34,10 +34,12 @@ static int64_t dot_tap(const operands *o, int64_t pixel, int64_t n, int64_t tap)
     const int64_t taps = conv->window.kernel_h * conv->window.kernel_w;
     const int64_t words = bnn_words(channels) * (planes->masked ? 2 : 1);
     const int64_t first = n / (N / conv->groups) * channels;
+    const int64_t pixels = conv->window.height * conv->window.width, image = pixel / pixels;
     int64_t sum = 0;
     for (int i = 0; i < planes->x_bits; i++)
         for (int j = 0; j < planes->w_bits; j++)
-            sum += dot_pair(o->x + i * planes->x_stride + pixel * bnn_words(conv->channels),
+            sum += dot_pair(o->x + (image * planes->x_bits + i) * planes->x_stride +
+                                pixel % pixels * bnn_words(conv->channels),
                             o->weights + ((n * planes->w_bits + j) * taps + tap) * words,
                             planes->masked, first, channels) *
                    (1 << (i + j));
@@ -77,8 +79,7 @@ static int multiply(const operands *o, const bnn_limits *limits, int32_t *out, u
     BNN_TRY(bnn_check_conv(conv, BNN_MAX_K_BIT, &out_h, &out_w));
     BNN_TRY(bnn_check_planes(o->planes, limits, bnn_conv_K(conv)));
     BNN_TRY(bnn_check_plane_pad(o->planes, o->pad_value));
-    BNN_TRY(bnn_check_plane_tails(o->x, o->planes, w->batch * w->height * w->width,
-                                  conv->channels));
+    BNN_TRY(bnn_check_plane_tails(o->x, o->planes, w->batch, w->height * w->width, conv->channels));
     int32_t *bases = malloc((size_t)N * sizeof *bases);
     if (bases == NULL) return BNN_ERR_MEMORY;
     bnn_plane_bases(o->planes, o->tap_sums, N, w->kernel_h * w->kernel_w, bases);
@@ -91,8 +92,9 @@ static int multiply(const operands *o, const bnn_limits *limits, int32_t *out, u
         }
         const uint64_t level = level_of(acc, bases[n], o->planes, limits, n);
         for (int plane = 0; plane < limits->bits; plane++)
-            bnn_put_bits(bits + plane * limits->out_stride + p * bnn_words(N), n,
-                         level >> plane & 1, 1);
+            bnn_put_bits(bits + (p / (out_h * out_w) * limits->bits + plane) * limits->out_stride +
+                             p % (out_h * out_w) * bnn_words(N),
+                         n, level >> plane & 1, 1);
     }
     free(bases);
     return BNN_OK;

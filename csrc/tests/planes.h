@@ -47,9 +47,10 @@ static void pack_operands(const problem *p, const bnn_kernel *kernel, operand_pl
     o->x = fresh(words * o->planes.x_bits, 8);
     o->rows = fresh(N * row, 8), o->panels = fresh(each * p->conv.groups, 8);
     o->tap_sums = fresh(p->taps * N, 4), o->plus = fresh(N, 4);
-    o->planes.x_stride = words, o->planes.plus = o->plus;
-    int status = bnn_pack_planes_ref(x, BNN_INT16, o->planes.low, o->planes.step, o->planes.x_bits,
-                                     p->pixels, p->conv.channels, o->x);
+    const int64_t images = p->conv.window.batch, pixels = p->pixels / images;
+    o->planes.x_stride = words / images, o->planes.plus = o->plus;
+    int status = bnn_pack_planes_ref(x, BNN_INT16, &o->planes, images, pixels, p->conv.channels,
+                                     o->x);
     require(status == BNN_OK, kernel, "activations");
     status = bnn_pack_plane_weights(w, N, p->taps, p->per_group, o->planes.w_bits,
                                     o->planes.masked, o->rows, o->tap_sums, o->plus);
@@ -77,6 +78,7 @@ static bnn_call plane_call(const problem *p, const bnn_kernel *kernel, int dense
     bnn_call c = bit_call(p, kernel, dense, o->x, o->panels, o->tap_sums);
     c.tap_sums = o->tap_sums;
     c.planes = o->planes;
+    if (dense) c.x_bytes *= o->planes.x_bits; /* a row is an image with all its planes */
     return c;
 }
 
@@ -119,9 +121,9 @@ static void test_planes_threshold(const bnn_kernel *kernel, int dense) {
             kernel, "limits");
     memset(out, 0xa5, (size_t)(plane * bits) * 8);
     bnn_call call = plane_call(&p, kernel, dense, &o);
-    call.limits = (bnn_limits){margins, flips, bits, N, plane};
+    call.limits = (bnn_limits){margins, flips, bits, N, plane / p.conv.window.batch};
     call.out = out;
-    call.out_bytes = 8 * words * (dense ? 1 : p.out_w);
+    call.out_bytes = 8 * words * (dense ? bits : p.out_w);
     const int threads = (int)random_between(1, 3);
     const int status = threads == 1 ? bnn_run(&call, 1) : bnn_run_parts(&call, threads);
     require(status == BNN_OK, kernel, bnn_status_text(status));
@@ -131,14 +133,13 @@ static void test_planes_threshold(const bnn_kernel *kernel, int dense) {
         for (int64_t j = i % N * count; j < (i % N + 1) * count; j++)
             level[i] += sign[i % N] > 0 ? acc >= t[j] : acc <= t[j];
     }
-    for (int b = 0; b < bits; b++) {
-        for (int64_t i = 0; i < p.positions * N; i++) p.out[i] = 0;
-        int64_t *bit = fresh(p.positions * N, 8);
-        for (int64_t i = 0; i < p.positions * N; i++) bit[i] = level[i] >> b & 1;
-        uint64_t *expected = pack_plane(bit, p.positions, N, 0);
-        require(!memcmp(out + b * plane, expected, (size_t)plane * 8), kernel, "wrong plane");
-        free(bit), free(expected);
-    }
+    const bnn_planes grid = {.x_bits = bits, .low = 0, .step = 1};
+    uint64_t *expected = fresh(plane * bits, 8);
+    int16_t *levels = narrow(level, p.positions * N, BNN_INT16);
+    const int64_t images = p.conv.window.batch;
+    bnn_pack_planes_ref(levels, BNN_INT16, &grid, images, p.positions / images, N, expected);
+    require(!memcmp(out, expected, (size_t)(plane * bits) * 8), kernel, "wrong planes");
+    free(expected), free(levels);
     free(t), free(bases), free(sign), free(margins), free(sign8), free(flips), free(out);
     free(level), free(p.x), free(p.w), free(p.out);
     free_operands(&o);
@@ -147,34 +148,36 @@ static void test_planes_threshold(const bnn_kernel *kernel, int dense) {
 /* Every grid of every type there and back, and a value outside of it refused. */
 static void test_packing_planes(const bnn_kernel *kernel) {
     const int type = (int)random_between(BNN_UINT8, BNN_INT16);
-    const int bits = (int)random_between(1, type == BNN_INT16 ? 8 : 7);
-    const int64_t P = random_between(1, 4), C = random_between(1, 200), size = type == 2 ? 2 : 1;
+    const int bits = (int)random_between(1, type == BNN_INT8 ? 7 : 8), size = type == 2 ? 2 : 1;
+    const int64_t images = random_between(1, 3), P = random_between(1, 4);
+    const int64_t C = random_between(1, 200), count = images * P * C, words = bnn_words(C);
     const int32_t top = (1 << bits) - 1, step = type == BNN_UINT8 ? 1 : (int)random_between(1, 2);
     const int32_t low = type == BNN_UINT8 ? 0 : step == 2 ? -top : -(top + 1) / 2;
-    int64_t *u = random_values(P * C, 0, top, 0), *values = fresh(P * C, 8);
-    const int64_t words = bnn_words(C) * P;
-    uint64_t *expected = fresh(words * bits, 8), *out = fresh(words * bits, 8);
-    for (int64_t i = 0; i < P * C; i++) {
-        values[i] = low + step * u[i];
+    const bnn_planes grid = {.x_bits = bits, .low = low, .step = step};
+    int64_t *u = random_values(count, 0, top, 0), *values = fresh(count, 8);
+    const size_t bytes = (size_t)(images * bits * P * words) * 8;
+    uint64_t *expected = fresh((int64_t)bytes, 1), *out = fresh((int64_t)bytes, 1);
+    for (int64_t e = 0; e < count; e++) {
+        values[e] = low + step * u[e];
         for (int b = 0; b < bits; b++)
-            expected[b * words + i / C * bnn_words(C) + i % C / 64] |=
-                (uint64_t)(u[i] >> b & 1) << (i % C % 64);
+            expected[((e / (P * C) * bits + b) * P + e / C % P) * words + e % C / 64] |=
+                (uint64_t)(u[e] >> b & 1) << (e % C % 64);
     }
-    void *typed = narrow(values, P * C, type), *back = fresh(P * C, (size_t)size);
-    memset(out, 0xa5, (size_t)(words * bits) * 8);
+    char *typed = narrow(values, count, type), *back = fresh(count, (size_t)size);
+    memset(out, 0xa5, bytes);
     if (kernel->op_id == BNN_OP_pack_planes) {
         bnn_pack_planes_fn *pack = (bnn_pack_planes_fn *)kernel->function;
-        require(pack(typed, type, low, step, bits, P, C, out) == BNN_OK, kernel, "status");
-        require(!memcmp(out, expected, (size_t)(words * bits) * 8), kernel, "wrong planes");
-        memset((char *)typed + random_between(0, P * C - 1) * size, type == BNN_UINT8 ? 255 : -128,
-               (size_t)size);
-        if (type != BNN_INT16 && bits < 7)
-            require(pack(typed, type, low, step, bits, P, C, out) == BNN_ERR_VALUE, kernel,
-                    "a value that is not on the grid");
+        require(pack(typed, type, &grid, images, P, C, out) == BNN_OK, kernel, "status");
+        require(!memcmp(out, expected, bytes), kernel, "wrong planes");
+        const int64_t bad = random_between(0, count - 1);
+        memset(typed + bad * size, type == BNN_UINT8 ? 255 : 127, (size_t)size);
+        const int refused = bits < 7 || type == BNN_INT16;
+        const int status = pack(typed, type, &grid, images, P, C, out);
+        require(!refused || status == BNN_ERR_VALUE, kernel, "a value that is not on the grid");
     } else {
         bnn_unpack_planes_fn *unpack = (bnn_unpack_planes_fn *)kernel->function;
-        require(unpack(expected, type, low, step, bits, P, C, back) == BNN_OK, kernel, "status");
-        require(!memcmp(back, typed, (size_t)(P * C * size)), kernel, "wrong values");
+        require(unpack(expected, type, &grid, images, P, C, back) == BNN_OK, kernel, "status");
+        require(!memcmp(back, typed, (size_t)(count * size)), kernel, "wrong values");
     }
     free(u), free(values), free(expected), free(out), free(typed), free(back);
 }
