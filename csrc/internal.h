@@ -6,6 +6,10 @@
 
 #include "include/bnnsim.h"
 
+/* How long a call takes on one thread, in products of bits, roughly; run.c. */
+double bnn_work(const bnn_call *call);
+#define BNN_LEAST_WORK (double)(1 << 22) /* less is done before another thread has woken up */
+
 static inline int64_t bnn_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Leave the calling kernel with the status of a failed check. */

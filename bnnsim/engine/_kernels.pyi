@@ -1,5 +1,6 @@
 """Types of the compiled kernels; layouts and limits stand in csrc/include/bnnsim.h."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -217,4 +218,59 @@ def maxpool_bit(
 def maxpool_int(
     x: Integers, *, window: Pair, stride: Pair, pads: Pads = (0, 0, 0, 0), isa: str = "auto"
 ) -> Integers: ...
+def scale_int(
+    x: Integers,
+    mul: int,
+    offset: Int32,
+    *,
+    first: int = 0,
+    dtype: Any = ...,
+    isa: str = "auto",
+    out: Integers | None = None,
+) -> Integers: ...
+
+class Call:
+    kernel: str
+    rows: int
+    channels: int
+    def __init__(
+        self,
+        op: str,
+        isa: str = "auto",
+        *,
+        weights: PackedWeights | NDArray[Any] | None = None,
+        weights2: NDArray[Any] | None = None,
+        limits: PackedThresholds | None = None,
+        M: int = 0,
+        N: int = 0,
+        K: int = 0,
+        window: Mapping[str, Any] | None = None,
+        dtype: np.dtype[Any] | None = None,
+        out_dtype: np.dtype[Any] | None = None,
+        pad_value: int = 0,
+        node: int = 0,
+        bits: int = 0,
+    ) -> None: ...
+
+class Program:
+    externals: int
+    def __init__(
+        self,
+        steps: Sequence[tuple[Call, tuple[int, ...], tuple[int, ...]]],
+        slots: Sequence[tuple[int, int | None, int]],
+        arena_image_bytes: int,
+        tile: int,
+    ) -> None: ...
+    def arena_bytes(self, images: int, threads: int) -> int: ...
+    def run(
+        self,
+        images: int,
+        buffers: list[NDArray[Any]],
+        arena: NDArray[np.uint8],
+        threads: int,
+        first_image: int = 0,
+        seed: int = 0,
+        sample: int = 0,
+    ) -> None: ...
+
 def raw_xor_popcount_rate(seconds: float, *, isa: str = "auto") -> float: ...

@@ -15,6 +15,7 @@ import platform
 import numpy as np
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from libc.string cimport memset
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint32_t, uint64_t
 
@@ -64,24 +65,50 @@ cdef extern from "bnnsim.h" nogil:
         BNN_OP_gemm_ternary, BNN_OP_conv2d_ternary
         BNN_OP_threshold_pack, BNN_OP_multi_threshold, BNN_OP_pack_sign, BNN_OP_pack_ternary
         BNN_OP_stochastic_pack
-        BNN_OP_pack_planes, BNN_OP_unpack_planes, BNN_OP_unpack_bit, BNN_OP_unpack_ternary, BNN_OP_maxpool_bit, BNN_OP_maxpool_int
-        BNN_OP_raw_rate
+        BNN_OP_pack_planes, BNN_OP_unpack_planes
+        BNN_OP_unpack_bit, BNN_OP_unpack_ternary, BNN_OP_maxpool_bit, BNN_OP_maxpool_int
+        BNN_OP_scale_int, BNN_OP_raw_rate
         BNN_OP_COUNT
 
     ctypedef struct bnn_call:
         const bnn_kernel *kernel
         const void *x
+        const void *x2
         const void *weights
+        const void *weights2
         const int32_t *tap_sums
         bnn_limits limits
-        int type
+        bnn_draws draws
+        int type, out_type
         int32_t pad_value
         bnn_planes planes
         int64_t M, N, K
         bnn_conv conv
         void *out
-        int64_t x_bytes, out_bytes
+        void *out2
+        int64_t x_bytes, out_bytes, first
+    ctypedef struct bnn_slot:
+        int64_t image_bytes, offset
+        int32_t rank, external
+    ctypedef struct bnn_step:
+        bnn_call call
+        int32_t x, x2, out, out2
+    ctypedef struct bnn_program:
+        const bnn_step *steps
+        const bnn_slot *slots
+        int64_t step_count, slot_count, arena_image_bytes, tile
+    ctypedef struct bnn_batch:
+        int64_t images, first_image
+        char **external
+        char *arenas
+        int64_t arena_bytes
+        uint64_t seed
+        uint32_t sample
 
+    int64_t bnn_arena_bytes(const bnn_program *, int64_t)
+    void bnn_program_parts(const bnn_program *, int64_t, int, int64_t *, int64_t *)
+    int bnn_run_program(const bnn_program *, const bnn_batch *, int, int64_t *)
+    int bnn_invoke(const bnn_call *)
     int bnn_run(const bnn_call *, int)
     int bnn_set_threads(int)
     int64_t bnn_words(int64_t K)
@@ -254,14 +281,18 @@ def list_kernels():
 
 def select(str op, isa="auto"):
     """Return (op, isa, symbol, tile_m, tile_n) of the kernel that `op` gets for `isa`."""
+    cdef const bnn_kernel *k = _choose(_op_id(op), isa)
+    return k.op.decode(), k.isa.decode(), k.symbol.decode(), k.tile_m, k.tile_n
+
+
+cdef int _op_id(str op) except -1:
     cdef int op_id = 0
     while op_id < BNN_OP_COUNT and bnn_op_name(op_id).decode() != op:
         op_id += 1
     if op_id == BNN_OP_COUNT:
         known = sorted({row[0] for row in list_kernels()})
         raise KernelError(message("op", op, "one of " + ", ".join(known)))
-    cdef const bnn_kernel *k = _choose(op_id, isa)
-    return k.op.decode(), k.isa.decode(), k.symbol.decode(), k.tile_m, k.tile_n
+    return op_id
 
 
 cdef const bnn_kernel *_choose(int op_id, object isa) except NULL:
@@ -911,7 +942,38 @@ def maxpool_int(x, *, window, stride, pads=(0, 0, 0, 0), isa="auto", out=None):
     return out
 
 
+def scale_int(x, mul, offset, *, first=0, dtype=I32, isa="auto", out=None):
+    """Scale integers (..., C): mul * x + offset (period, C), row p + `first` taking row p % period."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_scale_int, isa)
+    cdef bnn_call call
+    memset(&call, 0, sizeof(call))
+    call.kernel, call.x = kernel, _read(x, "x", INTEGERS, -1)
+    call.weights = _read(offset, "offset", (I32,), 2)
+    call.N, call.K = x.shape[x.ndim - 1], offset.shape[0]
+    call.M, call.pad_value = x.size // call.N, _int32("mul", mul)
+    call.first = _size("first", first, 0)
+    _need("offset.shape[1]", offset.shape[1], call.N)
+    dtype = np.dtype(dtype)
+    if dtype not in INTEGERS:
+        raise KernelError(message("dtype", str(dtype), " or ".join(str(d) for d in INTEGERS)))
+    call.type, call.out_type = DTYPES.index(x.dtype), DTYPES.index(dtype)
+    out = _output(out, x.shape, dtype)
+    call.out = _write(out)
+    cdef int status
+    with nogil:
+        status = bnn_invoke(&call)
+    _check(status, kernel, (x.shape, mul))
+    return out
+
+
+# ---- Planes -----------------------------------------------------------------------------------
+
 include "_planes.pxi"
+
+
+# ---- Planned calls --------------------------------------------------------------------------------
+
+include "_program.pxi"
 
 
 # ---- The ceiling ---------------------------------------------------------------------------------

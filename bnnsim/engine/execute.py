@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -14,15 +14,19 @@ from bnnsim.engine import _kernels
 from bnnsim.engine.dispatch import resolve
 from bnnsim.engine.plan import plan
 from bnnsim.engine.reference import check_input
-from bnnsim.engine.step import Step
-from bnnsim.engine.values import Array, Value, to_dense, to_value
+from bnnsim.engine.segments import Schedule, Segment, schedule
+from bnnsim.engine.step import Place, Step
+from bnnsim.engine.values import Array, Value, arrays_of, to_dense, to_value
 from bnnsim.errors import InputError, message
 from bnnsim.graph.draws import Draws, needed
 from bnnsim.graph.ir import Graph, Node
 from bnnsim.graph.ops import activations_of
 
-TILE_BYTES = 32 * 2**20
+TILE_BYTES = 32 * 2**20  # of what is alive at once outside arenas
+_ARENA_BYTES = 2**20  # of the arena of one thread, so that it stays in its cache
 _MAX_TILE = 1024
+_TURN_PARTS = 64  # parts of one call into C, so that it ends soon
+_LINE = 64
 _SPLIT_IMAGES = 32  # per thread; fewer cost less in kernels that share them
 # Called with the number of a tile's first image, a step, what it read and what it made; by several
 # threads at the same time where there are any.
@@ -67,8 +71,10 @@ class Plan:
             raise InputError(message("threads", threads, "at least 1"))
         self.graph, self.isa, self.threads = graph, resolve(isa), threads
         self.steps: tuple[Step, ...] = plan(graph, self.isa, keep)
-        self._turns = _turns(self.steps, graph.outputs)
+        self._schedules: dict[tuple[frozenset[str], bool], Schedule] = {}
+        self._arenas: list[Array] = []
         self._tile = tile_size(graph, TILE_BYTES)
+        self._arena_budget = min(_ARENA_BYTES, TILE_BYTES)
 
     @property
     def trace(self) -> tuple[Traced, ...]:
@@ -85,7 +91,7 @@ class Plan:
     @cached_property
     def _drawing(self) -> tuple[Node, ...]:
         """The nodes that need random numbers."""
-        return tuple(step.node for step in self.steps if step.draw is not None)
+        return tuple(step.node for step in self.steps if step.draws)
 
     @cached_property
     def _storing(self) -> Plan:
@@ -130,81 +136,146 @@ class Plan:
             return self._storing.run(x, keep=keep, progress=progress, draws=draws, watch=watch)
         for node in self._drawing:
             needed(node, draws)
+        result = {name: self._empty(name, len(x)) for name in wanted}
         if len(x) == 0:
-            return {name: self._empty(name) for name in wanted}
-        tile = min(self._tile, len(x))
-        if len(x) > self.threads * _SPLIT_IMAGES:
-            tile = min(tile, -(-len(x) // self.threads))
+            return result
+        chosen = self._schedule(wanted, single=watch is not None)
+        run = _Run(self, chosen, x, result, draws, watch, self.threads)
+        tile = self._at_once(chosen, len(x))
         starts = range(0, len(x), tile)
 
-        def run_tile(start: int) -> list[Array]:
-            part = x[start : start + tile]
-            part_draws = None if draws is None else draws.at(start)
-            seen = None if watch is None else partial(watch, start)
-            result = self._run_tile(part, wanted, part_draws, seen)
+        def run_tile(start: int) -> None:
+            stop = min(start + tile, len(x))
+            run.tile(start, stop)
             if progress is not None:
-                progress(len(part))
-            return result
+                progress(stop - start)
 
-        if self.threads == 1 or len(starts) == 1:
+        if self.threads == 1 or len(starts) == 1 or chosen.is_compiled:
             before = _kernels.set_threads(self.threads)
             try:
-                parts = [run_tile(start) for start in starts]
+                for start in starts:
+                    run_tile(start)
             finally:
                 _kernels.set_threads(before)
         else:  # each thread calls kernels of one thread
+            run = replace(run, threads=1)
             with ThreadPoolExecutor(self.threads) as pool:
-                parts = list(pool.map(run_tile, starts))
-        if len(parts) == 1 and not any(np.may_share_memory(x, part) for part in parts[0]):
-            return dict(zip(wanted, parts[0], strict=True))
-        return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(wanted)}
+                list(pool.map(run_tile, starts))
+        return result
 
-    def _empty(self, name: str) -> Array:
+    def _schedule(self, wanted: Collection[str], *, single: bool) -> Schedule:
+        """Return the turns that leave ``wanted`` as arrays."""
+        key = (frozenset(wanted), single)
+        if key not in self._schedules:
+            self._schedules[key] = schedule(
+                self.graph, self.steps, wanted, self._arena_budget, single=single
+            )
+        return self._schedules[key]
+
+    def _empty(self, name: str, images: int) -> Array:
         tensor = self.graph.tensor(name)
-        return np.empty((0, *tensor.shape), tensor.dtype.numpy)
+        return np.empty((images, *tensor.shape), tensor.dtype.numpy)
 
-    def _run_tile(
-        self,
-        x: Array,
-        wanted: list[str],
-        draws: Draws | None,
-        seen: Callable[[Step, Sequence[Value], Value], None] | None,
-    ) -> list[Array]:
-        given = self.graph.inputs[0]
-        values: dict[str, Value] = {given: to_value(x, self.graph.tensor(given).dtype, self.isa)}
+    def _at_once(self, chosen: Schedule, images: int) -> int:
+        """Return how many images go through all turns before the next ones."""
+        first = chosen.turns[0].runs
+        if len(chosen.turns) == 1 and isinstance(first, Segment):
+            return min(images, first.tile * _TURN_PARTS)
+        tile = min(images, self._tile)
+        if images > self.threads * _SPLIT_IMAGES and not chosen.is_compiled:
+            return min(tile, -(-images // self.threads))
+        return tile
+
+    def take_arena(self, nbytes: int) -> Array:
+        """Return memory of at least ``nbytes`` that starts on a cache line, to be given back."""
+        arena = self._arenas.pop() if self._arenas else None
+        if arena is not None and arena.nbytes >= nbytes:
+            return arena
+        block = np.empty(nbytes + _LINE, np.uint8)
+        skip = -block.ctypes.data % _LINE
+        return block[skip : skip + nbytes]
+
+    def give_arena(self, arena: Array) -> None:
+        """Keep an arena for the next run."""
+        self._arenas.append(arena)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """One run of a schedule: what goes in, and where results go."""
+
+    plan: Plan
+    schedule: Schedule
+    x: Array
+    result: dict[str, Array]
+    draws: Draws | None
+    watch: Watch | None
+    threads: int
+
+    def tile(self, start: int, stop: int) -> None:
+        """Run images ``start`` to ``stop - 1`` through all turns."""
+        arrays = self._given(start, stop)
+        draws = None if self.draws is None else self.draws.at(start)
+        for turn in self.schedule.turns:
+            if isinstance(turn.runs, Segment):
+                self._segment(turn.runs, arrays, start, stop, draws)
+            else:
+                self._numpy(turn.runs, arrays, draws)
+            if self.watch is not None:
+                step = turn.step
+                operands = [self._value(name, arrays) for name in step.reads]
+                self.watch(start, step, operands, self._value(step.node.output, arrays))
+            for place in turn.done:
+                del arrays[place]
+        for name, held in self.result.items():
+            if name not in self.schedule.direct.values():
+                held[start:stop] = to_dense(self._value(name, arrays), self.plan.isa)
+
+    def _given(self, start: int, stop: int) -> dict[Place, Array]:
+        name, graph = self.plan.graph.inputs[0], self.plan.graph
+        value = to_value(self.x[start:stop], graph.tensor(name).dtype, self.plan.isa)
+        return dict(zip(self.schedule.places[name], arrays_of(value), strict=True))
+
+    def _value(self, name: str, arrays: dict[Place, Array]) -> Value:
+        """Return the value of a tensor all of whose places are arrays."""
+        form = self.schedule.forms[name]
+        held = [arrays[place] for place in self.schedule.places[name]]
+        pairs = zip(held, form.buffers, strict=True)
+        return form.value([array.reshape(len(array), *buffer.shape) for array, buffer in pairs])
+
+    def _numpy(self, step: Step, arrays: dict[Place, Array], draws: Draws | None) -> None:
+        operands = [self._value(name, arrays) for name in step.reads]
         with np.errstate(over="ignore", invalid="ignore"):
-            for turn in self._turns:
-                operands = [values[name] for name in turn.reads]
-                made = values[turn.output] = turn.step.apply(*operands, draws=draws)
-                if seen is not None:
-                    seen(turn.step, operands, made)
-                for name in turn.last_reads:
-                    if name not in wanted:
-                        del values[name]
-        return [to_dense(values[name], self.isa) for name in wanted]
+            made = step.apply(*operands, draws=draws)
+        name = step.node.output
+        arrays.update(zip(self.schedule.places[name], arrays_of(made), strict=True))
 
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A step with the names that it reads, reads as the last one, and writes."""
-
-    step: Step
-    reads: tuple[str, ...]
-    last_reads: frozenset[str]
-    output: str
-
-
-def _turns(steps: tuple[Step, ...], outputs: Collection[str]) -> tuple[_Turn, ...]:
-    last = {name: i for i, step in enumerate(steps) for name in step.reads}
-    return tuple(
-        _Turn(
-            step,
-            step.reads,
-            frozenset(n for n in step.reads if last[n] == i and n not in outputs),
-            step.node.output,
-        )
-        for i, step in enumerate(steps)
-    )
+    def _segment(
+        self,
+        segment: Segment,
+        arrays: dict[Place, Array],
+        start: int,
+        stop: int,
+        draws: Draws | None,
+    ) -> None:
+        images = stop - start
+        for place, buffer in segment.makes.items():
+            shape = (images, *buffer.shape)
+            name = self.schedule.direct.get(place)
+            arrays[place] = (
+                np.empty(shape, buffer.dtype) if name is None
+                else self.result[name][start:stop].reshape(shape)
+            )  # fmt: skip
+        program = segment.program
+        if program is None:
+            return
+        arena = self.plan.take_arena(program.arena_bytes(images, self.threads))
+        try:
+            buffers = [arrays[place] for place in segment.arrays]
+            stream = () if draws is None else (draws.first_image, draws.seed, draws.sample)
+            program.run(images, buffers, arena, self.threads, *stream)
+        finally:
+            self.plan.give_arena(arena)
 
 
 def _last_uses(graph: Graph) -> dict[str, int]:

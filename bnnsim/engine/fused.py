@@ -6,8 +6,7 @@ import numpy as np
 
 from bnnsim.engine import _kernels
 from bnnsim.engine.dispatch import select
-from bnnsim.engine.step import Step, constant, fan_in
-from bnnsim.engine.values import Bits
+from bnnsim.engine.step import Recipe, Step, constant, fan_in, product_fields
 from bnnsim.graph import bits
 from bnnsim.graph.dtypes import BIT
 from bnnsim.graph.ir import Graph, Node
@@ -23,34 +22,31 @@ def compared_sums(graph: Graph, node: Node, isa: str) -> Node | None:
     readers = [other for other in graph.nodes if sums.output in other.inputs]
     if len(readers) > 1 or sums.output in graph.outputs or not x.dtype == weight.dtype == BIT:
         return None
-    plain, fused = (select(_bit_kernel(sums) + end, isa).isa for end in ("", "_threshold"))
+    plain, fused = (select(bit_kernel(sums) + end, isa).isa for end in ("", "_threshold"))
     return sums if plain == fused != "ref" else None
 
 
-def _bit_kernel(node: Node) -> str:
+def bit_kernel(node: Node) -> str:
+    """Return the op of the kernel that multiplies bits by bits for a layer."""
     return "gemm_bit" if node.op == "Dense" else "conv2d_bit"
+
+
+def bit_weights(graph: Graph, node: Node, isa: str) -> _kernels.PackedWeights:
+    """Return the weights of a layer of bits in the order of its kernel."""
+    words, channels = bits.pack(constant(graph, node, 1)), graph.activation(node).shape[-1]
+    if node.op == "Dense":
+        return _kernels.pack_gemm_weights(words, channels, isa)
+    groups = normal_attrs(node)["groups"]
+    return _kernels.pack_conv_weights(words, channels, groups=groups, isa=isa)
 
 
 def plan_compared(graph: Graph, sums: Node, node: Node, isa: str) -> Step:
     """Compare bit products with thresholds where they are formed."""
-    weight, channels = graph.tensor(sums.inputs[1]), graph.activation(sums).shape[-1]
     limits, direction = constant(graph, node, 1), constant(graph, node, 2)
-    packed = _kernels.pack_thresholds(np.ascontiguousarray(limits[:, 0]), direction, fan_in(weight))
-    words, out_channels = bits.pack(constant(graph, sums, 1)), weight.shape[0]
-    kernel = select(f"{_bit_kernel(sums)}_threshold", isa).name
-    if sums.op == "Dense":
-        rows = _kernels.pack_gemm_weights(words, channels, isa)
-
-        def run_dense(x: Bits) -> Bits:
-            out = _kernels.gemm_bit_threshold(x.words, rows, packed, channels, isa=isa)
-            return Bits(out, out_channels)
-
-        return Step(node, kernel, run_dense, first=sums)
-    options = normal_attrs(sums)
-    taps = _kernels.pack_conv_weights(words, channels, groups=options["groups"], isa=isa)
-
-    def run_conv(x: Bits) -> Bits:
-        out = _kernels.conv2d_bit_threshold(x.words, taps, packed, channels, isa=isa, **options)
-        return Bits(out, out_channels)
-
-    return Step(node, kernel, run_conv, first=sums)
+    terms = fan_in(graph.tensor(sums.inputs[1]))
+    packed = _kernels.pack_thresholds(np.ascontiguousarray(limits[:, 0]), direction, terms)
+    kernel = f"{bit_kernel(sums)}_threshold"
+    recipe = Recipe(graph, node, isa, first=sums)
+    fields = product_fields(graph, sums) | {"weights": bit_weights(graph, sums, isa)}
+    recipe.call(kernel, recipe.read(), recipe.output, limits=packed, **fields)
+    return recipe.step(kernel)

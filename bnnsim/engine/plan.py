@@ -1,25 +1,26 @@
-"""Turn nodes into steps: a kernel, its packed constants, and a function from value to value.
+"""Turn nodes into steps: kernels with their packed constants, or the reference's numpy.
 
-Planning is done once per graph: weights are packed, kernels are chosen and named. Ops over bits,
-ternaries and integers get compiled kernels; float Dense, Conv2d and elementwise ops run the
-reference's own numpy, so that the two cannot differ.
+Planning is done once per graph: weights are packed, kernels are chosen and named, and how every
+tensor lies in memory is settled. Ops over bits, ternaries and integers get compiled kernels; float
+Dense, Conv2d and elementwise ops run the reference's own numpy, so that the two cannot differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from bnnsim.engine import _kernels, reference
 from bnnsim.engine.dispatch import select
-from bnnsim.engine.fused import compared_sums, plan_compared
-from bnnsim.engine.step import Step
+from bnnsim.engine.fused import bit_kernel, bit_weights, compared_sums, plan_compared
+from bnnsim.engine.step import Held, Recipe, Step, affine_pixels, product_fields, tensor_form
 from bnnsim.engine.step import constant as _constant
 from bnnsim.engine.step import fan_in as _fan_in
-from bnnsim.engine.values import Array, Bits, Pixels, Planes, Value, to_dense, to_planes, to_value
+from bnnsim.engine.values import Array, Bits, Form, Value, to_dense, to_value
 from bnnsim.graph import bits
 from bnnsim.graph.draws import Draws, is_stochastic, rng_bits
 from bnnsim.graph.dtypes import BIT, DType
@@ -28,7 +29,6 @@ from bnnsim.graph.ops import activations_of, constants_of, normal_attrs
 from bnnsim.graph.quantizers import SIGN
 
 NUMPY = "numpy"
-Multiply: TypeAlias = Callable[[Any], Array]
 _MAX_BYTE_FAN_IN = 65_793  # sums of byte products stay in int32 up to here (bnnsim.h)
 _KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
 
@@ -78,31 +78,11 @@ def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
 # --- input encoding ----------------------------------------------------------------------------
 
 
-def _affine_pixels(graph: Graph, node: Node) -> tuple[int, int] | None:
-    """Return (mul, add) if an Encode maps byte p to the integer ``mul * p + add``, else None."""
-    table, dtype = _constant(graph, node, 1), graph.result(node).dtype
-    if not _is_dense(dtype) or not dtype.is_integer or dtype.numpy.itemsize == 1:
-        return None
-    mul, add = int(table[1]) - int(table[0]), int(table[0])
-    same = (table == mul * np.arange(len(table)) + add).all()
-    return (mul, add) if same else None
-
-
 def _plan_encode(graph: Graph, node: Node, isa: str) -> Step:
     """Leave pixels as the bytes they are where the next sums can scale afterwards."""
-    affine = _affine_pixels(graph, node)
-    if affine is None:
+    if affine_pixels(graph, node) is None:
         return _plan_numpy(graph, node, isa)
-    dtype = graph.result(node).dtype.numpy
-    return Step(node, "view", lambda x: Pixels(x, *affine, dtype))
-
-
-def _encoded_by(graph: Graph, node: Node) -> tuple[int, int] | None:
-    """Return (mul, add) of the Encode that a layer reads its pixels from, if they are affine."""
-    before = graph.producer(node.inputs[0])
-    if before is None or before.op != "Encode":
-        return None
-    return _affine_pixels(graph, before)
+    return Recipe(graph, node, isa).step("view")
 
 
 # --- Dense and Conv2d --------------------------------------------------------------------------
@@ -110,21 +90,18 @@ def _encoded_by(graph: Graph, node: Node) -> tuple[int, int] | None:
 
 def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
     x, weight = (graph.tensor(name) for name in node.inputs)
+    recipe, fields = Recipe(graph, node, isa), product_fields(graph, node)
+    held = recipe.read()
     prefix = "gemm" if node.op == "Dense" else "conv2d"
-    options: dict[str, Any] = {"isa": isa}
-    if node.op == "Conv2d":
-        options |= normal_attrs(node)
-    affine = _encoded_by(graph, node)
-    if affine is not None and _scales_after(node, weight, affine):
-        kernel = f"{prefix}_byte"
-        constant = _constant(graph, node, 1)
-        return Step(node, select(kernel, isa).name, _pixel_linear(x, constant, affine, options))
-    family = _family(x.dtype, weight, options.get("pad_value", 0))
+    if held.form.kind == "pixels":
+        if not _scales_after(node, weight, (held.form.mul, held.form.add)):
+            return _plan_numpy(graph, node, isa)
+        return _pixel_linear(recipe, held, fields)
+    family = _family(x.dtype, weight, fields.get("pad_value", 0))
     if family is None:
         return _plan_numpy(graph, node, isa)
-    kernel = f"{prefix}_{family}"
-    run = _LINEAR[family](kernel, _constant(graph, node, 1), x.shape[-1], options)
-    return Step(node, select(kernel, isa).name, run)
+    _LINEAR[family](recipe, held, fields)
+    return recipe.step(f"{prefix}_{family}")
 
 
 def _family(x: DType, weight: Tensor, pad_value: int) -> str | None:
@@ -150,70 +127,65 @@ def _scales_after(node: Node, weight: Tensor, affine: tuple[int, int]) -> bool:
     return weight.dtype.numpy == np.int8 and fits and not padded
 
 
-def _pixel_linear(
-    x: Tensor, weight: Array, affine: tuple[int, int], options: dict[str, Any]
-) -> Multiply:
-    """Return sums over ``mul * p + add`` from sums over bytes p: a tap off the image adds 0."""
-    mul, add = affine
-    if weight.ndim == 4:
-        options = {**options, "pad_value": 0}  # pads, where there are any, add nothing
-    sum_bytes = _byte_linear("gemm_byte" if weight.ndim == 2 else "conv2d_byte", weight, 0, options)
-    of_ones = sum_bytes(np.ones((1, *x.shape), np.uint8))
-    offset = (of_ones.astype(np.int64) * add).astype(np.int32)
-
-    def run(pixels: Pixels) -> Array:
-        sums = sum_bytes(np.ascontiguousarray(pixels.raw))
-        sums *= np.int32(mul)
-        sums += offset
-        return sums
-
-    return run
-
-
-def _bit_linear(kernel: str, weight: Array, channels: int, options: dict[str, Any]) -> Multiply:
-    words = bits.pack(weight)
-    if kernel == "gemm_bit":
-        gemm_weights = _kernels.pack_gemm_weights(words, channels, options["isa"])
-        return lambda x: _kernels.gemm_bit(x.words, gemm_weights, channels, **options)
-    conv_weights = _kernels.pack_conv_weights(
-        words, channels, groups=options["groups"], isa=options["isa"]
-    )
-    return lambda x: _kernels.conv2d_bit(x.words, conv_weights, channels, **options)
+def _pixel_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> Step:
+    """Form sums over ``mul * p + add`` from sums over bytes p: a tap off the image adds 0."""
+    node, isa = recipe.node, recipe.isa
+    if node.op == "Conv2d":
+        fields = fields | {"pad_value": 0}  # pads, where there are any, add nothing
+    weight = np.ascontiguousarray(_constant(recipe.graph, node, 1))
+    ones = np.ones((1, *x.form.shape), np.uint8)
+    if node.op == "Dense":
+        of_ones = _kernels.gemm_byte(ones, weight, isa=isa)
+    else:
+        options = normal_attrs(node) | {"pad_value": 0}
+        of_ones = _kernels.conv2d_byte(ones, weight, isa=isa, **options)
+    _byte_linear(recipe, x, fields)
+    sums, offset = recipe.output, (of_ones.astype(np.int64) * x.form.add).astype(np.int32)
+    if (x.form.mul, x.form.add) != (1, 0):
+        recipe.scale(sums, sums, x.form.mul, offset.reshape(-1, sums.form.channels))
+    return recipe.step("gemm_byte" if node.op == "Dense" else "conv2d_byte")
 
 
-def _ternary_linear(kernel: str, weight: Array, channels: int, options: dict[str, Any]) -> Multiply:
-    sign, mask = bits.pack_mask(weight > 0), bits.pack_mask(weight != 0)
-    multiply = getattr(_kernels, kernel)
-
-    def run(x: Bits | Planes) -> Array:
-        planes = to_planes(x)
-        result: Array = multiply(planes.sign, planes.mask, sign, mask, channels, **options)
-        return result
-
-    return run
+def _bit_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
+    weights = bit_weights(recipe.graph, recipe.node, recipe.isa)
+    recipe.call(bit_kernel(recipe.node), x, recipe.output, weights=weights, **fields)
 
 
-def _byte_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Multiply:
-    held = np.ascontiguousarray(weight)
-    if kernel == "gemm_byte":
-        gemm_weights = _kernels.pack_gemm_byte_weights(held, options["isa"])
-        return lambda x: _kernels.gemm_byte(x, gemm_weights, **options)
-    groups, isa = options["groups"], options["isa"]
-    conv_weights = _kernels.pack_conv_byte_weights(held, groups=groups, isa=isa)
-    return lambda x: _kernels.conv2d_byte(x, conv_weights, **options)
+def _ternary_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
+    weight = _constant(recipe.graph, recipe.node, 1)
+    planes = {"weights": bits.pack_mask(weight > 0), "weights2": bits.pack_mask(weight != 0)}
+    if x.form.kind == "bits":
+        ternary = recipe.scratch(Form("planes", x.form.shape, x.form.dtype))
+        x = recipe.by_pixel("pack_ternary", recipe.dense(x), ternary)
+    op = "gemm_ternary" if recipe.node.op == "Dense" else "conv2d_ternary"
+    recipe.call(op, x, recipe.output, **planes, **fields)
 
 
-def _int_bit_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Multiply:
-    words, multiply = bits.pack(weight), getattr(_kernels, kernel)
-    return lambda x: multiply(to_dense(x, options["isa"]), words, **options)
+def _byte_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
+    weight, isa = np.ascontiguousarray(_constant(recipe.graph, recipe.node, 1)), recipe.isa
+    dtype = x.form.buffers[0].dtype
+    if recipe.node.op == "Dense":
+        packed = _kernels.pack_gemm_byte_weights(weight, isa)
+        recipe.call("gemm_byte", x, recipe.output, weights=packed, dtype=dtype, **fields)
+    else:
+        groups = fields["window"]["groups"]
+        packed = _kernels.pack_conv_byte_weights(weight, groups=groups, isa=isa)
+        recipe.call("conv2d_byte", x, recipe.output, weights=packed, dtype=dtype, **fields)
 
 
-def _int_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Multiply:
-    held, multiply = np.ascontiguousarray(weight), getattr(_kernels, kernel)
-    return lambda x: multiply(to_dense(x, options["isa"]), held, **options)
+def _int_bit_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
+    x, words = recipe.dense(x), bits.pack(_constant(recipe.graph, recipe.node, 1))
+    op = "gemm_int_bit" if recipe.node.op == "Dense" else "conv2d_int_bit"
+    recipe.call(op, x, recipe.output, weights=words, dtype=x.form.dtype, **fields)
 
 
-_LINEAR: Mapping[str, Callable[[str, Array, int, dict[str, Any]], Multiply]] = MappingProxyType(
+def _int_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
+    x, held = recipe.dense(x), np.ascontiguousarray(_constant(recipe.graph, recipe.node, 1))
+    op = "gemm_int" if recipe.node.op == "Dense" else "conv2d_int"
+    recipe.call(op, x, recipe.output, weights=held, dtype=x.form.dtype, **fields)
+
+
+_LINEAR: Mapping[str, Callable[[Recipe, Held, dict[str, Any]], None]] = MappingProxyType(
     {
         "bit": _bit_linear,
         "ternary": _ternary_linear,
@@ -235,14 +207,21 @@ def _rows(x: Array, dtype: type) -> Array:
 def _plan_quantize(graph: Graph, node: Node, isa: str) -> Step:
     dtype = graph.activation(node).dtype
     if is_stochastic(node):
-        return _plan_stochastic(node, isa)
+        return _plan_stochastic(graph, node, isa)
     if node.attrs["quantizer"] != SIGN:
         return _plan_numpy(graph, node, isa)
     if str(dtype) == "float64" or dtype.numpy.itemsize > 4 or not _is_dense(dtype):
         return _plan_numpy(graph, node, isa)
+    recipe = Recipe(graph, node, isa)
+    x = recipe.read()
+    if x.form.kind == "array" and str(x.form.dtype) in ("uint8", "int16"):
+        x = recipe.dense(x, np.dtype(np.int32))
+    if x.form.kind == "array" and str(x.form.dtype) in ("int8", "int32", "float32"):
+        recipe.by_pixel("pack_sign", x, recipe.output, dtype=x.form.dtype)
+        return recipe.step("pack_sign")
     held = np.int32 if dtype.is_integer else np.float32
 
-    def run(value: Array | Pixels) -> Bits:
+    def run(value: Value) -> Bits:
         x = to_dense(value, isa)
         words = _kernels.pack_sign(_rows(x, held), isa=isa)
         return Bits(words.reshape(*x.shape[:-1], -1), x.shape[-1])
@@ -250,15 +229,19 @@ def _plan_quantize(graph: Graph, node: Node, isa: str) -> Step:
     return Step(node, select("pack_sign", isa).name, run)
 
 
-def _plan_stochastic(node: Node, isa: str) -> Step:
-    bits = rng_bits(node)
+def _plan_stochastic(graph: Graph, node: Node, isa: str) -> Step:
+    random_bits, recipe = rng_bits(node), Recipe(graph, node, isa)
+    x = recipe.read()
+    if x.form.kind == "array" and x.form.dtype == np.float32:
+        recipe.by_pixel("stochastic_pack", x, recipe.output, node=node.id, bits=random_bits)
+        return recipe.step("stochastic_pack")
 
     def draw(value: Value, draws: Draws) -> Bits:
         x = to_dense(value, isa)
         seed, node_id, sample = draws.stream(node)
         words = _kernels.stochastic_pack(
             _rows(x, np.float32),
-            bits,
+            random_bits,
             seed=seed,
             node=node_id,
             sample=sample,
@@ -277,81 +260,77 @@ def _is_dense(dtype: DType) -> bool:
 
 def _plan_threshold(graph: Graph, node: Node, isa: str) -> Step:
     x, out = graph.activation(node).dtype, graph.result(node).dtype
-    thresholds, direction = _constant(graph, node, 1), _constant(graph, node, 2)
-    base = normal_attrs(node)["base"]
+    recipe = Recipe(graph, node, isa)
+    held = recipe.read()
     fits = out.kind == "bipolar" or out.numpy.itemsize == 1
-    if not _is_dense(x) or str(x.numpy) not in _KERNEL_INTEGERS or not fits:
+    if held.form.kind != "array" or str(x.numpy) not in _KERNEL_INTEGERS or not fits:
         return _plan_numpy(graph, node, isa)
+    sums = recipe.dense(held, np.dtype(np.int32))
+    t, direction = _constant(graph, node, 1), _constant(graph, node, 2)
+    fields = {"weights": np.ascontiguousarray(t), "weights2": np.ascontiguousarray(direction)}
     if out == BIT:
-        return Step(
-            node,
-            select("threshold_pack", isa).name,
-            _bit_threshold(np.ascontiguousarray(thresholds[:, 0]), direction, isa),
-        )
-
-    # The kernel counts in int8; more levels than that wrap around, and back in the wider type.
-    start = -128 if out.kind == "bipolar" else base - 128 * (out.kind == "unsigned")
-
-    def run(value: Array | Pixels) -> Value:
-        x = to_dense(value, isa)
-        levels: Array = _kernels.multi_threshold(
-            _rows(x, np.int32), thresholds, direction, start, isa=isa
-        ).reshape(x.shape)
-        if out.kind == "bipolar":
-            levels = 2 * (levels.astype(np.int16) + 128) - int(out.high)
-        elif out.kind == "unsigned":
-            levels = levels.view(np.uint8) ^ np.uint8(128)
-        return to_value(levels, out, isa)
-
-    return Step(node, select("multi_threshold", isa).name, run)
+        recipe.by_pixel("threshold_pack", sums, recipe.output, **fields)
+        return recipe.step("threshold_pack")
+    _plan_levels(recipe, sums, fields | {"K": t.shape[1]}, out)
+    return recipe.step("multi_threshold")
 
 
-def _bit_threshold(thresholds: Array, direction: Array, isa: str) -> Callable[[Any], Bits]:
-    def run(value: Array | Pixels) -> Bits:
-        x = to_dense(value, isa)
-        words = _kernels.threshold_pack(_rows(x, np.int32), thresholds, direction, isa=isa)
-        return Bits(words.reshape(*x.shape[:-1], -1), x.shape[-1])
-
-    return run
+def _plan_levels(recipe: Recipe, sums: Held, fields: dict[str, Any], out: DType) -> None:
+    """Count met thresholds in int8, as the kernel does, and bring the counts to the levels."""
+    base = normal_attrs(recipe.node)["base"]
+    if out.kind == "signed":
+        recipe.by_pixel("multi_threshold", sums, recipe.output, pad_value=base, **fields)
+        return
+    levels = recipe.scratch(Form("array", sums.form.shape, np.dtype(np.int8)))
+    if out.kind == "ternary":
+        recipe.by_pixel("multi_threshold", sums, levels, pad_value=base, **fields)
+        recipe.store(levels)
+        return
+    # More levels than int8 has above 0: count from -128 on, and add that back in the wider type.
+    grid = out.kind == "bipolar"
+    mul, add = (2, 256 - int(out.high)) if grid else (1, 128)
+    start = -128 if grid else base - 128
+    recipe.by_pixel("multi_threshold", sums, levels, pad_value=start, **fields)
+    offset = np.full((1, sums.form.channels), add, np.int32)
+    recipe.scale(levels, recipe.output, mul, offset)
 
 
 # --- windows and shapes ------------------------------------------------------------------------
 
 
 def _plan_max_pool(graph: Graph, node: Node, isa: str) -> Step:
-    dtype = graph.activation(node).dtype
-    attrs = normal_attrs(node)
-    options: dict[str, Any] = {
-        "window": attrs["kernel"],
-        "stride": attrs["stride"],
-        "pads": attrs["pads"],
-        "isa": isa,
-    }
+    dtype, recipe = graph.activation(node).dtype, Recipe(graph, node, isa)
+    attrs, x = normal_attrs(node), recipe.read()
+    window = {name: attrs[name] for name in ("kernel", "stride", "pads")}
+    window["image"] = x.form.shape[:2]
     if dtype == BIT:
-        channels = graph.activation(node).shape[-1]
-        has_minimum = len(node.inputs) > 1
-        minimum = _constant(graph, node, 1) if has_minimum else np.zeros(channels, np.uint8)
+        minimum = _constant(graph, node, 1) if len(node.inputs) > 1 else np.zeros(x.form.channels)
         use_and = bits.pack_mask(minimum.astype(bool))
-        return Step(
-            node,
-            select("maxpool_bit", isa).name,
-            lambda x: Bits(_kernels.maxpool_bit(x.words, use_and, **options), x.channels),
-        )
-    if len(node.inputs) > 1 or dtype.is_float or str(dtype.numpy) not in ("int8", "int32"):
+        recipe.call("maxpool_bit", x, recipe.output, weights=use_and, N=len(use_and), window=window)
+        return recipe.step("maxpool_bit")
+    is_known = x.form.kind != "pixels" and str(dtype.numpy) in _KERNEL_INTEGERS
+    if len(node.inputs) > 1 or not is_known:
         return _plan_numpy(graph, node, isa)
-    return Step(
-        node,
-        select("maxpool_int", isa).name,
-        lambda x: to_value(_kernels.maxpool_int(to_dense(x, isa), **options), dtype, isa),
-    )
+    x, out = recipe.dense(x), recipe.output
+    pooled = recipe.scratch(replace(out.form, kind="array")) if dtype.is_light else out
+    fields = {"N": x.form.channels, "dtype": x.form.dtype, "window": window}
+    recipe.call("maxpool_int", x, pooled, **fields)
+    if dtype.is_light:
+        recipe.store(pooled)
+    return recipe.step("maxpool_int")
 
 
 def _plan_flatten(graph: Graph, node: Node, isa: str) -> Step:
-    dtype, channels = graph.activation(node).dtype, graph.activation(node).shape[-1]
-    size = graph.result(node).size
-    if dtype != BIT or channels % bits.WORD_BITS:
+    """See the pixels of an image as one row; bits of ragged pixels are packed anew."""
+    x = tensor_form(graph, activations_of(node)[0])
+    if x.kind == "pixels":
         return _plan_numpy(graph, node, isa)
-    return Step(node, "view", lambda x: Bits(x.words.reshape(len(x), -1), size))
+    recipe = Recipe(graph, node, isa)
+    if x.kind == "array" or x.channels % bits.WORD_BITS == 0:
+        return recipe.step("view")
+    flat = recipe.dense(recipe.read())
+    recipe.store(Held(Form("array", recipe.output.form.shape, flat.form.dtype), flat.places))
+    return recipe.step("pack_sign" if x.kind == "bits" else "pack_ternary")
 
 
 _PLANNERS: Mapping[str, Callable[[Graph, Node, str], Step]] = MappingProxyType(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -52,6 +54,89 @@ class Pixels:
 Value: TypeAlias = "Array | Bits | Planes | Pixels"
 
 
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """One of the arrays that a tensor lies in: shape and dtype for one image."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one image."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a tensor lies in memory, known before there are values.
+
+    Parameters
+    ----------
+    kind : str
+        ``array``, ``bits``, ``planes`` or ``pixels``: which of the values above it is.
+    shape : tuple of int
+        Elements of one image.
+    dtype : numpy.dtype
+        Of the elements.
+    mul, add : int
+        Of pixels.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    mul: int = 1
+    add: int = 0
+
+    @property
+    def channels(self) -> int:
+        """Elements along the last axis."""
+        return self.shape[-1]
+
+    @property
+    def rows(self) -> int:
+        """Pixels of one image; 1 for a vector."""
+        return math.prod(self.shape[:-1])
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """The arrays that hold it: two for planes."""
+        if self.kind == "array":
+            return (Buffer(self.shape, self.dtype),)
+        if self.kind == "pixels":
+            return (Buffer(self.shape, np.dtype(np.uint8)),)
+        words = Buffer((*self.shape[:-1], -(-self.channels // 64)), np.dtype(np.uint64))
+        return (words,) if self.kind == "bits" else (words, words)
+
+    def value(self, arrays: Sequence[Array]) -> Value:
+        """Return the value that ``arrays`` hold, which have a leading axis for the images."""
+        first = arrays[0]
+        if self.kind == "array":
+            return first
+        if self.kind == "pixels":
+            return Pixels(first, self.mul, self.add, self.dtype)
+        if self.kind == "bits":
+            return Bits(first, self.channels)
+        return Planes(first, arrays[1], self.channels)
+
+
+def form_of(dtype: DType, shape: tuple[int, ...]) -> Form:
+    """Return how tensors of a dtype lie in memory where nothing says otherwise."""
+    if not dtype.is_light:
+        return Form("array", shape, dtype.numpy)
+    return Form("bits" if dtype == BIT else "planes", shape, dtype.numpy)
+
+
+def arrays_of(value: Value) -> tuple[Array, ...]:
+    """Return the arrays that hold a value."""
+    if isinstance(value, Bits):
+        return (value.words,)
+    if isinstance(value, Planes):
+        return (value.sign, value.mask)
+    return (value.raw,) if isinstance(value, Pixels) else (value,)
+
+
 def shape_of(value: Value) -> tuple[int, ...]:
     """Return the shape of a value's elements, whatever form they lie in."""
     if isinstance(value, Bits):
@@ -64,11 +149,7 @@ def shape_of(value: Value) -> tuple[int, ...]:
 
 def bytes_of(value: Value) -> int:
     """Return the bytes that a value takes in memory."""
-    if isinstance(value, Bits):
-        return value.words.nbytes
-    if isinstance(value, Planes):
-        return value.sign.nbytes + value.mask.nbytes
-    return (value.raw if isinstance(value, Pixels) else value).nbytes
+    return sum(array.nbytes for array in arrays_of(value))
 
 
 def to_value(dense: Array, dtype: DType, isa: str) -> Value:

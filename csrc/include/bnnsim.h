@@ -178,7 +178,7 @@ int bnn_pack_byte_panels(const int8_t *weights, int64_t N, int64_t taps, int64_t
                          int64_t tile_n, int8_t *panels);
 int bnn_byte_tap_sums(const int8_t *weights, int64_t N, int64_t taps, int64_t length, int32_t *out);
 
-/* ---- Threads (pool.c, run.c) ----------------------------------------------------------------- */
+/* ---- Threads (pool.c) ------------------------------------------------------------------------ */
 
 typedef int bnn_part(const void *context, int64_t index);
 /* Runs parts 0 to parts - 1 once each, on at most `threads` threads of which the caller is one;
@@ -190,26 +190,84 @@ int bnn_parallel(int threads, int64_t parts, bnn_part *part, const void *context
 int bnn_usual_threads(void);
 int bnn_set_threads(int threads);
 
-/* One call of a product or (conv.groups > 0) of a convolution, of bits or of bytes; fields that the
- * kernel's type lacks stay 0. x_bytes and out_bytes: from one row to the next, of the matrices, or
- * of the input and the output images. */
+/* ---- Calls (calls.c, run.c) ------------------------------------------------------------------ */
+
+/* Which words of Philox4x32-10 a tensor draws from: key = seed, counter = (block, node, sample). */
+typedef struct bnn_draws {
+    uint64_t seed;
+    uint32_t node, sample;
+    int64_t first; /* number of the first element in the whole run; first + P * C <= 2^62 */
+    int bits;      /* per draw: 1, 2, 4, 8 or 16 */
+} bnn_draws;
+
+/* One call of any kernel: calls.c says which field is which argument; fields that the kernel's type
+ * lacks stay 0. What a call works through is `conv.window.batch` images where its op has a window,
+ * else M rows; x_bytes and out_bytes lead from one row to the next, of the matrices, or of the input
+ * and the output images. */
 typedef struct bnn_call {
     const bnn_kernel *kernel;
-    const void *x, *weights;
+    const void *x, *x2; /* x2: the mask of ternaries */
+    const void *weights, *weights2;
     const int32_t *tap_sums;
     bnn_limits limits;
-    int type;
+    bnn_draws draws;
+    int type, out_type;
     int32_t pad_value;
     bnn_planes planes;
     int64_t M, N, K;
     bnn_conv conv;
-    void *out;
+    void *out, *out2;
     int64_t x_bytes, out_bytes;
+    int64_t first; /* the number of the first row, for ops in which rows differ */
 } bnn_call;
-/* The same result for every number of threads (0: bnn_usual_threads). bnn_run leaves a call that is too small to gain on
- * the caller's thread; bnn_run_parts always cuts, and expects sizes that the kernel accepts. */
+int bnn_invoke(const bnn_call *call); /* on the calling thread */
+/* The same result for every number of threads (0: bnn_usual_threads). bnn_run leaves a call that is
+ * too small to gain on the caller's thread; bnn_run_parts always cuts, and expects sizes that the
+ * kernel accepts. */
 int bnn_run(const bnn_call *call, int threads);
 int bnn_run_parts(const bnn_call *call, int threads);
+
+/* ---- Programs (program.c) -------------------------------------------------------------------- */
+
+/* Where a buffer lies, per image: in the arena, or in the caller's buffer number `external`. */
+typedef struct bnn_slot {
+    int64_t image_bytes;
+    int64_t offset;   /* in the arena of one image */
+    int32_t rank;     /* buffers that overlap in time and lie higher have a higher one */
+    int32_t external; /* -1: in the arena */
+} bnn_slot;
+
+/* A call for one image, without buffers, and the slots that they come from (-1: none). */
+typedef struct bnn_step {
+    bnn_call call;
+    int32_t x, x2, out, out2;
+} bnn_step;
+
+/* Steps in order. Every buffer of `tile` images fits bnn_arena_bytes(program, tile). */
+typedef struct bnn_program {
+    const bnn_step *steps;
+    const bnn_slot *slots;
+    int64_t step_count, slot_count, arena_image_bytes, tile;
+} bnn_program;
+
+/* What a program runs on: `external` buffers of all images, and `arenas` of arena_bytes each. */
+typedef struct bnn_batch {
+    int64_t images, first_image;
+    char *const *external;
+    char *arenas;
+    int64_t arena_bytes;
+    uint64_t seed;
+    uint32_t sample;
+} bnn_batch;
+
+int64_t bnn_arena_bytes(const bnn_program *program, int64_t images);
+/* How many arenas a run needs, and of how many images each. */
+void bnn_program_parts(const bnn_program *program, int64_t images, int threads, int64_t *arenas,
+                       int64_t *part_images);
+/* Runs a program on a batch, in parts of so many images as bnn_program_parts says. On an error
+ * *failed is the number of a step that failed. */
+int bnn_run_program(const bnn_program *program, const bnn_batch *batch, int threads,
+                    int64_t *failed);
 
 /* ---- Kernel types, one per op --------------------------------------------------------------- */
 
@@ -278,13 +336,6 @@ typedef int bnn_multi_threshold_fn(const int32_t *acc, const int32_t *t, const i
                                    int64_t P, int64_t C, int64_t n, int base, int8_t *out);
 /* x (P, C) int8, int32 or float32 -> (P, words(C)): +1 iff x >= 0 (so -0.0 is +1). */
 typedef int bnn_pack_sign_fn(const void *x, int x_type, int64_t P, int64_t C, uint64_t *out);
-/* Which words of Philox4x32-10 a tensor draws from: key = seed, counter = (block, node, sample). */
-typedef struct bnn_draws {
-    uint64_t seed;
-    uint32_t node, sample;
-    int64_t first; /* number of the first element in the whole run; first + P * C <= 2^62 */
-    int bits;      /* per draw: 1, 2, 4, 8 or 16 */
-} bnn_draws;
 /* x (P, C) -> (P, words(C)): +1 iff u < floor(clip((x + 1) / 2, 0, 1) * 2^bits + 0.5), each step in
  * float32. u of element e: bits [bits * j, bits * j + bits) of block e / (128 / bits), a
  * little-endian number of 128 bits, with j = e % (128 / bits). */
@@ -308,6 +359,12 @@ typedef int bnn_maxpool_bit_fn(const uint64_t *x, const uint64_t *use_and, const
 /* x (batch, H, W, C) int8, uint8, int16 or int32 -> same type: largest in-image tap. */
 typedef int bnn_maxpool_int_fn(const void *x, int x_type, const bnn_window *window,
                                int64_t channels, void *out);
+
+/* x (P, C) of x_type -> (P, C) of out_type (both integers): mul * x[p] + offset[(first + p) % period],
+ * offset (period, C), modulo 2^32; `out` may be x where the types are one. */
+typedef int bnn_scale_int_fn(const void *x, int x_type, int32_t mul, const int32_t *offset,
+                             int64_t period, int64_t first, int64_t P, int64_t C, void *out,
+                             int out_type);
 
 /* Runs nothing but xor, popcount and add on registers for about `seconds`: the ceiling of the bit
  * kernels of that instruction set on this machine, in binary multiply-accumulates per second. */

@@ -6,6 +6,7 @@
 #include "naive.h"
 #include "planes.h"
 #include "products.h"
+#include "programs.h"
 
 #define ROUNDS 60
 
@@ -225,6 +226,29 @@ static void test_maxpool(const bnn_kernel *kernel, int on_bits) {
     free(x), free(flip), free(best), free(in), free(expected), free(use_and), free(out);
 }
 
+static void test_scale(const bnn_kernel *kernel) {
+    static const size_t sizes[] = {1, 1, 2, 4};
+    static const int64_t low[] = {0, -128, -32768, INT32_MIN};
+    static const int64_t high[] = {255, 127, 32767, INT32_MAX};
+    const int type = (int)random_between(BNN_UINT8, BNN_INT32);
+    const int to = (int)random_between(BNN_UINT8, BNN_INT32);
+    const int64_t P = random_between(1, 9), C = random_between(1, 40);
+    const int64_t period = random_between(1, 4), first = random_between(0, 9);
+    const int64_t mul = random_between(-5, 5);
+    int64_t *x = random_values(P * C, low[type], high[type], 0), *sums = fresh(P * C, 8);
+    int64_t *offset = random_values(period * C, -(1 << 30), 1 << 30, 0);
+    void *in = narrow(x, P * C, type), *out = fresh(P * C, sizes[to]);
+    int32_t *offset32 = narrow(offset, period * C, BNN_INT32);
+    for (int64_t i = 0; i < P * C; i++)
+        sums[i] = mul * x[i] + offset[(first + i / C) % period * C + i % C];
+    void *expected = narrow(sums, P * C, to); /* low bytes: modulo 2^32 and less */
+    require(((bnn_scale_int_fn *)kernel->function)(in, type, (int32_t)mul, offset32, period, first,
+                                                   P, C, out, to) == BNN_OK,
+            kernel, "status");
+    require(!memcmp(out, expected, (size_t)(P * C) * sizes[to]), kernel, "wrong value");
+    free(x), free(sums), free(offset), free(in), free(out), free(offset32), free(expected);
+}
+
 static void test_raw_rate(const bnn_kernel *kernel) {
     double rate = 0.0;
     bnn_raw_rate_fn *function = (bnn_raw_rate_fn *)kernel->function;
@@ -288,6 +312,7 @@ static void test_once(const bnn_kernel *kernel) {
     case BNN_OP_stochastic_pack: test_stochastic_pack(kernel); break;
     case BNN_OP_maxpool_bit: test_maxpool(kernel, 1); break;
     case BNN_OP_maxpool_int: test_maxpool(kernel, 0); break;
+    case BNN_OP_scale_int: test_scale(kernel); break;
     case BNN_OP_raw_rate: test_raw_rate(kernel); break;
     default: require(0, kernel, "has no test");
     }
@@ -323,5 +348,6 @@ int main(void) {
         for (int round = 0; round < rounds; round++) test_once(kernel);
         printf("passed  %s\n", kernel->symbol);
     }
+    test_programs();
     return 0;
 }
