@@ -232,8 +232,8 @@ class _Run:
                 held[start:stop] = to_dense(self._value(name, arrays), self.plan.isa)
 
     def _given(self, start: int, stop: int) -> dict[Place, Array]:
-        name, graph = self.plan.graph.inputs[0], self.plan.graph
-        value = to_value(self.x[start:stop], graph.tensor(name).dtype, self.plan.isa)
+        name = self.plan.graph.inputs[0]
+        value = to_value(self.x[start:stop], self.schedule.forms[name], self.plan.isa)
         return dict(zip(self.schedule.places[name], arrays_of(value), strict=True))
 
     def _value(self, name: str, arrays: dict[Place, Array]) -> Value:

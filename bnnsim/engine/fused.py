@@ -1,4 +1,4 @@
-"""Steps of two nodes: sums of bits, and the thresholds that alone read them, in one kernel."""
+"""Steps of two nodes: sums of bits or planes, and the thresholds that alone read them."""
 
 from __future__ import annotations
 
@@ -6,24 +6,48 @@ import numpy as np
 
 from bnnsim.engine import _kernels
 from bnnsim.engine.dispatch import select
-from bnnsim.engine.step import Recipe, Step, constant, fan_in, product_fields
+from bnnsim.engine.planes import by_planes, plane_weights
+from bnnsim.engine.step import Recipe, Step, constant, fan_in, product_fields, tensor_form
 from bnnsim.graph import bits
 from bnnsim.graph.dtypes import BIT
 from bnnsim.graph.ir import Graph, Node
 from bnnsim.graph.ops import normal_attrs
 
+_MOST_BITS = 4  # of levels: a tile compares with 2^bits - 1 thresholds, one after the other
+
 
 def compared_sums(graph: Graph, node: Node, isa: str) -> Node | None:
-    """Return the bit product that only ``node``, a threshold to bits, reads; else None."""
+    """Return the product that only ``node``, a threshold to bits or planes, reads; else None."""
     sums = graph.producer(node.inputs[0]) if node.op == "Threshold" else None
-    if sums is None or sums.op not in ("Dense", "Conv2d") or graph.result(node).dtype != BIT:
+    if sums is None or sums.op not in ("Dense", "Conv2d") or not _counts(graph, node):
         return None
-    x, weight = (graph.tensor(name) for name in sums.inputs)
     readers = [other for other in graph.nodes if sums.output in other.inputs]
-    if len(readers) > 1 or sums.output in graph.outputs or not x.dtype == weight.dtype == BIT:
+    of_planes = _is_of_bits(graph, sums) or by_planes(graph, sums)
+    if len(readers) > 1 or sums.output in graph.outputs or not of_planes:
         return None
-    plain, fused = (select(bit_kernel(sums) + end, isa).isa for end in ("", "_threshold"))
+    if tensor_form(graph, sums.inputs[0]).kind == "pixels":
+        return None
+    kernel = _kernel(graph, sums, node)
+    plain, fused = (select(kernel + end, isa).isa for end in ("", "_threshold"))
     return sums if plain == fused != "ref" else None
+
+
+def _counts(graph: Graph, node: Node) -> bool:
+    """Return whether the planes of a threshold's levels are those of how many it meets."""
+    out, form = graph.result(node).dtype, tensor_form(graph, node.output)
+    is_counted = out.kind == "bipolar" or normal_attrs(node)["base"] == out.low
+    return form.kind != "array" and out.bits <= _MOST_BITS and is_counted
+
+
+def _is_of_bits(graph: Graph, sums: Node) -> bool:
+    return all(graph.tensor(name).dtype == BIT for name in sums.inputs)
+
+
+def _kernel(graph: Graph, sums: Node, node: Node) -> str:
+    """Return the op that forms the sums: levels of more than a bit are made of planes."""
+    if _is_of_bits(graph, sums) and graph.result(node).dtype == BIT:
+        return bit_kernel(sums)
+    return "gemm_planes" if sums.op == "Dense" else "conv2d_planes"
 
 
 def bit_kernel(node: Node) -> str:
@@ -41,12 +65,19 @@ def bit_weights(graph: Graph, node: Node, isa: str) -> _kernels.PackedWeights:
 
 
 def plan_compared(graph: Graph, sums: Node, node: Node, isa: str) -> Step:
-    """Compare bit products with thresholds where they are formed."""
-    limits, direction = constant(graph, node, 1), constant(graph, node, 2)
-    terms = fan_in(graph.tensor(sums.inputs[1]))
-    packed = _kernels.pack_thresholds(np.ascontiguousarray(limits[:, 0]), direction, terms)
-    kernel = f"{bit_kernel(sums)}_threshold"
-    recipe = Recipe(graph, node, isa, first=sums)
-    fields = product_fields(graph, sums) | {"weights": bit_weights(graph, sums, isa)}
-    recipe.call(kernel, recipe.read(), recipe.output, limits=packed, **fields)
-    return recipe.step(kernel)
+    """Compare products with thresholds where they are formed."""
+    t, direction = (np.ascontiguousarray(constant(graph, node, i)) for i in (1, 2))
+    kernel, recipe = _kernel(graph, sums, node), Recipe(graph, node, isa, first=sums)
+    x, fields = recipe.read(), product_fields(graph, sums)
+    if kernel == bit_kernel(sums):
+        terms = fan_in(graph.tensor(sums.inputs[1]))
+        limits = _kernels.pack_thresholds(np.ascontiguousarray(t[:, 0]), direction, terms)
+        fields |= {"weights": bit_weights(graph, sums, isa)}
+    else:
+        x, weights = recipe.planes(x), plane_weights(graph, sums, isa)
+        assert x.form.grid is not None
+        depth = graph.result(node).dtype.bits
+        limits = _kernels.pack_plane_thresholds(t, direction, weights, x.form.grid, depth)
+        fields |= {"weights": weights, "grid": x.form.grid}
+    recipe.call(f"{kernel}_threshold", x, recipe.output, limits=limits, **fields)
+    return recipe.step(f"{kernel}_threshold")

@@ -52,8 +52,10 @@ def test_planes_there_and_back(isa, name, C, rng):
     planes = _kernels.pack_planes(x, GRIDS[name], isa=isa)
     assert planes.shape == (3, dtype.bits, 2, 5, -(-C // 64))
     if name != "ternary":
-        meaning = bits.pack_planes(x - np.int16(dtype.low) if name == "int3" else x,
-                                   DType("unsigned", 3) if name == "int3" else dtype)
+        meaning = bits.pack_planes(
+            x - np.int16(dtype.low) if name == "int3" else x,
+            DType("unsigned", 3) if name == "int3" else dtype,
+        )
         assert (planes == meaning.swapaxes(0, 1)).all()
     assert (_kernels.unpack_planes(planes, C, GRIDS[name], x.dtype) == x).all()
 
