@@ -223,7 +223,7 @@ def test_a_pool_window_needs_an_in_image_tap(pads):
             lambda: _kernels.maxpool_int(
                 np.zeros((1, 2, 2, 1), np.int8), window=(3, 3), stride=(1, 1)
             ),
-            r"bnn_maxpool_int_ref: .*expected a window that fits",
+            r"bnn_maxpool_int_.*: .*expected a window that fits",
         ),
     ],
 )
