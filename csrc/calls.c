@@ -78,6 +78,8 @@ int bnn_invoke(const bnn_call *c) {
     case BNN_OP_scale_int: /* pad_value: factor, weights: (K, N) offsets */
         return CALL(scale_int)(c->x, c->type, c->pad_value, c->weights, c->K, c->first, c->M, c->N,
                                c->out, c->out_type);
+    case BNN_OP_affine: /* pad_value: which terms */
+        return CALL(affine)(c->x, c->type, c->weights, c->pad_value, c->M, c->N, c->out);
     case BNN_OP_stochastic_pack: return invoke_draws(c);
     case BNN_OP_pack_sign: return CALL(pack_sign)(c->x, c->type, c->M, c->N, c->out);
     case BNN_OP_pack_ternary: return CALL(pack_ternary)(c->x, c->M, c->N, c->out, c->out2);

@@ -275,6 +275,21 @@ class Program:
     ) -> None: ...
 
 def raw_xor_popcount_rate(seconds: float, *, isa: str = "auto") -> float: ...
+def affine(
+    x: NDArray[Any],
+    *,
+    shift: NDArray[np.float32] | None = None,
+    scale: NDArray[np.float32] | None = None,
+    bias: NDArray[np.float32] | None = None,
+    isa: str = "auto",
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]: ...
+def affine_terms(
+    channels: int,
+    shift: NDArray[np.float32] | None,
+    scale: NDArray[np.float32] | None,
+    bias: NDArray[np.float32] | None,
+) -> tuple[NDArray[np.float32], int]: ...
 def pack_planes(
     x: Integers, grid: Grid, *, isa: str = "auto", out: Words | None = None
 ) -> Words: ...

@@ -67,7 +67,7 @@ cdef extern from "bnnsim.h" nogil:
         BNN_OP_stochastic_pack
         BNN_OP_pack_planes, BNN_OP_unpack_planes
         BNN_OP_unpack_bit, BNN_OP_unpack_ternary, BNN_OP_maxpool_bit, BNN_OP_maxpool_int
-        BNN_OP_scale_int, BNN_OP_raw_rate
+        BNN_OP_scale_int, BNN_OP_affine, BNN_OP_raw_rate
         BNN_OP_COUNT
 
     ctypedef struct bnn_call:
@@ -964,6 +964,37 @@ def scale_int(x, mul, offset, *, first=0, dtype=I32, isa="auto", out=None):
         status = bnn_invoke(&call)
     _check(status, kernel, (x.shape, mul))
     return out
+
+
+def affine(x, *, shift=None, scale=None, bias=None, isa="auto", out=None):
+    """Turn (..., C) into float32: (x - shift) * scale + bias of (C,) each, leaving out the None."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_affine, isa)
+    cdef bnn_call call
+    memset(&call, 0, sizeof(call))
+    call.kernel, call.x = kernel, _read(x, "x", DTYPES, -1)
+    call.N = x.shape[x.ndim - 1]
+    call.M, call.type = x.size // call.N, DTYPES.index(x.dtype)
+    terms, call.pad_value = affine_terms(call.N, shift, scale, bias)
+    call.weights = _write(terms)
+    out = _output(out, x.shape, DTYPES[4])
+    call.out = _write(out)
+    cdef int status
+    with nogil:
+        status = bnn_invoke(&call)
+    _check(status, kernel, x.shape)
+    return out
+
+
+def affine_terms(channels, shift, scale, bias):
+    """Return the terms (3, channels) of affine, and the bits that say which are there."""
+    terms, which = np.zeros((3, channels), np.float32), 0
+    for i, (name, term) in enumerate((("shift", shift), ("scale", scale), ("bias", bias))):
+        if term is not None:
+            _read(term, name, (DTYPES[4],), 1)
+            _need(name + ".shape", term.shape, (channels,))
+            terms[i] = term
+            which |= 1 << i
+    return terms, which
 
 
 # ---- Planes -----------------------------------------------------------------------------------

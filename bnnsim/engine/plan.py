@@ -23,7 +23,7 @@ from bnnsim.engine.step import fan_in as _fan_in
 from bnnsim.engine.values import Array, Bits, Form, Value, to_dense, to_value
 from bnnsim.graph import bits
 from bnnsim.graph.draws import Draws, is_stochastic, rng_bits
-from bnnsim.graph.dtypes import BIT, DType
+from bnnsim.graph.dtypes import BIT, FLOAT32, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, constants_of, normal_attrs
 from bnnsim.graph.quantizers import SIGN
@@ -328,6 +328,37 @@ def _plan_flatten(graph: Graph, node: Node, isa: str) -> Step:
     return recipe.step("pack_planes" if out.kind == "planes" else "pack_sign")
 
 
+# --- floats of one factor and offset per channel ------------------------------------------------
+
+
+def _affine_terms(graph: Graph, node: Node) -> dict[str, Array]:
+    """Return what is taken away, multiplied by and added, in this order, of what there is."""
+    terms = [_constant(graph, node, 1 + i) for i in range(len(constants_of(node)))]
+    if node.op == "BatchNorm":
+        gamma, beta, mean, var = terms
+        scale = gamma / np.sqrt(var + np.float32(normal_attrs(node)["eps"]))
+        return {"shift": mean, "scale": scale, "bias": beta}
+    names = {"Bias": ("bias",), "Scale": ("scale",), "Affine": ("scale", "bias")}[node.op]
+    return dict(zip(names, terms, strict=True))
+
+
+def _plan_affine(graph: Graph, node: Node, isa: str) -> Step:
+    recipe, terms = Recipe(graph, node, isa), _affine_terms(graph, node)
+    x, out = recipe.read(), recipe.output.form
+    is_known = x.form.kind != "pixels" and str(x.form.dtype) in (*_KERNEL_INTEGERS, "float32")
+    plain = all(term.dtype == np.float32 and term.ndim == 1 for term in terms.values())
+    if not is_known or graph.activation(node).dtype.kind == "bfloat" or not plain:
+        return _plan_numpy(graph, node, isa)
+    if graph.result(node).dtype != FLOAT32:
+        return _plan_numpy(graph, node, isa)
+    x = recipe.dense(x) if x.form.dtype != np.float32 else x
+    held, which = _kernels.affine_terms(
+        out.channels, *(terms.get(name) for name in ("shift", "scale", "bias"))
+    )
+    recipe.by_pixel("affine", x, recipe.output, weights=held, pad_value=which, dtype=x.form.dtype)
+    return recipe.step("affine")
+
+
 _PLANNERS: Mapping[str, Callable[[Graph, Node, str], Step]] = MappingProxyType(
     {
         "Encode": _plan_encode,
@@ -336,6 +367,10 @@ _PLANNERS: Mapping[str, Callable[[Graph, Node, str], Step]] = MappingProxyType(
         "Quantize": _plan_quantize,
         "Threshold": _plan_threshold,
         "MaxPool": _plan_max_pool,
+        "Bias": _plan_affine,
+        "Scale": _plan_affine,
+        "Affine": _plan_affine,
+        "BatchNorm": _plan_affine,
         "Flatten": _plan_flatten,
     }
 )

@@ -366,6 +366,13 @@ typedef int bnn_scale_int_fn(const void *x, int x_type, int32_t mul, const int32
                              int64_t period, int64_t first, int64_t P, int64_t C, void *out,
                              int out_type);
 
+/* x (P, C) of any type -> float32 ((float)x - shift[c]) * scale[c] + bias[c], every step rounded to
+ * float32. terms (3, C) are shift, scale and bias; a step whose bit `which` lacks is left out, since
+ * adding 0 or multiplying by 1 is not always nothing (-0.0, NaN). */
+enum { BNN_SHIFT = 1, BNN_SCALE = 2, BNN_BIAS = 4 };
+typedef int bnn_affine_fn(const void *x, int x_type, const float *terms, int which, int64_t P,
+                          int64_t C, float *out);
+
 /* Runs nothing but xor, popcount and add on registers for about `seconds`: the ceiling of the bit
  * kernels of that instruction set on this machine, in binary multiply-accumulates per second. */
 typedef int bnn_raw_rate_fn(double seconds, double *macs_per_s);

@@ -249,6 +249,27 @@ static void test_scale(const bnn_kernel *kernel) {
     free(x), free(sums), free(offset), free(in), free(out), free(offset32), free(expected);
 }
 
+/* Every choice of terms, on every type; the volatile keeps each step's rounding. */
+static void test_affine(const bnn_kernel *kernel) {
+    const int type = (int)random_between(BNN_UINT8, BNN_FLOAT32), which = (int)random_between(0, 7);
+    const int64_t P = random_between(1, 5), C = random_between(1, 70);
+    int64_t *values = random_values(P * C, type == BNN_UINT8 ? 0 : -100, 100, 0);
+    void *x = narrow(values, P * C, type);
+    float *terms = fresh(3 * C, sizeof *terms), *out = fresh(P * C, sizeof *out);
+    for (int64_t i = 0; i < 3 * C; i++) terms[i] = (float)random_between(-999, 999) / 7.0f;
+    bnn_affine_fn *function = (bnn_affine_fn *)kernel->function;
+    require(function(x, type, terms, which, P, C, out) == BNN_OK, kernel, "status");
+    for (int64_t i = 0; i < P * C; i++) {
+        volatile float y = (float)values[i];
+        if (which & BNN_SHIFT) y = y - terms[i % C];
+        if (which & BNN_SCALE) y = y * terms[C + i % C];
+        if (which & BNN_BIAS) y = y + terms[2 * C + i % C];
+        require(out[i] == y, kernel, "wrong float");
+    }
+    require(function(x, type, terms, 8, P, C, out) == BNN_ERR_VALUE, kernel, "unknown term");
+    free(values), free(x), free(terms), free(out);
+}
+
 static void test_raw_rate(const bnn_kernel *kernel) {
     double rate = 0.0;
     bnn_raw_rate_fn *function = (bnn_raw_rate_fn *)kernel->function;
@@ -313,6 +334,7 @@ static void test_once(const bnn_kernel *kernel) {
     case BNN_OP_maxpool_bit: test_maxpool(kernel, 1); break;
     case BNN_OP_maxpool_int: test_maxpool(kernel, 0); break;
     case BNN_OP_scale_int: test_scale(kernel); break;
+    case BNN_OP_affine: test_affine(kernel); break;
     case BNN_OP_raw_rate: test_raw_rate(kernel); break;
     default: require(0, kernel, "has no test");
     }
