@@ -11,8 +11,8 @@ from bnnsim.graph.dtypes import BIT
 from bnnsim.graph.ir import Graph, Node
 from bnnsim.graph.ops import normal_attrs
 
-# Time of a pair of planes over that of a product of bytes, per multiply-accumulate: a pair took 0.90
-# and 1.10 of a product of bits, bytes 4.3 to 5.1 (docs/kernels.md; AVX-512, medians of 25 turns).
+# Time of a pair of planes over that of a product of bytes, per multiply-accumulate: a pair took
+# 0.90 and 1.10 of a product of bits, bytes 4.3 to 5.1 of it (AVX-512; docs/kernels.md).
 _SIGN_PAIR, _MASKED_PAIR = 0.19, 0.23
 _LARGEST = 255  # size of a weight
 MAX_BYTE_FAN_IN = 65_793  # sums of byte products stay in int32 up to here (bnnsim.h)
