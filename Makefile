@@ -16,7 +16,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-SOURCES := setup.py MANIFEST.in bnnsim/engine/_kernels.pyx bnnsim/engine/_program.pxi \
+SOURCES := setup.py MANIFEST.in $(wildcard bnnsim/engine/*.pyx bnnsim/engine/*.pxi) \
   $(shell find csrc -name '*.[ch]' -o -name '*.inc' -o -name '*.def')
 
 CROSS_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user

@@ -13,6 +13,12 @@ static int invoke_product(const bnn_call *c) {
     case BNN_OP_gemm_bit: return CALL(gemm_bit)(c->x, c->weights, c->M, c->N, c->K, c->out);
     case BNN_OP_gemm_bit_threshold:
         return CALL(gemm_bit_threshold)(c->x, c->weights, &c->limits, c->M, c->N, c->K, c->out);
+    case BNN_OP_gemm_planes:
+        return CALL(gemm_planes)(c->x, c->weights, c->tap_sums, &c->planes, c->M, c->N, c->K,
+                                 c->out);
+    case BNN_OP_gemm_planes_threshold:
+        return CALL(gemm_planes_threshold)(c->x, c->weights, c->tap_sums, &c->planes, &c->limits,
+                                           c->M, c->N, c->K, c->out);
     case BNN_OP_gemm_byte:
         return CALL(gemm_byte)(c->x, c->type, c->weights, c->tap_sums, c->M, c->N, c->K, c->out);
     case BNN_OP_gemm_int:
@@ -32,6 +38,12 @@ static int invoke_window(const bnn_call *c) {
     case BNN_OP_conv2d_bit_threshold:
         return CALL(conv2d_bit_threshold)(c->x, c->weights, c->tap_sums, &c->limits, &c->conv,
                                           c->pad_value, c->out);
+    case BNN_OP_conv2d_planes:
+        return CALL(conv2d_planes)(c->x, c->weights, c->tap_sums, &c->planes, &c->conv,
+                                   c->pad_value, c->out);
+    case BNN_OP_conv2d_planes_threshold:
+        return CALL(conv2d_planes_threshold)(c->x, c->weights, c->tap_sums, &c->planes,
+                                             &c->limits, &c->conv, c->pad_value, c->out);
     case BNN_OP_conv2d_byte:
         return CALL(conv2d_byte)(c->x, c->type, c->weights, c->tap_sums, &c->conv, c->pad_value,
                                  c->out);
@@ -79,9 +91,15 @@ int bnn_invoke(const bnn_call *c) {
     case BNN_OP_scale_int: /* pad_value: factor, weights: (K, N) offsets */
         return CALL(scale_int)(c->x, c->type, c->pad_value, c->weights, c->K, c->first, c->M, c->N,
                                c->out, c->out_type);
+    case BNN_OP_affine: /* pad_value: which terms */
+        return CALL(affine)(c->x, c->type, c->weights, c->pad_value, c->M, c->N, c->out);
     case BNN_OP_stochastic_pack: return invoke_draws(c);
     case BNN_OP_pack_sign: return CALL(pack_sign)(c->x, c->type, c->M, c->N, c->out);
     case BNN_OP_pack_ternary: return CALL(pack_ternary)(c->x, c->M, c->N, c->out, c->out2);
+    case BNN_OP_pack_planes: /* M: images, K: pixels of each */
+        return CALL(pack_planes)(c->x, c->type, &c->planes, c->M, c->K, c->N, c->out);
+    case BNN_OP_unpack_planes:
+        return CALL(unpack_planes)(c->x, c->out_type, &c->planes, c->M, c->K, c->N, c->out);
     case BNN_OP_unpack_bit: return CALL(unpack_bit)(c->x, c->M, c->N, c->out);
     case BNN_OP_unpack_ternary:
         return CALL(unpack_ternary)(c->x, c->x2, c->M, c->N, c->out);

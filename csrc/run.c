@@ -22,7 +22,8 @@ static int has_window(const bnn_call *c) { return c->conv.window.kernel_h > 0; }
 static int has_panels(const bnn_call *c) {
     const int op = c->kernel->op_id;
     const int reads_panels = op == BNN_OP_gemm_bit || op == BNN_OP_gemm_bit_threshold ||
-                             op == BNN_OP_gemm_byte;
+                             op == BNN_OP_gemm_byte || op == BNN_OP_gemm_planes ||
+                             op == BNN_OP_gemm_planes_threshold;
     return reads_panels && CHANNEL_STEP % c->kernel->tile_n == 0;
 }
 
@@ -30,6 +31,8 @@ static int is_product(const bnn_call *c) {
     switch (c->kernel->op_id) {
     case BNN_OP_gemm_bit:
     case BNN_OP_gemm_bit_threshold:
+    case BNN_OP_gemm_planes:
+    case BNN_OP_gemm_planes_threshold:
     case BNN_OP_gemm_int:
     case BNN_OP_gemm_int_bit:
     case BNN_OP_gemm_byte:
@@ -65,12 +68,15 @@ static int run_rows(const void *context, int64_t part) {
 static int run_channels(const void *context, int64_t part) {
     const cut *all = context;
     const int64_t first = part * all->chunk;
-    const int to_bits = all->call->kernel->op_id == BNN_OP_gemm_bit_threshold;
+    const int op = all->call->kernel->op_id;
+    const int planes = op == BNN_OP_gemm_planes || op == BNN_OP_gemm_planes_threshold;
+    const int to_bits = op == BNN_OP_gemm_bit_threshold || op == BNN_OP_gemm_planes_threshold;
     bnn_call c = *all->call;
     c.N = bnn_min(all->chunk, all->items - first);
-    c.weights = (const char *)c.weights + first * (c.kernel->op_id == BNN_OP_gemm_byte
-                                                       ? 4 * bnn_byte_steps(c.K)
-                                                       : 8 * bnn_words(c.K));
+    const int64_t words = planes ? bnn_plane_words(&c.planes, bnn_words(c.K)) : bnn_words(c.K);
+    c.weights = (const char *)c.weights +
+                first * (op == BNN_OP_gemm_byte ? 4 * bnn_byte_steps(c.K) : 8 * words);
+    if (planes) c.planes.plus += first;
     if (c.tap_sums != NULL) c.tap_sums += first;
     if (to_bits) c.limits.margins += first;
     if (to_bits) c.limits.flips += first / BNN_WORD_BITS;
@@ -87,7 +93,9 @@ static int run_band(const bnn_call *whole, int64_t image, int64_t images, int64_
     const int64_t from = y * w->stride_h - w->pad_top;
     const int64_t to = from + (rows - 1) * w->stride_h + reach;
     const int64_t skipped = images == 1 && from > 0 ? from : 0;
-    move_on(&c, image * w->height + skipped, image * out_h + y);
+    const int64_t x_planes = c.planes.x_bits > 0 ? c.planes.x_bits : 1; /* of an image */
+    const int64_t out_planes = c.limits.bits > 0 ? c.limits.bits : 1;
+    move_on(&c, image * x_planes * w->height + skipped, image * out_planes * out_h + y);
     w->batch = images;
     if (images == 1) {
         w->pad_top = from < 0 ? -from : 0;
@@ -160,12 +168,16 @@ int bnn_run_parts(const bnn_call *c, int threads) {
 }
 
 /* How long one product, or one element of another op, takes, in products of bits: roughly. */
-static double work_each(int op) {
-    switch (op) {
+static double work_each(const bnn_call *c) {
+    switch (c->kernel->op_id) {
     case BNN_OP_gemm_bit:
     case BNN_OP_gemm_bit_threshold:
     case BNN_OP_conv2d_bit:
     case BNN_OP_conv2d_bit_threshold: return 1.0;
+    case BNN_OP_gemm_planes:
+    case BNN_OP_gemm_planes_threshold:
+    case BNN_OP_conv2d_planes:
+    case BNN_OP_conv2d_planes_threshold: return c->planes.x_bits * c->planes.w_bits;
     case BNN_OP_gemm_byte:
     case BNN_OP_conv2d_byte:
     case BNN_OP_byte_bit:
@@ -176,7 +188,7 @@ static double work_each(int op) {
 
 double bnn_work(const bnn_call *c) {
     int64_t out_h, out_w;
-    const double each = work_each(c->kernel->op_id);
+    const double each = work_each(c);
     if (!has_window(c)) return each * (double)c->M * (double)c->N * (double)(is_product(c) ? c->K : 1);
     if (output_size(c, &out_h, &out_w) != BNN_OK) return 0.0; /* the kernel says why */
     const double positions = (double)c->conv.window.batch * (double)out_h * (double)out_w;

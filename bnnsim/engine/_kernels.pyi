@@ -15,6 +15,7 @@ Integers = NDArray[np.integer[Any]]
 Bytes = NDArray[np.uint8] | NDArray[np.int8]
 Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]  # top, left, bottom, right
+Grid = tuple[int, int, int]  # bits, low, step
 
 class PackedWeights:
     @property
@@ -305,3 +306,62 @@ class Program:
     ) -> None: ...
 
 def raw_xor_popcount_rate(seconds: float, *, isa: str = "auto") -> float: ...
+def affine(
+    x: NDArray[Any],
+    *,
+    shift: NDArray[np.float32] | None = None,
+    scale: NDArray[np.float32] | None = None,
+    bias: NDArray[np.float32] | None = None,
+    isa: str = "auto",
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]: ...
+def affine_terms(
+    channels: int,
+    shift: NDArray[np.float32] | None,
+    scale: NDArray[np.float32] | None,
+    bias: NDArray[np.float32] | None,
+) -> tuple[NDArray[np.float32], int]: ...
+def pack_planes(
+    x: Integers, grid: Grid, *, isa: str = "auto", out: Words | None = None
+) -> Words: ...
+def unpack_planes(
+    x: Words,
+    C: int,
+    grid: Grid,
+    dtype: Any,
+    *,
+    isa: str = "auto",
+    out: Integers | None = None,
+) -> Integers: ...
+def pack_gemm_plane_weights(b: Integers, isa: str = "auto") -> PackedWeights: ...
+def pack_conv_plane_weights(
+    w: Integers, *, groups: int = 1, isa: str = "auto"
+) -> PackedWeights: ...
+def pack_plane_thresholds(
+    t: Int32, direction: Int8, weights: PackedWeights, grid: Grid, bits: int
+) -> PackedThresholds: ...
+def gemm_planes(
+    x: Words,
+    b: Integers | PackedWeights,
+    grid: Grid,
+    *,
+    thresholds: PackedThresholds | None = None,
+    isa: str = "auto",
+    threads: int | None = None,
+    out: Int32 | Words | None = None,
+) -> NDArray[Any]: ...
+def conv2d_planes(
+    x: Words,
+    w: Integers | PackedWeights,
+    grid: Grid,
+    *,
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+    pads: Pads = (0, 0, 0, 0),
+    groups: int = 1,
+    pad_value: int = 0,
+    thresholds: PackedThresholds | None = None,
+    isa: str = "auto",
+    threads: int | None = None,
+    out: Int32 | Words | None = None,
+) -> NDArray[Any]: ...

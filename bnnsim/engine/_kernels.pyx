@@ -17,7 +17,7 @@ import numpy as np
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from libc.string cimport memset
-from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint32_t, uint64_t
 
 from bnnsim.errors import KernelError, message
 
@@ -37,6 +37,13 @@ cdef extern from "bnnsim.h" nogil:
     ctypedef struct bnn_limits:
         const int64_t *margins
         const uint64_t *flips
+        int bits
+        int64_t channels, out_stride
+    ctypedef struct bnn_planes:
+        int x_bits, w_bits, masked
+        int32_t low, step
+        int64_t x_stride
+        const int32_t *plus
     ctypedef struct bnn_draws:
         uint64_t seed
         uint32_t node, sample
@@ -52,15 +59,17 @@ cdef extern from "bnnsim.h" nogil:
         bnn_function function
     ctypedef enum bnn_op:
         BNN_OP_gemm_bit, BNN_OP_conv2d_bit, BNN_OP_gemm_bit_threshold
-        BNN_OP_conv2d_bit_threshold, BNN_OP_gemm_int, BNN_OP_conv2d_int
+        BNN_OP_conv2d_bit_threshold, BNN_OP_gemm_planes, BNN_OP_conv2d_planes
+        BNN_OP_gemm_planes_threshold, BNN_OP_conv2d_planes_threshold, BNN_OP_gemm_int, BNN_OP_conv2d_int
         BNN_OP_gemm_int_bit, BNN_OP_conv2d_int_bit, BNN_OP_gemm_byte, BNN_OP_conv2d_byte
         BNN_OP_byte_bit, BNN_OP_byte_bit_threshold, BNN_OP_float_bit, BNN_OP_float_bit_single
         BNN_OP_float_float, BNN_OP_float_float_single
         BNN_OP_gemm_ternary, BNN_OP_conv2d_ternary
         BNN_OP_threshold_pack, BNN_OP_multi_threshold, BNN_OP_pack_sign, BNN_OP_pack_ternary
         BNN_OP_stochastic_pack
+        BNN_OP_pack_planes, BNN_OP_unpack_planes
         BNN_OP_unpack_bit, BNN_OP_unpack_ternary, BNN_OP_maxpool_bit, BNN_OP_maxpool_int
-        BNN_OP_scale_int, BNN_OP_raw_rate
+        BNN_OP_scale_int, BNN_OP_affine, BNN_OP_raw_rate
         BNN_OP_COUNT
 
     ctypedef struct bnn_call:
@@ -74,6 +83,7 @@ cdef extern from "bnnsim.h" nogil:
         bnn_draws draws
         int type, out_type
         int32_t pad_value
+        bnn_planes planes
         int64_t M, N, K
         bnn_conv conv
         void *out
@@ -120,6 +130,12 @@ cdef extern from "bnnsim.h" nogil:
     int bnn_pack_byte_panels(const int8_t *, int64_t, int64_t, int64_t, int64_t, int8_t *)
     int bnn_byte_tap_sums(const int8_t *, int64_t, int64_t, int64_t, int32_t *)
     int bnn_check_tails(const uint64_t *, int64_t, int64_t)
+    int64_t bnn_plane_words(const bnn_planes *, int64_t)
+    int bnn_pack_plane_weights(const int16_t *, int64_t, int64_t, int64_t, int, int, uint64_t *,
+                               int32_t *, int32_t *)
+    void bnn_plane_bases(const bnn_planes *, const int32_t *, int64_t, int64_t, int32_t *)
+    int bnn_pack_plane_limits(const int32_t *, const int8_t *, const int32_t *, const bnn_planes *,
+                              int64_t, int64_t, int, int64_t *, uint64_t *)
     int bnn_pack_limits(const int32_t *, const int8_t *, int64_t, int64_t, int64_t *, uint64_t *)
 
     ctypedef int bnn_gemm_int_fn(const void *, int, const int8_t *, int64_t, int64_t, int64_t,
@@ -142,6 +158,10 @@ cdef extern from "bnnsim.h" nogil:
     ctypedef int bnn_stochastic_pack_fn(const float *, const bnn_draws *, int64_t, int64_t,
                                         uint64_t *)
     ctypedef int bnn_pack_ternary_fn(const int8_t *, int64_t, int64_t, uint64_t *, uint64_t *)
+    ctypedef int bnn_pack_planes_fn(const void *, int, const bnn_planes *, int64_t, int64_t,
+                                    int64_t, uint64_t *)
+    ctypedef int bnn_unpack_planes_fn(const uint64_t *, int, const bnn_planes *, int64_t, int64_t,
+                                      int64_t, void *)
     ctypedef int bnn_unpack_bit_fn(const uint64_t *, int64_t, int64_t, int8_t *)
     ctypedef int bnn_unpack_ternary_fn(const uint64_t *, const uint64_t *, int64_t, int64_t,
                                        int8_t *)
@@ -367,7 +387,8 @@ cdef class PackedWeights:
     cdef const bnn_kernel *chosen
     cdef readonly tuple shape
     cdef readonly object K, channels, groups
-    cdef object panels, tap_sums
+    cdef object panels, tap_sums, plus
+    cdef bnn_planes planes
 
     @property
     def op(self):
@@ -388,7 +409,8 @@ cdef class PackedWeights:
 
 cdef class PackedThresholds:
     """One threshold per output channel in the form of the kernels that compare sums over K."""
-    cdef readonly int64_t N, K
+    cdef readonly int64_t N, K, bits
+    cdef readonly object grid
     cdef object margins, flips
     cdef bnn_limits limits
 
@@ -399,7 +421,7 @@ def pack_thresholds(t, direction, K):
     cdef const bnn_kernel *kernel = bnn_select(BNN_OP_gemm_bit_threshold, 0)
     cdef const int32_t *values = <const int32_t *>_read(t, "t", (I32,), 1)
     cdef const int8_t *signs = <const int8_t *>_read(direction, "direction", (I8,), 1)
-    packed.N, packed.K = t.shape[0], _size("K", K, 1)
+    packed.N, packed.K, packed.bits = t.shape[0], _size("K", K, 1), 1
     _need("direction.shape", direction.shape, t.shape)
     packed.margins, packed.flips = _aligned((packed.N,), I64), _aligned((bnn_words(packed.N),), U64)
     packed.limits.margins = <const int64_t *>_write(packed.margins)
@@ -547,8 +569,9 @@ cdef int _run(bnn_call *call, object x, object out, object threads, object sizes
     cdef int status, count = 0 if threads is None else <int>min(_size("threads", threads, 1), 1024)
     call.x, call.out = _write(x), _write(out)
     call.x_bytes, call.out_bytes = x.nbytes // x.shape[0], out.nbytes // out.shape[0]
-    if x.ndim == 4:
-        call.x_bytes, call.out_bytes = call.x_bytes // x.shape[1], call.out_bytes // out.shape[1]
+    if x.ndim > 3: # a row of an image, of which a row is (W, C) whatever stands before
+        call.x_bytes = x.itemsize * x.shape[x.ndim - 2] * x.shape[x.ndim - 1]
+        call.out_bytes = out.itemsize * out.shape[out.ndim - 2] * out.shape[out.ndim - 1]
     with nogil:
         status = bnn_run(call, count)
     return _check(status, call.kernel, sizes)
@@ -1060,6 +1083,42 @@ def scale_int(x, mul, offset, *, first=0, dtype=I32, isa="auto", out=None):
         status = bnn_invoke(&call)
     _check(status, kernel, (x.shape, mul))
     return out
+
+
+def affine(x, *, shift=None, scale=None, bias=None, isa="auto", out=None):
+    """Turn (..., C) into float32: (x - shift) * scale + bias of (C,) each, leaving out the None."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_affine, isa)
+    cdef bnn_call call
+    memset(&call, 0, sizeof(call))
+    call.kernel, call.x = kernel, _read(x, "x", DTYPES, -1)
+    call.N = x.shape[x.ndim - 1]
+    call.M, call.type = x.size // call.N, DTYPES.index(x.dtype)
+    terms, call.pad_value = affine_terms(call.N, shift, scale, bias)
+    call.weights = _write(terms)
+    out = _output(out, x.shape, DTYPES[4])
+    call.out = _write(out)
+    cdef int status
+    with nogil:
+        status = bnn_invoke(&call)
+    _check(status, kernel, x.shape)
+    return out
+
+
+def affine_terms(channels, shift, scale, bias):
+    """Return the terms (3, channels) of affine, and the bits that say which are there."""
+    terms, which = np.zeros((3, channels), np.float32), 0
+    for i, (name, term) in enumerate((("shift", shift), ("scale", scale), ("bias", bias))):
+        if term is not None:
+            _read(term, name, (DTYPES[4],), 1)
+            _need(name + ".shape", term.shape, (channels,))
+            terms[i] = term
+            which |= 1 << i
+    return terms, which
+
+
+# ---- Planes -----------------------------------------------------------------------------------
+
+include "_planes.pxi"
 
 
 # ---- Planned calls --------------------------------------------------------------------------------

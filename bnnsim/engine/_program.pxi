@@ -6,13 +6,13 @@ cdef class Call:
     A part of the fields of bnn_call (csrc/include/bnnsim.h); csrc/calls.c says which are the
     arguments of an op. `weights` are packed, or arrays as the kernel reads them. `window` holds
     image (H, W), kernel, and where they are not 1, 1 and 0: stride, dilation, pads; of a convolution
-    also channels, out_channels and groups. Sizes must be those of the buffers that a program gives.
+    also channels, out_channels and groups. `grid` is that of planes, (bits, low, step). Sizes must be those of the buffers that a program gives.
     """
     cdef bnn_call call
     cdef tuple held
 
     def __init__(self, str op, isa="auto", *, weights=None, weights2=None, limits=None, M=0, N=0,
-                 K=0, window=None, dtype=None, out_dtype=None, pad_value=0, node=0, bits=0):
+                 K=0, window=None, dtype=None, out_dtype=None, pad_value=0, node=0, bits=0, grid=None):
         memset(&self.call, 0, sizeof(self.call))
         self.call.kernel = _choose(_op_id(op), isa)
         self.call.M, self.call.N, self.call.K = M, N, K
@@ -24,7 +24,11 @@ cdef class Call:
             self.call.out_type = DTYPES.index(out_dtype)
         if window is not None:
             self._take_window(**window)
+        if grid is not None:
+            _fill_grid(&self.call.planes, grid)
         self._take_weights(weights, weights2, limits)
+        if self.call.planes.plus != NULL:
+            self._take_strides()
 
     def _take_window(self, *, image, kernel, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0),
                      channels=0, out_channels=0, groups=0):
@@ -48,6 +52,20 @@ cdef class Call:
         self.call.weights = _write(packed.panels)
         if packed.tap_sums is not None:
             self.call.tap_sums = <const int32_t *>_write(packed.tap_sums)
+        if packed.plus is not None:
+            self.call.planes.w_bits, self.call.planes.masked = packed.planes.w_bits, packed.planes.masked
+            self.call.planes.plus = packed.planes.plus
+
+    cdef _take_strides(self):
+        cdef int64_t pixels = 1, out_pixels = 1, out_h = 0, out_w = 0
+        cdef int64_t channels = self.call.K, out_channels = self.call.N
+        cdef bnn_conv *conv = &self.call.conv
+        if conv.groups > 0:
+            _check(bnn_conv_out(conv, &out_h, &out_w), self.call.kernel, dict(conv[0]))
+            pixels, out_pixels = conv.window.height * conv.window.width, out_h * out_w
+            channels, out_channels = conv.channels, conv.out_channels
+        self.call.planes.x_stride = pixels * bnn_words(channels)
+        self.call.limits.out_stride = out_pixels * bnn_words(out_channels)
 
     @property
     def kernel(self):
@@ -124,9 +142,10 @@ cdef class Program:
         step.x, step.x2 = x[0], x[1] if len(x) > 1 else -1
         step.out, step.out2 = out[0], out[1] if len(out) > 1 else -1
         if call.call.conv.window.kernel_h > 0:
-            x_rows = call.call.conv.window.height
+            x_rows = call.call.conv.window.height * max(1, call.call.planes.x_bits)
             _check(bnn_window_out(&call.call.conv.window, &out_rows, &width), call.call.kernel,
                    dict(call.call.conv))
+            out_rows *= max(1, call.call.limits.bits)
         for slot, rows in ((step.x, x_rows), (step.out, out_rows)):
             if rows < 1 or self.slots[slot].image_bytes % rows != 0:
                 raise KernelError(message(call.kernel, self.slots[slot].image_bytes,

@@ -263,9 +263,9 @@ class _Run:
             self.result[name][start:stop] = to_dense(value, self.plan.isa)
 
     def _given(self, start: int, stop: int) -> dict[Place, Array]:
-        name, graph = self.plan.graph.inputs[0], self.plan.graph
-        value = to_value(self.x[start:stop], graph.tensor(name).dtype, self.plan.isa)
-        return dict(zip(self.schedule.tensors[name].places, arrays_of(value), strict=True))
+        stored = self.schedule.tensors[self.plan.graph.inputs[0]]
+        value = to_value(self.x[start:stop], stored.form, self.plan.isa)
+        return dict(zip(stored.places, arrays_of(value), strict=True))
 
     def _numpy(
         self, step: Step, arrays: dict[Place, Array], images: int, draws: Draws | None

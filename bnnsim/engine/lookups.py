@@ -8,6 +8,7 @@ import numpy as np
 
 from bnnsim.engine import _kernels
 from bnnsim.engine.dispatch import select
+from bnnsim.engine.planes import by_planes
 from bnnsim.engine.step import Recipe, Step, constant, fan_in, product_fields, tensor_form
 from bnnsim.engine.values import Array, Value, to_dense, to_value
 from bnnsim.graph import bits
@@ -23,13 +24,13 @@ def byte_map(graph: Graph, node: Node) -> Array | None:
     """Return what each byte that a layer with bit weights reads stands for: (256,) int16.
 
     The encoding of pixels is part of it, so that sums need no scale afterwards. None where the
-    layer reads no bytes, or the kernels do not take what they stand for.
+    layer reads no bytes, or reads them as planes, or the kernels do not take what they stand for.
     """
     weight, form = graph.tensor(node.inputs[1]), tensor_form(graph, node.inputs[0])
     byte = np.arange(256).astype(np.uint8)
     if form.kind == "pixels":
         values = form.mul * byte.astype(np.int64) + form.add
-    elif form.kind == "array" and form.dtype in (np.uint8, np.int8):
+    elif form.kind == "array" and form.dtype in (np.uint8, np.int8) and not by_planes(graph, node):
         values = byte.view(form.dtype).astype(np.int64)
     else:
         return None
@@ -93,6 +94,6 @@ def plan_floats(graph: Graph, node: Node, isa: str, *, fast: bool) -> Step | Non
     def run(value: Value) -> Value:
         rows = np.ascontiguousarray(to_dense(value, isa), np.float32)
         sums = _kernels.float_linear(rows, weights, dtype=np.float64, isa=isa, **attrs)
-        return to_value(to_dtype(sums, out), out, isa)
+        return to_value(to_dtype(sums, out), recipe.output.form, isa)
 
     return Step(node, select(op, isa).name, run)

@@ -8,7 +8,6 @@ Dense, Conv2d and elementwise ops run the reference's own numpy, so that the two
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -18,19 +17,19 @@ from bnnsim.engine import _kernels, reference
 from bnnsim.engine.dispatch import select
 from bnnsim.engine.fused import bit_kernel, bit_weights, compared_sums, plan_compared
 from bnnsim.engine.lookups import add_byte_bit, byte_map, plan_floats
+from bnnsim.engine.planes import MAX_BYTE_FAN_IN, by_planes, plane_weights
 from bnnsim.engine.step import Held, Recipe, Step, affine_pixels, product_fields, tensor_form
 from bnnsim.engine.step import constant as _constant
 from bnnsim.engine.step import fan_in as _fan_in
 from bnnsim.engine.values import Array, Bits, Form, Value, to_dense, to_value
 from bnnsim.graph import bits
 from bnnsim.graph.draws import Draws, is_stochastic, rng_bits
-from bnnsim.graph.dtypes import BIT, DType
+from bnnsim.graph.dtypes import BIT, FLOAT32, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, constants_of, normal_attrs
 from bnnsim.graph.quantizers import SIGN
 
 NUMPY = "numpy"
-_MAX_BYTE_FAN_IN = 65_793  # sums of byte products stay in int32 up to here (bnnsim.h)
 _KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
 
 
@@ -68,10 +67,11 @@ def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
     first = len(activations_of(node))
     constants = [_constant(graph, node, first + i) for i in range(len(constants_of(node)))]
     meaning, attrs, dtype = reference.OPS[node.op], normal_attrs(node), graph.result(node).dtype
+    form = tensor_form(graph, node.output)
 
     def run(*activations: Value) -> Value:
         dense = [to_dense(x, isa) for x in activations]
-        return to_value(meaning([*dense, *constants], attrs, dtype), dtype, isa)
+        return to_value(meaning([*dense, *constants], attrs, dtype), form, isa)
 
     return Step(node, NUMPY, run)
 
@@ -90,7 +90,7 @@ def _plan_encode(graph: Graph, node: Node, isa: str) -> Step:
 
 
 def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
-    x, weight = (graph.tensor(name) for name in node.inputs)
+    weight = graph.tensor(node.inputs[1])
     recipe, fields = Recipe(graph, node, isa), product_fields(graph, node)
     held = recipe.read()
     prefix = "gemm" if node.op == "Dense" else "conv2d"
@@ -101,22 +101,26 @@ def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
         if not _scales_after(node, weight, (held.form.mul, held.form.add)):
             return _plan_numpy(graph, node, isa)
         return _pixel_linear(recipe, held, fields)
-    family = _family(x.dtype, weight, fields.get("pad_value", 0))
+    family = _family(graph, node)
     if family is None:
         return plan_floats(graph, node, isa, fast=False) or _plan_numpy(graph, node, isa)
     _LINEAR[family](recipe, held, fields)
     return recipe.step(f"{prefix}_{family}")
 
 
-def _family(x: DType, weight: Tensor, pad_value: int) -> str | None:
-    """Return which kernels multiply these operands, or None where numpy does."""
-    if x.is_light and weight.dtype.is_light:
-        return "bit" if x == weight.dtype == BIT else "ternary"
+def _family(graph: Graph, node: Node) -> str | None:
+    """Return which kernels multiply a layer's operands, or None where numpy does."""
+    weight, pad_value = graph.tensor(node.inputs[1]), normal_attrs(node).get("pad_value", 0)
+    x = graph.activation(node).dtype
+    if x == weight.dtype == BIT:
+        return "bit"
+    if by_planes(graph, node):
+        return "planes"
     if x.is_float or weight.dtype.numpy != np.int8 or str(x.numpy) not in _KERNEL_INTEGERS:
         return None
     limits = np.iinfo(x.numpy)
     is_byte = _is_dense(x) and x.numpy.itemsize == 1 and limits.min <= pad_value <= limits.max
-    if is_byte and _fan_in(weight) <= _MAX_BYTE_FAN_IN:
+    if is_byte and _fan_in(weight) <= MAX_BYTE_FAN_IN:
         return "byte"
     return "int_bit" if weight.dtype == BIT else "int"
 
@@ -127,7 +131,7 @@ def _scales_after(node: Node, weight: Tensor, affine: tuple[int, int]) -> bool:
     reach = _fan_in(weight) * largest * (abs(affine[0]) * 255 + abs(affine[1]))
     attrs = normal_attrs(node)
     padded = any(attrs.get("pads", ())) and attrs["pad_value"] != 0
-    fits = reach < 2**31 and _fan_in(weight) <= _MAX_BYTE_FAN_IN
+    fits = reach < 2**31 and _fan_in(weight) <= MAX_BYTE_FAN_IN
     return weight.dtype.numpy == np.int8 and fits and not padded
 
 
@@ -155,14 +159,10 @@ def _bit_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
     recipe.call(bit_kernel(recipe.node), x, recipe.output, weights=weights, **fields)
 
 
-def _ternary_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
-    weight = _constant(recipe.graph, recipe.node, 1)
-    planes = {"weights": bits.pack_mask(weight > 0), "weights2": bits.pack_mask(weight != 0)}
-    if x.form.kind == "bits":
-        ternary = recipe.scratch(Form("planes", x.form.shape, x.form.dtype))
-        x = recipe.by_pixel("pack_ternary", recipe.dense(x), ternary)
-    op = "gemm_ternary" if recipe.node.op == "Dense" else "conv2d_ternary"
-    recipe.call(op, x, recipe.output, **planes, **fields)
+def _planes_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
+    x, weights = recipe.planes(x), plane_weights(recipe.graph, recipe.node, recipe.isa)
+    op = "gemm_planes" if recipe.node.op == "Dense" else "conv2d_planes"
+    recipe.call(op, x, recipe.output, weights=weights, grid=x.form.grid, **fields)
 
 
 def _byte_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
@@ -192,7 +192,7 @@ def _int_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
 _LINEAR: Mapping[str, Callable[[Recipe, Held, dict[str, Any]], None]] = MappingProxyType(
     {
         "bit": _bit_linear,
-        "ternary": _ternary_linear,
+        "planes": _planes_linear,
         "byte": _byte_linear,
         "int_bit": _int_bit_linear,
         "int": _int_linear,
@@ -281,22 +281,18 @@ def _plan_threshold(graph: Graph, node: Node, isa: str) -> Step:
 
 def _plan_levels(recipe: Recipe, sums: Held, fields: dict[str, Any], out: DType) -> None:
     """Count met thresholds in int8, as the kernel does, and bring the counts to the levels."""
-    base = normal_attrs(recipe.node)["base"]
-    if out.kind == "signed":
-        recipe.by_pixel("multi_threshold", sums, recipe.output, pad_value=base, **fields)
-        return
-    levels = recipe.scratch(Form("array", sums.form.shape, np.dtype(np.int8)))
-    if out.kind == "ternary":
-        recipe.by_pixel("multi_threshold", sums, levels, pad_value=base, **fields)
-        recipe.store(levels)
-        return
-    # More levels than int8 has above 0: count from -128 on, and add that back in the wider type.
-    grid = out.kind == "bipolar"
-    mul, add = (2, 256 - int(out.high)) if grid else (1, 128)
-    start = -128 if grid else base - 128
-    recipe.by_pixel("multi_threshold", sums, levels, pad_value=start, **fields)
-    offset = np.full((1, sums.form.channels), add, np.int32)
-    recipe.scale(levels, recipe.output, mul, offset)
+    base, made = normal_attrs(recipe.node)["base"], recipe.unpacked
+    if out.kind in ("signed", "ternary"):
+        recipe.by_pixel("multi_threshold", sums, made, pad_value=base, **fields)
+    else:
+        # More levels than int8 has above 0: count from -128, and add that back in the wider type.
+        grid = out.kind == "bipolar"
+        mul, add = (2, 256 - int(out.high)) if grid else (1, 128)
+        start = -128 if grid else base - 128
+        levels = recipe.scratch(Form("array", sums.form.shape, np.dtype(np.int8)))
+        recipe.by_pixel("multi_threshold", sums, levels, pad_value=start, **fields)
+        recipe.scale(levels, made, mul, np.full((1, sums.form.channels), add, np.int32))
+    recipe.deliver(made)
 
 
 # --- windows and shapes ------------------------------------------------------------------------
@@ -315,23 +311,54 @@ def _plan_max_pool(graph: Graph, node: Node, isa: str) -> Step:
     is_known = x.form.kind != "pixels" and str(dtype.numpy) in _KERNEL_INTEGERS
     if len(node.inputs) > 1 or not is_known:
         return _plan_numpy(graph, node, isa)
-    x, out = recipe.dense(x), recipe.output
-    pooled = recipe.scratch(replace(out.form, kind="array")) if dtype.is_light else out
+    x, pooled = recipe.dense(x), recipe.unpacked
     fields = {"N": x.form.channels, "dtype": x.form.dtype, "window": window}
     recipe.call("maxpool_int", x, pooled, **fields)
-    if dtype.is_light:
-        recipe.store(pooled)
+    recipe.deliver(pooled)
     return recipe.step("maxpool_int")
 
 
 def _plan_flatten(graph: Graph, node: Node, isa: str) -> Step:
     """See the pixels of an image as one row; bits of ragged pixels are packed anew."""
-    x, recipe = tensor_form(graph, activations_of(node)[0]), Recipe(graph, node, isa)
-    if x.kind in ("array", "pixels") or x.channels % bits.WORD_BITS == 0:
+    x = tensor_form(graph, activations_of(node)[0])
+    recipe, whole = Recipe(graph, node, isa), x.channels % bits.WORD_BITS == 0
+    out = recipe.output.form
+    if x.kind == out.kind and (x.kind in ("array", "pixels") or (x.kind == "bits" and whole)):
         return recipe.step("view")
     flat = recipe.dense(recipe.read())
-    recipe.store(Held(Form("array", recipe.output.form.shape, flat.form.dtype), flat.places))
-    return recipe.step("pack_sign" if x.kind == "bits" else "pack_ternary")
+    recipe.store(Held(Form("array", out.shape, flat.form.dtype), flat.places))
+    return recipe.step("pack_planes" if out.kind == "planes" else "pack_sign")
+
+
+# --- floats of one factor and offset per channel ------------------------------------------------
+
+
+def _affine_terms(graph: Graph, node: Node) -> dict[str, Array]:
+    """Return what is taken away, multiplied by and added, in this order, of what there is."""
+    terms = [_constant(graph, node, 1 + i) for i in range(len(constants_of(node)))]
+    if node.op == "BatchNorm":
+        gamma, beta, mean, var = terms
+        scale = gamma / np.sqrt(var + np.float32(normal_attrs(node)["eps"]))
+        return {"shift": mean, "scale": scale, "bias": beta}
+    names = {"Bias": ("bias",), "Scale": ("scale",), "Affine": ("scale", "bias")}[node.op]
+    return dict(zip(names, terms, strict=True))
+
+
+def _plan_affine(graph: Graph, node: Node, isa: str) -> Step:
+    recipe, terms = Recipe(graph, node, isa), _affine_terms(graph, node)
+    x, out = recipe.read(), recipe.output.form
+    is_known = x.form.kind != "pixels" and str(x.form.dtype) in (*_KERNEL_INTEGERS, "float32")
+    plain = all(term.dtype == np.float32 and term.ndim == 1 for term in terms.values())
+    if not is_known or graph.activation(node).dtype.kind == "bfloat" or not plain:
+        return _plan_numpy(graph, node, isa)
+    if graph.result(node).dtype != FLOAT32:
+        return _plan_numpy(graph, node, isa)
+    x = recipe.dense(x) if x.form.dtype != np.float32 else x
+    held, which = _kernels.affine_terms(
+        out.channels, *(terms.get(name) for name in ("shift", "scale", "bias"))
+    )
+    recipe.by_pixel("affine", x, recipe.output, weights=held, pad_value=which, dtype=x.form.dtype)
+    return recipe.step("affine")
 
 
 _PLANNERS: Mapping[str, Callable[[Graph, Node, str], Step]] = MappingProxyType(
@@ -342,6 +369,10 @@ _PLANNERS: Mapping[str, Callable[[Graph, Node, str], Step]] = MappingProxyType(
         "Quantize": _plan_quantize,
         "Threshold": _plan_threshold,
         "MaxPool": _plan_max_pool,
+        "Bias": _plan_affine,
+        "Scale": _plan_affine,
+        "Affine": _plan_affine,
+        "BatchNorm": _plan_affine,
         "Flatten": _plan_flatten,
     }
 )

@@ -15,7 +15,8 @@ import numpy as np
 
 from bnnsim.engine import _kernels
 from bnnsim.engine.dispatch import select
-from bnnsim.engine.values import Array, Buffer, Form, Value, form_of
+from bnnsim.engine.planes import reads_planes
+from bnnsim.engine.values import BIT_GRID, Array, Buffer, Form, Value, form_of, grid_of
 from bnnsim.graph.draws import Draws, needed
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, normal_attrs
@@ -154,12 +155,29 @@ class Recipe:
         rows, channels = x.form.rows, x.form.channels
         return self.call(op, x, out, M=rows, N=channels, **fields)
 
+    def by_image(self, op: str, x: Held, out: Held, **fields: Any) -> Held:
+        """Add the call of a kernel between arrays and planes, whose images lie apart."""
+        sizes = {"M": 1, "K": x.form.rows, "N": x.form.channels}
+        return self.call(op, x, out, grid=x.form.grid or out.form.grid, **sizes, **fields)
+
+    def planes(self, x: Held) -> Held:
+        """Return a tensor of integers on a grid as planes; bits are one plane as they lie."""
+        if x.form.kind == "bits":
+            return Held(replace(x.form, kind="planes", grid=BIT_GRID), x.places)
+        if x.form.kind == "planes":
+            return x
+        grid = grid_of(self.graph.tensor(activations_of(self.first or self.node)[0]).dtype)
+        held = self.scratch(replace(x.form, kind="planes", grid=grid))
+        return self.by_image("pack_planes", x, held, dtype=x.form.dtype)
+
     def dense(self, x: Held, dtype: np.dtype | None = None) -> Held:
         """Return a tensor of integers as an array, in ``dtype`` if that is given."""
-        if x.form.kind in ("bits", "planes"):
-            op = "unpack_bit" if x.form.kind == "bits" else "unpack_ternary"
+        if x.form.kind == "bits":
             array = Form("array", x.form.shape, np.dtype(np.int8))
-            x = self.by_pixel(op, x, self.scratch(array))
+            x = self.by_pixel("unpack_bit", x, self.scratch(array))
+        if x.form.kind == "planes":
+            array = Form("array", x.form.shape, x.form.dtype)
+            x = self.by_image("unpack_planes", x, self.scratch(array), out_dtype=array.dtype)
         assert x.form.kind == "array"
         if dtype is None or x.form.dtype == dtype:
             return x
@@ -172,11 +190,22 @@ class Recipe:
         fields = {"weights": offset, "K": len(offset), "pad_value": mul}
         return self.by_pixel("scale_int", x, out, **fields, **dtypes)
 
+    @property
+    def unpacked(self) -> Held:
+        """The output of the node if it is an array, or else an array for :meth:`deliver`."""
+        form = self.output.form
+        return self.output if form.kind == "array" else self.scratch(array_form(form))
+
+    def deliver(self, made: Held) -> None:
+        """Bring what :attr:`unpacked` gave into the form of the output."""
+        if self.output.form.kind != "array":
+            self.store(made)
+
     def store(self, levels: Held) -> Held:
-        """Write an int8 array to the output in the form that it has."""
-        op = "pack_sign" if self.output.form.kind == "bits" else "pack_ternary"
-        fields = {"dtype": levels.form.dtype} if op == "pack_sign" else {}
-        return self.by_pixel(op, levels, self.output, **fields)
+        """Write an array to the output, which is of bits or planes."""
+        if self.output.form.kind == "planes":
+            return self.by_image("pack_planes", levels, self.output, dtype=levels.form.dtype)
+        return self.by_pixel("pack_sign", levels, self.output, dtype=levels.form.dtype)
 
     def step(self, kernel: str) -> Step:
         """Return the step; traces name ``kernel``, an op."""
@@ -185,12 +214,21 @@ class Recipe:
         return Step(self.node, name, first=self.first, calls=calls, temporary=self.temporary)
 
 
+def array_form(form: Form) -> Form:
+    """Return the form of the same elements as an array."""
+    return Form("array", form.shape, form.dtype)
+
+
 def _held(name: str, form: Form, first: int = 0) -> Held:
     return Held(form, tuple((name, first + i) for i in range(len(form.buffers))))
 
 
 def tensor_form(graph: Graph, name: str) -> Form:
-    """Return how an activation lies in memory: pixels stay bytes until sums are formed of them."""
+    """Return how an activation lies in memory.
+
+    Pixels stay bytes until sums are formed of them; levels that only products of planes read are
+    planes.
+    """
     tensor, producer = graph.tensor(name), graph.producer(name)
     if producer is not None and producer.op == "Flatten":
         image = tensor_form(graph, producer.inputs[0])
@@ -198,7 +236,10 @@ def tensor_form(graph: Graph, name: str) -> Form:
             return replace(image, shape=tensor.shape)
     affine = None if producer is None else affine_pixels(graph, producer)
     if affine is None:
-        return form_of(tensor.dtype, tensor.shape)
+        form = form_of(tensor.dtype, tensor.shape)
+        if form.kind == "array" and grid_of(tensor.dtype) and reads_planes(graph, name):
+            return replace(form, kind="planes", grid=grid_of(tensor.dtype))
+        return form
     return Form("pixels", tensor.shape, tensor.dtype.numpy, *affine)
 
 

@@ -1,4 +1,4 @@
-"""How tensors lie in memory while the engine runs: packed bits, two planes, or plain numpy."""
+"""How tensors lie in memory while the engine runs: packed bits, planes, or plain numpy."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import TypeAlias
 import numpy as np
 
 from bnnsim.engine import _kernels
-from bnnsim.graph.dtypes import BIT, DType
+from bnnsim.graph.dtypes import BIT, MAX_GRID_BITS, DType
 
 Array = np.ndarray
+# (bits, low, step): the integers low + step * u, where u has so many bits.
+Grid: TypeAlias = tuple[int, int, int]
+BIT_GRID: Grid = (1, -1, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,14 +31,15 @@ class Bits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Planes:
-    """Values in {-1, 0, +1}: a sign and a nonzero mask, each of shape (..., words(channels))."""
+    """Integers on a grid, bit by bit: uint64 words of shape (N, bits, ..., words(channels))."""
 
-    sign: Array
-    mask: Array
+    words: Array
     channels: int
+    grid: Grid
+    dtype: np.dtype
 
     def __len__(self) -> int:
-        return len(self.sign)
+        return len(self.words)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +85,8 @@ class Form:
         Of the elements.
     mul, add : int
         Of pixels.
+    grid : tuple of int, optional
+        Of planes.
     """
 
     kind: str
@@ -88,6 +94,7 @@ class Form:
     dtype: np.dtype
     mul: int = 1
     add: int = 0
+    grid: Grid | None = None
 
     @property
     def channels(self) -> int:
@@ -101,13 +108,15 @@ class Form:
 
     @property
     def buffers(self) -> tuple[Buffer, ...]:
-        """The arrays that hold it: two for planes."""
+        """The arrays that hold it."""
         if self.kind == "array":
             return (Buffer(self.shape, self.dtype),)
         if self.kind == "pixels":
             return (Buffer(self.shape, np.dtype(np.uint8)),)
         words = Buffer((*self.shape[:-1], -(-self.channels // 64)), np.dtype(np.uint64))
-        return (words,) if self.kind == "bits" else (words, words)
+        if self.grid is None:
+            return (words,)
+        return (Buffer((self.grid[0], *words.shape), words.dtype),)
 
     def value(self, arrays: Sequence[Array]) -> Value:
         """Return the value that ``arrays`` hold, which have a leading axis for the images."""
@@ -118,14 +127,24 @@ class Form:
             return Pixels(first, self.mul, self.add, self.dtype)
         if self.kind == "bits":
             return Bits(first, self.channels)
-        return Planes(first, arrays[1], self.channels)
+        assert self.grid is not None
+        return Planes(first, self.channels, self.grid, self.dtype)
+
+
+def grid_of(dtype: DType) -> Grid | None:
+    """Return the grid of a dtype of integers of at most 8 bits, None of another."""
+    if not dtype.is_integer or dtype.bits > MAX_GRID_BITS:
+        return None
+    return (dtype.bits, int(dtype.low), 2 if dtype.kind == "bipolar" else 1)
 
 
 def form_of(dtype: DType, shape: tuple[int, ...]) -> Form:
     """Return how tensors of a dtype lie in memory where nothing says otherwise."""
     if not dtype.is_light:
         return Form("array", shape, dtype.numpy)
-    return Form("bits" if dtype == BIT else "planes", shape, dtype.numpy)
+    if dtype == BIT:
+        return Form("bits", shape, dtype.numpy)
+    return Form("planes", shape, dtype.numpy, grid=grid_of(dtype))
 
 
 def arrays_of(value: Value) -> tuple[Array, ...]:
@@ -133,7 +152,7 @@ def arrays_of(value: Value) -> tuple[Array, ...]:
     if isinstance(value, Bits):
         return (value.words,)
     if isinstance(value, Planes):
-        return (value.sign, value.mask)
+        return (value.words,)
     return (value.raw,) if isinstance(value, Pixels) else (value,)
 
 
@@ -142,7 +161,7 @@ def shape_of(value: Value) -> tuple[int, ...]:
     if isinstance(value, Bits):
         return (*value.words.shape[:-1], value.channels)
     if isinstance(value, Planes):
-        return (*value.sign.shape[:-1], value.channels)
+        return (len(value), *value.words.shape[2:-1], value.channels)
     shape: tuple[int, ...] = (value.raw if isinstance(value, Pixels) else value).shape
     return shape
 
@@ -152,17 +171,17 @@ def bytes_of(value: Value) -> int:
     return sum(array.nbytes for array in arrays_of(value))
 
 
-def to_value(dense: Array, dtype: DType, isa: str) -> Value:
-    """Return dense values in the form that tensors of ``dtype`` have in the engine."""
-    if not dtype.is_light:
-        return np.ascontiguousarray(dense, dtype.numpy)
-    channels = dense.shape[-1]
-    flat = np.ascontiguousarray(dense.reshape(-1, channels), np.int8)
-    lead = dense.shape[:-1]
-    if dtype == BIT:
-        return Bits(_kernels.pack_sign(flat, isa=isa).reshape(*lead, -1), channels)
-    sign, mask = _kernels.pack_ternary(flat, isa=isa)
-    return Planes(sign.reshape(*lead, -1), mask.reshape(*lead, -1), channels)
+def to_value(dense: Array, form: Form, isa: str) -> Value:
+    """Return dense values in a form, which is not that of pixels."""
+    values = np.ascontiguousarray(dense, form.dtype)
+    if form.kind == "array":
+        return values
+    if form.grid is not None:
+        words = _kernels.pack_planes(values, form.grid, isa=isa)
+        return Planes(words, form.channels, form.grid, form.dtype)
+    flat = values.reshape(-1, form.channels)
+    words = _kernels.pack_sign(flat, isa=isa).reshape(*values.shape[:-1], -1)
+    return Bits(words, form.channels)
 
 
 def to_dense(value: Value, isa: str) -> Array:
@@ -174,8 +193,9 @@ def to_dense(value: Value, isa: str) -> Array:
         flat = _kernels.unpack_bit(value.words.reshape(-1, words), value.channels, isa=isa)
         return flat.reshape(*lead, value.channels)
     if isinstance(value, Planes):
-        lead, words = value.sign.shape[:-1], value.sign.shape[-1]
-        planes = (value.sign.reshape(-1, words), value.mask.reshape(-1, words))
-        flat = _kernels.unpack_ternary(*planes, value.channels, isa=isa)
-        return flat.reshape(*lead, value.channels)
+        words = np.ascontiguousarray(value.words)
+        dense: Array = _kernels.unpack_planes(
+            words, value.channels, value.grid, value.dtype, isa=isa
+        )
+        return dense
     return value

@@ -7,6 +7,10 @@
  *         accumulator = K - 2 * popcount(a xor b): equal tails never count as mismatches.
  * Ternary. Two such planes: `sign` (1 = +1) and `mask` (1 = non-zero); sign is 0 where mask is 0.
  *         A bipolar row is the ternary row whose mask has all K bits set.
+ * Planes. Values on a grid low + step * u, u of 1 to 8 bits, are that many planes of bits, each laid
+ *         out as bits are: plane i holds bit i of every u. Planes lie [image][plane][pixel][word], a
+ *         row of a matrix being an image of one pixel. Bits are the plane of low -1 and step 2,
+ *         ternaries those of low -1, step 1 and 2 planes.
  * Layout. Row-major. Dense activations (M, K); images (N, H, W, C), channels last, all groups
  *         contiguous from bit 0 of a pixel's words. Dense weights (N, K); convolution weights
  *         (C_out, R, S, C / groups). Bit tensors replace the last axis by its words.
@@ -136,10 +140,43 @@ int bnn_tap_sums(const uint64_t *weights, int64_t N, int64_t taps, int64_t chann
 typedef struct bnn_limits {
     const int64_t *margins;
     const uint64_t *flips;
+    int bits;           /* of planes only: of the levels that thresholds make */
+    int64_t channels;   /* from a channel's margin to its next */
+    int64_t out_stride; /* words from one plane of an image's levels to the next */
 } bnn_limits;
 int bnn_pack_limits(const int32_t *t, const int8_t *direction, int64_t N, int64_t K,
                     int64_t *margins, uint64_t *flips);
 int bnn_check_tails(const uint64_t *words, int64_t rows, int64_t K);
+
+/* What the operands of a product of planes hold. An activation is low + step * (sum of 2^i times bit
+ * i); the planes of an image lie x_stride words apart. A weight is the sum of 2^j t_j: each t_j is
+ * the sign of bit j (1 = +1) or, where `masked`, that sign or 0 where the mask's bit is 0. */
+typedef struct bnn_planes {
+    int x_bits, w_bits, masked;
+    int32_t low, step; /* step: 1 or 2 */
+    int64_t x_stride;
+    const int32_t *plus; /* of each output channel: 2^j over all its t_j that are +1 */
+} bnn_planes;
+
+/* Words of one output channel's weights over `words` words of inputs. */
+static inline int64_t bnn_plane_words(const bnn_planes *planes, int64_t words) {
+    return words * planes->w_bits * (planes->masked ? 2 : 1);
+}
+
+/* Weights (N, taps, channels) of at most 2^w_bits - 1 in size (odd where not masked) to rows of
+ * [plane][tap][word], masked [plane][tap][word][sign, mask], which bnn_pack_panels then arranges;
+ * tap_sums (taps, N) as above, plus (N) as in bnn_planes. */
+int bnn_pack_plane_weights(const int16_t *weights, int64_t N, int64_t taps, int64_t channels,
+                           int w_bits, int masked, uint64_t *rows, int32_t *tap_sums,
+                           int32_t *plus);
+/* bases[n]: the product of a channel before anything is counted: all that is counted lowers it. */
+void bnn_plane_bases(const bnn_planes *planes, const int32_t *tap_sums, int64_t N, int64_t taps,
+                     int32_t *bases);
+/* Thresholds t (N, count) of a product of planes as limits of `bits` planes, margins
+ * (2^bits - 1, N): what is missing to 2^bits - 1 thresholds is never met. */
+int bnn_pack_plane_limits(const int32_t *t, const int8_t *direction, const int32_t *bases,
+                          const bnn_planes *planes, int64_t N, int64_t count, int bits,
+                          int64_t *margins, uint64_t *flips);
 
 /* Byte kernels read int8 weights as panels [ceil(N / tile_n)][step][tile_n][4], a step being 4
  * successive values; each of the `taps` rows of `length` values is filled with zeros to whole
@@ -185,6 +222,7 @@ typedef struct bnn_call {
     bnn_draws draws;
     int type, out_type;
     int32_t pad_value;
+    bnn_planes planes;
     int64_t M, N, K;
     bnn_conv conv;
     void *out, *out2;
@@ -259,6 +297,24 @@ typedef int bnn_gemm_bit_threshold_fn(const uint64_t *a, const uint64_t *panels,
 typedef int bnn_conv2d_bit_threshold_fn(const uint64_t *x, const uint64_t *panels,
                                         const int32_t *tap_sums, const bnn_limits *limits,
                                         const bnn_conv *conv, int pad_value, uint64_t *out);
+/* Products of planes, |product| within int32 for all values of the operands. Panels of
+ * (N, bnn_plane_words(words)), tap_sums from bnn_pack_plane_weights; a tap outside the image counts as
+ * pad_value, which is no larger in size than what the grid spans. */
+typedef int bnn_gemm_planes_fn(const uint64_t *a, const uint64_t *panels, const int32_t *tap_sums,
+                               const bnn_planes *planes, int64_t M, int64_t N, int64_t K,
+                               int32_t *out);
+typedef int bnn_conv2d_planes_fn(const uint64_t *x, const uint64_t *panels, const int32_t *tap_sums,
+                                 const bnn_planes *planes, const bnn_conv *conv, int pad_value,
+                                 int32_t *out);
+/* The same two with thresholds: how many are met, as limits->bits planes. */
+typedef int bnn_gemm_planes_threshold_fn(const uint64_t *a, const uint64_t *panels,
+                                         const int32_t *tap_sums, const bnn_planes *planes,
+                                         const bnn_limits *limits, int64_t M, int64_t N, int64_t K,
+                                         uint64_t *out);
+typedef int bnn_conv2d_planes_threshold_fn(const uint64_t *x, const uint64_t *panels,
+                                           const int32_t *tap_sums, const bnn_planes *planes,
+                                           const bnn_limits *limits, const bnn_conv *conv,
+                                           int pad_value, uint64_t *out);
 /* Integer activations of a_type (uint8, int8, int16, int32) x int8 weights. */
 typedef int bnn_gemm_int_fn(const void *a, int a_type, const int8_t *b, int64_t M, int64_t N,
                             int64_t K, int32_t *out);
@@ -317,6 +373,12 @@ typedef int bnn_stochastic_pack_fn(const float *x, const bnn_draws *draws, int64
 /* x (P, C) in {-1, 0, +1} -> two planes. */
 typedef int bnn_pack_ternary_fn(const int8_t *x, int64_t P, int64_t C, uint64_t *sign,
                                 uint64_t *mask);
+/* x (images, P, C) of x_type (uint8, int8 or int16) on the grid of `planes`, of which low, step and
+ * x_bits count -> (images, x_bits, P, words(C)); and back. */
+typedef int bnn_pack_planes_fn(const void *x, int x_type, const bnn_planes *planes, int64_t images,
+                               int64_t P, int64_t C, uint64_t *out);
+typedef int bnn_unpack_planes_fn(const uint64_t *x, int x_type, const bnn_planes *planes,
+                                 int64_t images, int64_t P, int64_t C, void *out);
 typedef int bnn_unpack_bit_fn(const uint64_t *words, int64_t P, int64_t C, int8_t *out);
 typedef int bnn_unpack_ternary_fn(const uint64_t *sign, const uint64_t *mask, int64_t P, int64_t C,
                                   int8_t *out);
@@ -332,6 +394,13 @@ typedef int bnn_maxpool_int_fn(const void *x, int x_type, const bnn_window *wind
 typedef int bnn_scale_int_fn(const void *x, int x_type, int32_t mul, const int32_t *offset,
                              int64_t period, int64_t first, int64_t P, int64_t C, void *out,
                              int out_type);
+
+/* x (P, C) of any type -> float32 ((float)x - shift[c]) * scale[c] + bias[c], every step rounded to
+ * float32. terms (3, C) are shift, scale and bias; a step whose bit `which` lacks is left out, since
+ * adding 0 or multiplying by 1 is not always nothing (-0.0, NaN). */
+enum { BNN_SHIFT = 1, BNN_SCALE = 2, BNN_BIAS = 4 };
+typedef int bnn_affine_fn(const void *x, int x_type, const float *terms, int which, int64_t P,
+                          int64_t C, float *out);
 
 /* Runs nothing but xor, popcount and add on registers for about `seconds`: the ceiling of the bit
  * kernels of that instruction set on this machine, in binary multiply-accumulates per second. */

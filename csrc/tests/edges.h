@@ -34,7 +34,7 @@ static int limits_count_all(const bnn_kernel *kernel, int64_t words) {
     uint64_t *a = fresh(5 * words, 8), *w = fresh(N * words, 8), flips, out[5];
     uint64_t *panels = fresh(bnn_panel_words(N, words, kernel->tile_n), 8);
     int64_t margins[N];
-    const bnn_limits limits = {margins, &flips};
+    const bnn_limits limits = {margins, &flips, 1, N, 0};
     memset(a, 0xff, (size_t)(5 * words) * 8);
     bnn_pack_panels(w, N, words, kernel->tile_n, panels);
     int right = bnn_pack_limits(t, direction, N, K, margins, &flips) == BNN_OK;

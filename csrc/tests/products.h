@@ -61,7 +61,7 @@ static void test_bit_threshold(const bnn_kernel *kernel, int dense) {
     if (N > 2) t[0] = INT32_MIN, t[1] = INT32_MAX;
     int32_t *t32 = narrow(t, N, BNN_INT32);
     int8_t *sign8 = narrow(sign, N, BNN_INT8);
-    const bnn_limits limits = {margins, flips};
+    const bnn_limits limits = {margins, flips, 1, N, 0};
     bnn_tap_sums(w, N, p.taps, p.per_group, sums);
     memset(out, 0xa5, (size_t)(p.positions * words) * 8);
     for (int64_t i = 0; i < p.positions * N; i++) {

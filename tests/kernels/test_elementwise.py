@@ -223,10 +223,28 @@ def test_a_pool_window_needs_an_in_image_tap(pads):
             lambda: _kernels.maxpool_int(
                 np.zeros((1, 2, 2, 1), np.int8), window=(3, 3), stride=(1, 1)
             ),
-            r"bnn_maxpool_int_ref: .*expected a window that fits",
+            r"bnn_maxpool_int_.*: .*expected a window that fits",
         ),
     ],
 )
 def test_elementwise_names_what_is_wrong(call, text):
     with pytest.raises(KernelError, match=text):
         call()
+
+
+@variants("affine")
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int32, np.float32])
+def test_affine_rounds_after_every_step(isa, dtype):
+    rng = np.random.default_rng(7)
+    for C in (1, 63, 65):
+        x = (rng.integers(0, 2**31, (3, C)) >> 8 * (4 - np.dtype(dtype).itemsize)).astype(dtype)
+        x[0, 0] = np.float32(-0.0) if dtype == np.float32 else 0
+        shift, scale, bias = rng.normal(size=(3, C)).astype(np.float32)
+        for which in range(8):
+            terms = {"shift": shift, "scale": scale, "bias": bias}
+            terms = {name: t for i, (name, t) in enumerate(terms.items()) if which >> i & 1}
+            y = x.astype(np.float32)
+            y = y - shift if which & 1 else y
+            y = y * scale if which & 2 else y
+            y = y + bias if which & 4 else y
+            assert (_kernels.affine(x, isa=isa, **terms).view(np.uint32) == y.view(np.uint32)).all()
