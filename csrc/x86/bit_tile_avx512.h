@@ -12,31 +12,39 @@
 #define TILE_LANES 8
 #include "../bit_tile.h"
 
+/* Add the mismatches of one word of every row to sums[r][v], or, the first time, store them. */
+ALWAYS_INLINE void tile_word(const uint64_t *const row[TILE_ROWS], int64_t k, const uint64_t *panel,
+                             const int rows, const int vectors, const int first,
+                             __m512i sums[TILE_ROWS][TILE_VECTORS]) {
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        const __m512i word = _mm512_set1_epi64((int64_t)row[r][k]);
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            const __m512i differ =
+                _mm512_xor_si512(word, _mm512_loadu_si512(panel + v * TILE_LANES));
+            const __m512i count = _mm512_popcnt_epi64(differ);
+            sums[r][v] = first ? count : _mm512_add_epi64(sums[r][v], count);
+        }
+    }
+}
+
 /* sums[r][v]: mismatches of row r with the 8 channels of vector v. */
 ALWAYS_INLINE void tile_mismatches(const tile *t, const tile_runs *runs, const int rows,
                                    const int vectors, __m512i sums[TILE_ROWS][TILE_VECTORS]) {
     const uint64_t *row[TILE_ROWS], *panel = t->panel;
-    const int64_t *const end = runs->end, words = runs->words;
+    const int64_t *run = runs->offset, *const end = runs->end, words = runs->words;
+    int64_t k = *run, last = k + words;
 #pragma GCC unroll 4
-    for (int r = 0; r < rows; r++) {
-        row[r] = t->row[r];
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) sums[r][v] = _mm512_setzero_si512();
-    }
-    for (const int64_t *run = runs->offset; run != end; run++) {
-        const int64_t last = *run + words;
-        for (int64_t k = *run; k != last; k++, panel += TILE_CHANNELS) {
-#pragma GCC unroll 4
-            for (int r = 0; r < rows; r++) {
-                const __m512i word = _mm512_set1_epi64((int64_t)row[r][k]);
-#pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++) {
-                    const __m512i differ =
-                        _mm512_xor_si512(word, _mm512_loadu_si512(panel + v * TILE_LANES));
-                    sums[r][v] = _mm512_add_epi64(sums[r][v], _mm512_popcnt_epi64(differ));
-                }
-            }
+    for (int r = 0; r < rows; r++) row[r] = t->row[r];
+    tile_word(row, k, panel, rows, vectors, 1, sums);
+    for (;;) {
+        while (++k != last) {
+            panel += TILE_CHANNELS;
+            tile_word(row, k, panel, rows, vectors, 0, sums);
         }
+        if (++run == end) break;
+        k = *run - 1, last = *run + words;
     }
 }
 
@@ -74,13 +82,14 @@ ALWAYS_INLINE void tile_bits_fixed(const tile *t, const tile_runs *runs, const i
     tile_mismatches(t, runs, rows, vectors, sums);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
-        uint64_t bits = 0;
+        __mmask8 below[TILE_VECTORS] = {0}; /* joined as masks, ahead of the slow way out of them */
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            const __m512i limit =
-                _mm512_loadu_si512((const int64_t *)t->level[r] + v * TILE_LANES);
-            bits |= (uint64_t)_mm512_cmplt_epi64_mask(sums[r][v], limit) << (v * TILE_LANES);
-        }
+        for (int v = 0; v < vectors; v++)
+            below[v] = _mm512_cmplt_epi64_mask(
+                sums[r][v], _mm512_loadu_si512((const int64_t *)t->level[r] + v * TILE_LANES));
+        const __mmask16 low = vectors > 1 ? _mm512_kunpackb(below[1], below[0]) : below[0];
+        const __mmask16 high = vectors > 3 ? _mm512_kunpackb(below[3], below[2]) : below[2];
+        const uint64_t bits = vectors > 2 ? _mm512_kunpackw(high, low) : low;
         tile_put(out, r, bits);
     }
 }
