@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnnsim import kernels
-from bnnsim.engine import _kernels
 from experiments.bench_engine.kernel_work import SEED, bipolar, limits
-from experiments.bench_engine.sampling import RAW_SECONDS, Call, Row, quartiles, sampler
+from experiments.bench_engine.sampling import Call, Row, quartiles, raw_rate, sampler
 
 STREAMED_BYTES = {"L2": 2**18, "L3": 2**22, "memory": 2**27}
 
@@ -109,7 +108,7 @@ def measure_layers(layers: tuple[Layer, ...], rounds: int) -> Row:
     raws = []
     for _ in range(rounds):
         for i, layer in enumerate(layers):
-            raws.append(_kernels.raw_xor_popcount_rate(RAW_SECONDS))
+            raws.append(raw_rate())
             rates[i].append(layer.macs / timed[i]())
             shares[i].append(rates[i][-1] / raws[-1])
     return {
