@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "edges.h"
+#include "grid.h"
 #include "naive.h"
 #include "products.h"
 
@@ -312,6 +313,7 @@ int main(void) {
         test_limit(kernel);
         require(edges_hold(kernel), kernel, "wrong at an edge");
         for (int round = 0; round < rounds; round++) test_once(kernel);
+        test_grid(kernel);
         printf("passed  %s\n", kernel->symbol);
     }
     return 0;
