@@ -36,52 +36,64 @@ static problem grid_problem(bnn_conv conv, int pattern, int64_t pad) {
     return p;
 }
 
-/* The results of a problem by a kernel: 0 threads call it as it is, others its parts. */
-static void *grid_result(const problem *p, const bnn_kernel *kernel, int dense, const bnn_limits *t,
-                         int threads) {
-    const int64_t N = p->conv.out_channels;
-    const int64_t row_bytes = t != NULL ? 8 * bnn_words(N) : 4 * N;
-    uint64_t *x = pack_plane(p->x, p->pixels, p->conv.channels, 0);
-    uint64_t *w = pack_plane(p->w, N * p->taps, p->per_group, 0);
-    uint64_t *panels = new_panels(p, w, kernel);
-    int32_t *sums = fresh(p->taps * N, sizeof *sums);
-    void *out = fresh(p->positions * row_bytes, 1);
-    bnn_tap_sums(w, N, p->taps, p->per_group, sums);
-    bnn_call call = bit_call(p, kernel, dense, x, panels, sums);
-    call.out = out;
-    call.out_bytes = dense ? row_bytes : row_bytes * p->out_w;
-    if (dense) call.x_bytes = 8 * bnn_words(p->per_group);
-    if (t != NULL) call.limits = *t;
-    const int status = threads == 0 ? bnn_run(&call, 1) : bnn_run_parts(&call, threads);
-    require(status == BNN_OK, kernel, bnn_status_text(status));
-    free(x), free(w), free(panels), free(sums);
-    return out;
-}
+/* A problem as the kernels take it. */
+typedef struct operands {
+    uint64_t *x, *w, *flips;
+    int32_t *sums;
+    int64_t *margins, row_bytes;
+    int dense;
+} operands;
 
-static void hold_to_ref(const bnn_kernel *kernel, bnn_conv conv, int pattern, int64_t pad) {
+static operands pack_problem(const problem *p, const bnn_kernel *kernel) {
+    const int64_t N = p->conv.out_channels;
     const int to_bits = kernel->op_id == BNN_OP_gemm_bit_threshold ||
                         kernel->op_id == BNN_OP_conv2d_bit_threshold;
-    const int dense = kernel->op_id == BNN_OP_gemm_bit || kernel->op_id == BNN_OP_gemm_bit_threshold;
-    const int64_t N = conv.out_channels, row_bytes = to_bits ? 8 * bnn_words(N) : 4 * N;
-    problem p = grid_problem(conv, pattern, pad);
+    operands o = {.x = pack_plane(p->x, p->pixels, p->conv.channels, 0),
+                  .w = pack_plane(p->w, N * p->taps, p->per_group, 0),
+                  .flips = fresh(bnn_words(N), 8),
+                  .sums = fresh(p->taps * N, sizeof *o.sums),
+                  .margins = fresh(N, 8),
+                  .row_bytes = to_bits ? 8 * bnn_words(N) : 4 * N,
+                  .dense = kernel->op_id == BNN_OP_gemm_bit ||
+                           kernel->op_id == BNN_OP_gemm_bit_threshold};
     int32_t *t = fresh(N, sizeof *t);
     int8_t *direction = fresh(N, 1);
-    bnn_limits limits = {fresh(N, 8), fresh(bnn_words(N), 8)};
     for (int64_t n = 0; n < N; n++) {
         t[n] = (int32_t)random_between(-9, 9);
         direction[n] = random_word() & 1 ? 1 : -1;
     }
-    bnn_pack_limits(t, direction, N, p.taps * p.per_group, (int64_t *)limits.margins,
-                    (uint64_t *)limits.flips);
-    const bnn_limits *used = to_bits ? &limits : NULL;
-    void *expected = grid_result(&p, bnn_select(kernel->op_id, 0), dense, used, 0);
+    bnn_tap_sums(o.w, N, p->taps, p->per_group, o.sums);
+    bnn_pack_limits(t, direction, N, p->taps * p->per_group, o.margins, o.flips);
+    free(t), free(direction);
+    return o;
+}
+
+/* What a kernel makes of it: 0 threads call it as it is, others its parts. */
+static void *grid_result(const problem *p, const operands *o, const bnn_kernel *kernel,
+                         int threads) {
+    uint64_t *panels = new_panels(p, o->w, kernel);
+    bnn_call call = bit_call(p, kernel, o->dense, o->x, panels, o->sums);
+    call.out = fresh(p->positions * o->row_bytes, 1);
+    call.limits = (bnn_limits){o->margins, o->flips};
+    call.x_bytes = o->dense ? 8 * bnn_words(p->per_group) : call.x_bytes;
+    call.out_bytes = o->dense ? o->row_bytes : o->row_bytes * p->out_w;
+    const int status = threads == 0 ? bnn_run(&call, 1) : bnn_run_parts(&call, threads);
+    require(status == BNN_OK, kernel, bnn_status_text(status));
+    free(panels);
+    return call.out;
+}
+
+static void hold_to_ref(const bnn_kernel *kernel, bnn_conv conv, int pattern, int64_t pad) {
+    problem p = grid_problem(conv, pattern, pad);
+    operands o = pack_problem(&p, kernel);
+    void *expected = grid_result(&p, &o, bnn_select(kernel->op_id, 0), 0);
     for (int threads = 0; threads <= 3; threads++) {
-        void *got = grid_result(&p, kernel, dense, used, threads);
-        require(!memcmp(got, expected, (size_t)(p.positions * row_bytes)), kernel, "wrong in grid");
+        void *got = grid_result(&p, &o, kernel, threads);
+        require(!memcmp(got, expected, (size_t)(p.positions * o.row_bytes)), kernel, "wrong in grid");
         free(got);
     }
-    free(expected), free(t), free(direction), free(p.x), free(p.w), free(p.out);
-    free((void *)limits.margins), free((void *)limits.flips);
+    free(expected), free(o.x), free(o.w), free(o.flips), free(o.sums), free(o.margins);
+    free(p.x), free(p.w), free(p.out);
 }
 
 /* Edges of words, of this kernel's tile, and two primes; ends with 0. */

@@ -18,8 +18,8 @@ from experiments.bench_engine.kernel_work import convolutions, products
 from experiments.bench_engine.net_work import networks
 from experiments.bench_engine.pictures import draw
 from experiments.bench_engine.roofline import LAYERS, measure_layers
-from experiments.bench_engine.sampling import Work, measure
-from experiments.bench_engine.tables import TABLES, target_table, work_text
+from experiments.bench_engine.sampling import Work, measure, raw_scaling
+from experiments.bench_engine.tables import TABLES, spread, target_table, work_text
 from experiments.bench_engine.targets import THREADS, judge
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,6 +61,8 @@ def timed(smoke: bool, budget: float) -> dict[str, Any]:
     for name, why in told["skipped"].items():
         print(f"skipped {name}: {why}")
     budget, rounds = (0.05, 2) if smoke else (budget, 3)
+    told["raw_two_threads_over_one"] = raw_scaling(THREADS, 2 if smoke else 40)
+    print(f"raw loop, two threads over one: {spread(told['raw_two_threads_over_one'])}")
     told["results"] = []
     for work in all_work(smoke):
         told["results"].append(measure(work, budget, rounds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from bnnsim.engine import _kernels
@@ -57,6 +58,15 @@ def sampler(call: Call) -> Sampler:
 def raw_rate() -> float:
     """Return multiply-accumulates per second of the raw loop, sampled like everyone."""
     return max(_kernels.raw_xor_popcount_rate(PIECE_SECONDS) for _ in range(PIECES))
+
+
+def raw_scaling(threads: int, rounds: int) -> dict[str, float]:
+    """Return the raw loop's rate on several threads over that on one: the machine's limit."""
+    with ThreadPoolExecutor(threads) as pool:
+        several = [
+            sum(pool.map(lambda _: raw_rate(), range(threads))) / raw_rate() for _ in range(rounds)
+        ]
+    return quartiles(several)
 
 
 def quartiles(samples: list[float]) -> dict[str, float]:
