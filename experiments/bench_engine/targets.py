@@ -66,14 +66,17 @@ TARGETS = (
 )  # fmt: skip
 
 
+_TURNED = {"median": "median", "low": "high", "high": "low"}
+
+
 def _figure(target: Target, contenders: Row) -> dict[str, float] | None:
-    """Return the median and quartiles of a target's quantity, the larger the better."""
+    """Return the median and quartiles of a target's quantity (seconds in us)."""
     asked = contenders.get(target.contender)
     if asked is None:
         return None
     figure = asked[target.quantity]  # type: ignore[index]
     if target.quantity == SECONDS:
-        return {key: TINY_SECONDS / figure[key] for key in figure}
+        return {key: 1e6 * value for key, value in figure.items()}
     if target.contender == several(THREADS):
         return {key: 1 / figure[other] for key, other in _TURNED.items()}
     if target.contender == AVX2:
@@ -85,7 +88,13 @@ def _figure(target: Target, contenders: Row) -> dict[str, float] | None:
     return dict(figure)
 
 
-_TURNED = {"median": "median", "low": "high", "high": "low"}
+def _verdict(figure: dict[str, float] | None, value: float, at_most: bool) -> str:
+    if figure is None:
+        return "not measured"
+    if figure["median"] <= value if at_most else figure["median"] >= value:
+        return "met"
+    within = figure["low"] <= value if at_most else figure["high"] >= value
+    return "within spread" if within else "missed"
 
 
 def judge(results: list[Row]) -> list[Row]:
@@ -93,19 +102,16 @@ def judge(results: list[Row]) -> list[Row]:
     by_work = {row["work"]: row["contenders"] for row in results}
     rows: list[Row] = []
     for target in TARGETS:
+        at_most = target.quantity == SECONDS
+        value = 1e6 * target.value if at_most else target.value
         figure = _figure(target, by_work.get(target.work, {}))  # type: ignore[arg-type]
-        value = 1.0 if target.quantity == SECONDS else target.value
-        if figure is None:
-            verdict = "not measured"
-        elif figure["median"] >= value:
-            verdict = "met"
-        else:
-            verdict = "within spread" if figure["high"] >= value else "missed"
-        if figure is not None and target.quantity == SECONDS:
-            figure = {key: 1e6 * TINY_SECONDS / figure[_TURNED[key]] for key in figure}
-        shown = 1e6 * target.value if target.quantity == SECONDS else target.value
         rows.append(
-            {"work": target.work, "what": target.text, "target": shown,
-             "figure": figure, "verdict": verdict}
-        )  # fmt: skip
+            {
+                "work": target.work,
+                "what": target.text,
+                "target": value,
+                "figure": figure,
+                "verdict": _verdict(figure, value, at_most),
+            }
+        )
     return rows
