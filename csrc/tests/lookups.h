@@ -78,7 +78,7 @@ static void test_byte_bit_threshold(const bnn_kernel *kernel, int dense, int thr
     memset(out, 0xa5, (size_t)(p.positions * words) * 8);
     bnn_call call = lookup_call(&p, kernel, x, 1, panels);
     call.weights2 = map, call.out_bytes = 8 * words * p.out_w, call.out = out;
-    call.limits = (bnn_limits){margins, flips};
+    call.limits = (bnn_limits){.margins = margins, .flips = flips};
     require(bnn_run_parts(&call, threads) == BNN_OK, kernel, "status");
     require(!memcmp(out, expected, (size_t)(p.positions * words) * 8), kernel, "wrong bits");
     free(x), free(panels), free(flips), free(out), free(margins), free(met), free(sign), free(t);

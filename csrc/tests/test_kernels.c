@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "edges.h"
+#include "grid.h"
 #include "lookups.h"
 #include "naive.h"
 #include "planes.h"
@@ -375,6 +376,7 @@ int main(void) {
         if (kernel->op_id == BNN_OP_gemm_planes)
             require(planes_at_the_ends(kernel), kernel, "wrong at the largest K");
         for (int round = 0; round < rounds; round++) test_once(kernel);
+        test_grid(kernel);
         printf("passed  %s\n", kernel->symbol);
     }
     test_programs();
