@@ -5,18 +5,20 @@
 # make cross     the kernels on emulated 64-bit Arm, a part of test-all; as root on Debian it installs
 #                the compiler and the emulator, elsewhere what is missing is skipped by name
 # make check     ruff and mypy
-# make bench     rates of the binary kernels on this machine
+# make bench     the engine beside other libraries and the machine's limit, some 8 minutes; JSON and
+#                pictures in OUT (build/bench). A library that cannot be installed is skipped by name
 # make clean     removes everything that make made, .venv included
 #
 # PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment.
 
 PYTHON ?= python3
 VENV ?= .venv
+OUT ?= build/bench
 
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-SOURCES := setup.py MANIFEST.in bnnsim/engine/_kernels.pyx \
+SOURCES := setup.py MANIFEST.in $(wildcard bnnsim/engine/*.pyx bnnsim/engine/*.pxi) \
   $(shell find csrc -name '*.[ch]' -o -name '*.inc' -o -name '*.def')
 
 CROSS_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
@@ -71,8 +73,8 @@ check: setup
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench: setup
-	$(RUN) -m experiments.bench_gemm
+bench: setup $(VENV)/.bench
+	$(RUN) -m experiments.bench_engine --out $(OUT)
 
 clean:
 	rm -rf $(VENV) .venv-larq build dist *.egg-info bnnsim/engine/_kernels.c bnnsim/engine/*.so
@@ -106,4 +108,10 @@ $(VENV)/.built: $(VENV)/.core $(SOURCES)
 $(VENV)/.dev: $(VENV)/.core
 	@$(STATED) dev torch > $(VENV)/dev.txt
 	$(PIP) --requirement $(VENV)/dev.txt
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	@$(STATED) experiments bench > $(VENV)/bench.txt
+	@while read -r library; do \
+	  $(PIP) "$$library" || echo "skipped: $$library cannot be installed here"; done < $(VENV)/bench.txt
 	touch $@

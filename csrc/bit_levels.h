@@ -2,9 +2,10 @@
  * The levels that tiles hold their counts against (see bit_tile.h), one row of all output channels
  * per class of output pixels: pixels whose windows leave the image over the same taps share one.
  *
- * A tap outside the image reads zero words, that is -1 in every channel, so a sum with such taps
- * lacks (pad_value + 1) * (sum of the weights there). With that as `lack`, sums are
- * K + lack - 2 * mismatches, and a threshold is met where mismatches < (margin + lack) / 2.
+ * A tap outside the image reads zero words, that is the lowest activation (-1 of bits) in every
+ * channel, so a sum with such taps lacks (pad_value - lowest) * (sum of the weights there). With that
+ * as `lack`, sums are base + lack - (count << scale), the base of bits being K, and a threshold is met
+ * where count < (margin + lack) >> scale.
  */
 #ifndef BNNSIM_BIT_LEVELS_H
 #define BNNSIM_BIT_LEVELS_H
@@ -12,6 +13,32 @@
 #include <stdlib.h>
 
 #include "bit_tile.h"
+
+/* How counts become results. */
+typedef struct measure {
+    int64_t base;             /* of every channel, where bases is NULL */
+    const int32_t *bases;     /* of each channel */
+    int64_t factor;           /* the lack is factor * (sum of the weights outside) */
+    int scale;
+    const bnn_limits *limits; /* NULL for sums */
+    int64_t per_channel;      /* how many levels a channel has */
+} measure;
+
+static inline measure measure_of_bits(int64_t K, int pad_value, const bnn_limits *limits) {
+    return (measure){K, NULL, pad_value + 1, 1, limits, 1};
+}
+
+static inline measure measure_of_planes(const bnn_planes *planes, const int32_t *bases,
+                                        int pad_value, const bnn_limits *limits) {
+    const int64_t factor = (int64_t)pad_value - planes->low;
+    return (measure){0, bases, factor, planes->step == 2, limits,
+                     limits == NULL ? 1 : (INT64_C(1) << limits->bits) - 1};
+}
+
+/* Bytes from one channel's level to the next. */
+static inline size_t level_bytes(const measure *m) {
+    return m->limits == NULL ? sizeof(int32_t) : sizeof(int64_t);
+}
 
 typedef struct levels {
     char *values;                 /* [row class][column class][channels], and a panel of slack */
@@ -47,29 +74,25 @@ static inline void sum_outside(const bnn_conv *conv, const int32_t *tap_sums, bn
     }
 }
 
-/* One row of levels, the lack being factor * outside: bases, or with limits (margin + lack) / 2,
- * rounded down. */
-static inline void level_row(int64_t K, const bnn_limits *limits, const int32_t *outside,
-                             int factor, int64_t channels, void *row) {
+/* One row of levels: bases + lack, or limits (margin + lack) >> scale. */
+static inline void level_row(const measure *m, const int32_t *outside, int64_t channels,
+                             void *row) {
     int32_t *bases = row;
-    int64_t *halves = row;
-    if (limits == NULL)
+    int64_t *limits = row;
+    if (m->limits == NULL)
         for (int64_t n = 0; n < channels; n++)
-            bases[n] = (int32_t)((uint32_t)K + (uint32_t)factor * (uint32_t)outside[n]);
+            bases[n] = (int32_t)((uint32_t)(m->bases != NULL ? m->bases[n] : m->base) +
+                                 (uint32_t)m->factor * (uint32_t)outside[n]);
     else
-        for (int64_t n = 0; n < channels; n++) {
-            const int64_t once = outside[n], lack = factor == 2 ? once + once : once;
-            halves[n] = (limits->margins[n] + (factor == 0 ? 0 : lack)) >> 1;
-        }
-}
-
-static inline size_t level_bytes(const bnn_limits *limits) {
-    return limits == NULL ? sizeof(int32_t) : sizeof(int64_t);
+        for (int64_t i = 0; i < m->per_channel; i++)
+            for (int64_t n = 0; n < channels; n++)
+                limits[i * channels + n] =
+                    (m->limits->margins[i * m->limits->channels + n] + m->factor * outside[n]) >> m->scale;
 }
 
 /* Rows of levels with the slack that a tile may read; NULL without memory. */
-static inline char *new_level_rows(const bnn_limits *limits, int64_t rows, int64_t channels) {
-    return calloc((size_t)(rows * channels + TILE_CHANNELS), level_bytes(limits));
+static inline char *new_level_rows(const measure *m, int64_t rows, int64_t channels) {
+    return calloc((size_t)(rows * m->per_channel * channels + TILE_CHANNELS), level_bytes(m));
 }
 
 static inline void free_levels(levels *l) {
@@ -78,28 +101,28 @@ static inline void free_levels(levels *l) {
 }
 
 /* The levels of a convolution; values is NULL without memory. Free them with free_levels. */
-static inline levels new_levels(const bnn_conv *conv, const int32_t *tap_sums, int pad_value,
-                                const bnn_limits *limits, int64_t out_h, int64_t out_w) {
+static inline levels new_levels(const bnn_conv *conv, const int32_t *tap_sums, const measure *m,
+                                int64_t out_h, int64_t out_w) {
     const bnn_window *w = &conv->window;
     const int64_t N = conv->out_channels, sides = out_h + out_w;
     int64_t *classes = calloc((size_t)(2 * sides + N), sizeof *classes); /* N: more than enough */
-    levels l = {NULL, classes, classes + out_h, N * (int64_t)level_bytes(limits), 0};
+    levels l = {NULL, classes, classes + out_h, m->per_channel * N * (int64_t)level_bytes(m), 0};
     if (classes == NULL) return l;
     int64_t *first_row = classes + sides, *first_column = first_row + out_h;
     int64_t rows = 1, columns = 1;
     int32_t *outside = (int32_t *)(classes + 2 * sides);
-    if (pad_value != -1) {
+    if (m->factor != 0) {
         rows = axis_classes(w->height, w->kernel_h, w->stride_h, w->dilation_h, w->pad_top, out_h,
                             l.row, first_row);
         columns = axis_classes(w->width, w->kernel_w, w->stride_w, w->dilation_w, w->pad_left,
                                out_w, l.column, first_column);
     }
     l.row_step = columns * l.row_bytes;
-    l.values = new_level_rows(limits, rows * columns, N);
+    l.values = new_level_rows(m, rows * columns, N);
     for (int64_t i = 0; l.values != NULL && i < rows * columns; i++) {
         const bnn_position at = {0, first_row[i / columns], first_column[i % columns]};
-        if (pad_value != -1) sum_outside(conv, tap_sums, at, outside);
-        level_row(bnn_conv_K(conv), limits, outside, pad_value + 1, N, l.values + i * l.row_bytes);
+        if (m->factor != 0) sum_outside(conv, tap_sums, at, outside);
+        level_row(m, outside, N, l.values + i * l.row_bytes);
     }
     return l;
 }

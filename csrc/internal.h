@@ -2,7 +2,13 @@
 #ifndef BNNSIM_INTERNAL_H
 #define BNNSIM_INTERNAL_H
 
+#include <stddef.h>
+
 #include "include/bnnsim.h"
+
+/* How long a call takes on one thread, in products of bits, roughly; run.c. */
+double bnn_work(const bnn_call *call);
+#define BNN_LEAST_WORK (double)(1 << 22) /* less is done before another thread has woken up */
 
 static inline int64_t bnn_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -46,11 +52,55 @@ static inline int bnn_check_pad_value(int pad_value) {
     return pad_value < -1 || pad_value > 1 ? BNN_ERR_PAD_VALUE : BNN_OK;
 }
 
+/* The largest size of a value on the grid of a product's activations, or of their difference. */
+static inline int64_t bnn_plane_reach(const bnn_planes *planes) {
+    const int64_t range = (int64_t)planes->step * ((1 << planes->x_bits) - 1);
+    const int64_t low = planes->low < 0 ? -(int64_t)planes->low : planes->low;
+    const int64_t high = planes->low + range < 0 ? -(planes->low + range) : planes->low + range;
+    const int64_t end = low > high ? low : high;
+    return end > range ? end : range;
+}
+
+/* Planes and limits (or NULL) that exist, and products over K that fit int32. */
+static inline int bnn_check_planes(const bnn_planes *planes, const bnn_limits *limits, int64_t K) {
+    if (planes->x_bits < 1 || planes->x_bits > 8 || planes->w_bits < 1 || planes->w_bits > 8)
+        return BNN_ERR_VALUE;
+    if (planes->step < 1 || planes->step > 2) return BNN_ERR_VALUE;
+    if (limits != NULL && (limits->bits < 1 || limits->bits > 8)) return BNN_ERR_VALUE;
+    const int64_t largest = bnn_plane_reach(planes) * ((1 << planes->w_bits) - 1);
+    return K > INT32_MAX / largest ? BNN_ERR_K : BNN_OK;
+}
+
+static inline int bnn_check_plane_pad(const bnn_planes *planes, int64_t pad_value) {
+    const int64_t reach = bnn_plane_reach(planes);
+    return pad_value < -reach || pad_value > reach ? BNN_ERR_PAD_VALUE : BNN_OK;
+}
+
+static inline int bnn_check_plane_tails(const uint64_t *x, const bnn_planes *planes,
+                                        int64_t images, int64_t pixels, int64_t K) {
+    for (int64_t plane = 0; plane < images * planes->x_bits; plane++)
+        BNN_TRY(bnn_check_tails(x + plane * planes->x_stride, pixels, K));
+    return BNN_OK;
+}
+
 /* Is a pad value one of the values of a byte type? */
 static inline int bnn_check_byte(int type, int32_t pad_value) {
     if (type != BNN_UINT8 && type != BNN_INT8) return BNN_ERR_DTYPE;
     const int32_t low = type == BNN_UINT8 ? 0 : INT8_MIN;
     return pad_value < low || pad_value > low + 255 ? BNN_ERR_VALUE : BNN_OK;
+}
+
+/* A grid of a type: every low + step * u is one of its values. */
+static inline int bnn_check_grid(int type, const bnn_planes *planes, int64_t images, int64_t P,
+                                 int64_t C) {
+    const int bits = planes->x_bits;
+    const int32_t low = planes->low, step = planes->step;
+    if (type != BNN_UINT8 && type != BNN_INT8 && type != BNN_INT16) return BNN_ERR_DTYPE;
+    if (bits < 1 || bits > 8 || step < 1 || step > 2) return BNN_ERR_VALUE;
+    const int32_t least = type == BNN_UINT8 ? 0 : type == BNN_INT8 ? INT8_MIN : INT16_MIN;
+    const int32_t most = type == BNN_UINT8 ? UINT8_MAX : type == BNN_INT8 ? INT8_MAX : INT16_MAX;
+    if (low < least || low > most - step * ((1 << bits) - 1)) return BNN_ERR_VALUE;
+    return bnn_check_size(images, bits, P, C);
 }
 
 static inline int bnn_check_draws(const bnn_draws *draws, int64_t P, int64_t C) {
@@ -118,6 +168,20 @@ static inline int64_t bnn_tap_pixel(const bnn_window *window, bnn_position at, i
     const int64_t x = at.out_x * window->stride_w - window->pad_left + s * window->dilation_w;
     if (y < 0 || y >= window->height || x < 0 || x >= window->width) return -1;
     return (at.image * window->height + y) * window->width + x;
+}
+
+/* The place in x of value k of output channel n at a position, or -1 outside the image. */
+static inline int64_t bnn_value_at(const bnn_conv *conv, bnn_position at, int64_t n, int64_t k) {
+    const bnn_window *w = &conv->window;
+    const int64_t channels = conv->channels / conv->groups, tap = k / channels;
+    const int64_t group = n / (conv->out_channels / conv->groups);
+    const int64_t pixel = bnn_tap_pixel(w, at, tap / w->kernel_w, tap % w->kernel_w);
+    return pixel < 0 ? -1 : pixel * conv->channels + group * channels + k % channels;
+}
+
+/* Is weight k of output channel n +1, in rows of words(K)? */
+static inline int bnn_is_plus(const uint64_t *rows, int64_t n, int64_t K, int64_t k) {
+    return (int)(rows[n * bnn_words(K) + k / BNN_WORD_BITS] >> (k % BNN_WORD_BITS) & 1);
 }
 
 #endif

@@ -50,6 +50,62 @@ int bnn_pack_limits(const int32_t *t, const int8_t *direction, int64_t N, int64_
     return BNN_OK;
 }
 
+int bnn_pack_plane_weights(const int16_t *weights, int64_t N, int64_t taps, int64_t channels,
+                           int w_bits, int masked, uint64_t *rows, int32_t *tap_sums,
+                           int32_t *plus) {
+    const int64_t words = bnn_words(channels), plane = taps * words * (masked ? 2 : 1);
+    const int largest = (1 << w_bits) - 1;
+    if (w_bits < 1 || w_bits > 8) return BNN_ERR_VALUE;
+    if (channels > BNN_MAX_K_BIT / (256 * taps)) return BNN_ERR_K;
+    BNN_TRY(bnn_check_size(N, plane, w_bits, 1));
+    memset(rows, 0, (size_t)(N * plane * w_bits) * sizeof *rows);
+    memset(tap_sums, 0, (size_t)(taps * N) * sizeof *tap_sums);
+    memset(plus, 0, (size_t)N * sizeof *plus);
+    for (int64_t i = 0; i < N * taps * channels; i++) {
+        const int64_t n = i / (taps * channels), tap = i / channels % taps, k = i % channels;
+        const int w = weights[i], size = w < 0 ? -w : w;
+        const uint64_t bit = UINT64_C(1) << (k % BNN_WORD_BITS);
+        uint64_t *word = rows + n * plane * w_bits + (tap * words + k / 64) * (masked ? 2 : 1);
+        if (size > largest || (!masked && size % 2 == 0)) return BNN_ERR_VALUE;
+        const int up = masked ? (w > 0 ? size : 0) : (w + largest) / 2; /* the t_j that are +1 */
+        for (int j = 0; j < w_bits; j++, word += plane) {
+            if (up >> j & 1) word[0] |= bit;
+            if (masked && size >> j & 1) word[1] |= bit;
+        }
+        tap_sums[tap * N + n] += w;
+        plus[n] += up;
+    }
+    return BNN_OK;
+}
+
+void bnn_plane_bases(const bnn_planes *planes, const int32_t *tap_sums, int64_t N, int64_t taps,
+                     int32_t *bases) {
+    const uint32_t range = (uint32_t)planes->step * ((1u << planes->x_bits) - 1);
+    for (int64_t n = 0; n < N; n++) {
+        uint32_t sum = 0;
+        for (int64_t tap = 0; tap < taps; tap++) sum += (uint32_t)tap_sums[tap * N + n];
+        bases[n] = (int32_t)((uint32_t)planes->low * sum + range * (uint32_t)planes->plus[n]);
+    }
+}
+
+int bnn_pack_plane_limits(const int32_t *t, const int8_t *direction, const int32_t *bases,
+                          const bnn_planes *planes, int64_t N, int64_t count, int bits,
+                          int64_t *margins, uint64_t *flips) {
+    if (bits < 1 || bits > 8 || count < 1 || count > (1 << bits) - 1) return BNN_ERR_VALUE;
+    BNN_TRY(bnn_check_size(N, 1 << bits, 1, 1));
+    BNN_TRY(bnn_check_directions(direction, N));
+    memset(flips, 0, (size_t)bnn_words(N) * sizeof *flips);
+    for (int64_t n = 0; n < N; n++) {
+        const int flip = direction[n] < 0;
+        const int64_t never = flip ? INT64_MAX / 2 : INT64_MIN / 2;
+        for (int64_t i = 0; i < (1 << bits) - 1; i++)
+            margins[i * N + n] =
+                i < count ? (int64_t)bases[n] - t[n * count + i] + planes->step - flip : never;
+        flips[n / BNN_WORD_BITS] |= (uint64_t)flip << (n % BNN_WORD_BITS);
+    }
+    return BNN_OK;
+}
+
 int bnn_check_tails(const uint64_t *words, int64_t rows, int64_t K) {
     const int64_t per_row = bnn_words(K);
     uint64_t beyond = 0;

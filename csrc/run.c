@@ -3,12 +3,12 @@
 
 #include "internal.h"
 
-#define LEAST_MACS (INT64_C(1) << 22) /* less is done before another thread has woken up */
-#define LEAST_ROWS 128                /* of a product per part, so that weights are read seldom */
+#define LEAST_ROWS 128      /* of a product per part, so that weights are read seldom */
+#define LEAST_ELEMENTS 8192 /* of an op that takes them one by one */
 #define LEAST_CHANNELS 512
 #define LEAST_IMAGE_ROWS 16
-#define PARTS_PER_THREAD 4            /* a thread that falls behind leaves parts to the others */
-#define CHANNEL_STEP 64               /* whole words of bits, whole panels of every tile */
+#define PARTS_PER_THREAD 4 /* a thread that falls behind leaves parts to the others */
+#define CHANNEL_STEP 64    /* whole words of bits, whole panels of every tile */
 
 /* Rows (of a product, or of all output images) or channels [first, first + count). */
 typedef struct cut {
@@ -16,37 +16,42 @@ typedef struct cut {
     int64_t items, chunk;
 } cut;
 
-static int is_product(const bnn_call *c) { return c->conv.groups == 0; }
+static int has_window(const bnn_call *c) { return c->conv.window.kernel_h > 0; }
 
-static int run_product(const bnn_call *c) {
-    const bnn_function f = c->kernel->function;
+/* Does the kernel read weights in panels, so that a multiple of CHANNEL_STEP of them is a part? */
+static int has_panels(const bnn_call *c) {
+    const int op = c->kernel->op_id;
+    const int reads_panels = op == BNN_OP_gemm_bit || op == BNN_OP_gemm_bit_threshold ||
+                             op == BNN_OP_gemm_byte || op == BNN_OP_gemm_planes ||
+                             op == BNN_OP_gemm_planes_threshold;
+    return reads_panels && CHANNEL_STEP % c->kernel->tile_n == 0;
+}
+
+static int is_product(const bnn_call *c) {
     switch (c->kernel->op_id) {
     case BNN_OP_gemm_bit:
-        return ((bnn_gemm_bit_fn *)f)(c->x, c->weights, c->M, c->N, c->K, c->out);
     case BNN_OP_gemm_bit_threshold:
-        return ((bnn_gemm_bit_threshold_fn *)f)(c->x, c->weights, &c->limits, c->M, c->N, c->K,
-                                                c->out);
+    case BNN_OP_gemm_planes:
+    case BNN_OP_gemm_planes_threshold:
+    case BNN_OP_gemm_int:
+    case BNN_OP_gemm_int_bit:
     case BNN_OP_gemm_byte:
-        return ((bnn_gemm_byte_fn *)f)(c->x, c->type, c->weights, c->tap_sums, c->M, c->N, c->K,
-                                       c->out);
-    default: return BNN_ERR_VALUE;
+    case BNN_OP_gemm_ternary: return 1;
+    default: return 0;
     }
 }
 
-static int run_convolution(const bnn_call *c) {
-    const bnn_function f = c->kernel->function;
-    switch (c->kernel->op_id) {
-    case BNN_OP_conv2d_bit:
-        return ((bnn_conv2d_bit_fn *)f)(c->x, c->weights, c->tap_sums, &c->conv, c->pad_value,
-                                        c->out);
-    case BNN_OP_conv2d_bit_threshold:
-        return ((bnn_conv2d_bit_threshold_fn *)f)(c->x, c->weights, c->tap_sums, &c->limits,
-                                                  &c->conv, c->pad_value, c->out);
-    case BNN_OP_conv2d_byte:
-        return ((bnn_conv2d_byte_fn *)f)(c->x, c->type, c->weights, c->tap_sums, &c->conv,
-                                         c->pad_value, c->out);
-    default: return BNN_ERR_VALUE;
-    }
+static int output_size(const bnn_call *c, int64_t *out_h, int64_t *out_w) {
+    return c->conv.groups > 0 ? bnn_conv_out(&c->conv, out_h, out_w)
+                              : bnn_window_out(&c->conv.window, out_h, out_w);
+}
+
+/* Move all buffers on by rows of the input and of the output. */
+static void move_on(bnn_call *c, int64_t x_rows, int64_t out_rows) {
+    c->x = (const char *)c->x + x_rows * c->x_bytes;
+    if (c->x2 != NULL) c->x2 = (const char *)c->x2 + x_rows * c->x_bytes;
+    c->out = (char *)c->out + out_rows * c->out_bytes;
+    if (c->out2 != NULL) c->out2 = (char *)c->out2 + out_rows * c->out_bytes;
 }
 
 static int run_rows(const void *context, int64_t part) {
@@ -54,26 +59,29 @@ static int run_rows(const void *context, int64_t part) {
     const int64_t first = part * all->chunk;
     bnn_call c = *all->call;
     c.M = bnn_min(all->chunk, all->items - first);
-    c.x = (const char *)c.x + first * c.x_bytes;
-    c.out = (char *)c.out + first * c.out_bytes;
-    return run_product(&c);
+    c.first += first;
+    move_on(&c, first, first);
+    return bnn_invoke(&c);
 }
 
 /* Channels of one row, `first` being a multiple of CHANNEL_STEP. */
 static int run_channels(const void *context, int64_t part) {
     const cut *all = context;
     const int64_t first = part * all->chunk;
-    const int to_bits = all->call->kernel->op_id == BNN_OP_gemm_bit_threshold;
+    const int op = all->call->kernel->op_id;
+    const int planes = op == BNN_OP_gemm_planes || op == BNN_OP_gemm_planes_threshold;
+    const int to_bits = op == BNN_OP_gemm_bit_threshold || op == BNN_OP_gemm_planes_threshold;
     bnn_call c = *all->call;
     c.N = bnn_min(all->chunk, all->items - first);
-    c.weights = (const char *)c.weights + first * (c.kernel->op_id == BNN_OP_gemm_byte
-                                                       ? 4 * bnn_byte_steps(c.K)
-                                                       : 8 * bnn_words(c.K));
+    const int64_t words = planes ? bnn_plane_words(&c.planes, bnn_words(c.K)) : bnn_words(c.K);
+    c.weights = (const char *)c.weights +
+                first * (op == BNN_OP_gemm_byte ? 4 * bnn_byte_steps(c.K) : 8 * words);
+    if (planes) c.planes.plus += first;
     if (c.tap_sums != NULL) c.tap_sums += first;
     if (to_bits) c.limits.margins += first;
     if (to_bits) c.limits.flips += first / BNN_WORD_BITS;
     c.out = (char *)c.out + (to_bits ? first / 8 : first * 4);
-    return run_product(&c);
+    return bnn_invoke(&c);
 }
 
 /* Output rows [y, y + rows) of `images` images from `image` on; all rows where images > 1. */
@@ -85,21 +93,22 @@ static int run_band(const bnn_call *whole, int64_t image, int64_t images, int64_
     const int64_t from = y * w->stride_h - w->pad_top;
     const int64_t to = from + (rows - 1) * w->stride_h + reach;
     const int64_t skipped = images == 1 && from > 0 ? from : 0;
-    c.x = (const char *)c.x + (image * w->height + skipped) * c.x_bytes;
-    c.out = (char *)c.out + (image * out_h + y) * c.out_bytes;
+    const int64_t x_planes = c.planes.x_bits > 0 ? c.planes.x_bits : 1; /* of an image */
+    const int64_t out_planes = c.limits.bits > 0 ? c.limits.bits : 1;
+    move_on(&c, image * x_planes * w->height + skipped, image * out_planes * out_h + y);
     w->batch = images;
     if (images == 1) {
         w->pad_top = from < 0 ? -from : 0;
         w->pad_bottom = to > w->height ? to - w->height : 0;
         w->height = to - from - w->pad_top - w->pad_bottom;
     }
-    return run_convolution(&c);
+    return bnn_invoke(&c);
 }
 
 static int run_bands(const void *context, int64_t part) {
     const cut *all = context;
     int64_t out_h, out_w, first = part * all->chunk;
-    BNN_TRY(bnn_conv_out(&all->call->conv, &out_h, &out_w));
+    BNN_TRY(output_size(all->call, &out_h, &out_w));
     const int64_t end = bnn_min(first + all->chunk, all->items);
     while (first < end) {
         const int64_t y = first % out_h, whole = y == 0 ? (end - first) / out_h : 0;
@@ -124,48 +133,73 @@ static int run_cut(const bnn_call *call, int threads, int64_t items, int64_t chu
     return bnn_parallel(threads, (items + chunk - 1) / chunk, part, &all);
 }
 
-static int run_parts_of_product(const bnn_call *c, int threads) {
-    if (c->M == 1 && CHANNEL_STEP % c->kernel->tile_n == 0)
+static int64_t least_rows(const bnn_call *c) {
+    return is_product(c) ? LEAST_ROWS : LEAST_ELEMENTS / c->N + 1;
+}
+
+static int run_parts_of_rows(const bnn_call *c, int threads) {
+    if (c->M == 1 && has_panels(c))
         return run_cut(c, threads, c->N, chunk_of(c->N, threads, LEAST_CHANNELS, CHANNEL_STEP),
                        run_channels);
-    return run_cut(c, threads, c->M, chunk_of(c->M, threads, LEAST_ROWS, c->kernel->tile_m),
+    return run_cut(c, threads, c->M, chunk_of(c->M, threads, least_rows(c), c->kernel->tile_m),
                    run_rows);
 }
 
-static int run_parts_of_convolution(const bnn_call *c, int threads, int64_t out_h) {
+static int run_parts_of_images(const bnn_call *c, int threads, int64_t out_h) {
     const bnn_window *w = &c->conv.window;
     const int64_t reach = (w->kernel_h - 1) * w->dilation_h + 1;
     const int uneven = w->batch % threads != 0 && w->batch < PARTS_PER_THREAD * threads;
     const int sees_image = w->pad_top < reach && w->pad_bottom < reach; /* every output row does */
     const int64_t step = uneven && sees_image ? 1 : out_h;
     const int64_t least = step == 1 ? LEAST_IMAGE_ROWS : out_h;
+    if (w->height == 1 && w->width == 1) /* a matrix, in whole tiles */
+        return run_cut(c, threads, w->batch * out_h,
+                       chunk_of(w->batch * out_h, threads, LEAST_ROWS, c->kernel->tile_m * out_h),
+                       run_bands);
     return run_cut(c, threads, w->batch * out_h,
                    chunk_of(w->batch * out_h, threads, least, step), run_bands);
 }
 
 int bnn_run_parts(const bnn_call *c, int threads) {
     int64_t out_h, out_w;
-    if (is_product(c)) return run_parts_of_product(c, threads);
-    BNN_TRY(bnn_conv_out(&c->conv, &out_h, &out_w));
-    return run_parts_of_convolution(c, threads, out_h);
+    if (!has_window(c)) return run_parts_of_rows(c, threads);
+    BNN_TRY(output_size(c, &out_h, &out_w));
+    return run_parts_of_images(c, threads, out_h);
 }
 
-/* Multiply-accumulates of a valid call; those of bytes count as much as 8 of bits. */
-static double macs_of(const bnn_call *c, int64_t out_h, int64_t out_w) {
-    const int op = c->kernel->op_id;
-    const double each = op == BNN_OP_gemm_byte || op == BNN_OP_conv2d_byte ? 8.0 : 1.0;
-    if (is_product(c)) return each * (double)c->M * (double)c->N * (double)c->K;
+/* How long one product, or one element of another op, takes, in products of bits: roughly. */
+static double work_each(const bnn_call *c) {
+    switch (c->kernel->op_id) {
+    case BNN_OP_gemm_bit:
+    case BNN_OP_gemm_bit_threshold:
+    case BNN_OP_conv2d_bit:
+    case BNN_OP_conv2d_bit_threshold: return 1.0;
+    case BNN_OP_gemm_planes:
+    case BNN_OP_gemm_planes_threshold:
+    case BNN_OP_conv2d_planes:
+    case BNN_OP_conv2d_planes_threshold: return c->planes.x_bits * c->planes.w_bits;
+    case BNN_OP_gemm_byte:
+    case BNN_OP_conv2d_byte:
+    case BNN_OP_byte_bit:
+    case BNN_OP_byte_bit_threshold: return 8.0;
+    default: return 64.0;
+    }
+}
+
+double bnn_work(const bnn_call *c) {
+    int64_t out_h, out_w;
+    const double each = work_each(c);
+    if (!has_window(c)) return each * (double)c->M * (double)c->N * (double)(is_product(c) ? c->K : 1);
+    if (output_size(c, &out_h, &out_w) != BNN_OK) return 0.0; /* the kernel says why */
     const double positions = (double)c->conv.window.batch * (double)out_h * (double)out_w;
+    const double taps = (double)c->conv.window.kernel_h * (double)c->conv.window.kernel_w;
+    if (c->conv.groups == 0) return each * positions * taps * (double)c->N;
     return each * positions * (double)c->conv.out_channels * (double)bnn_conv_K(&c->conv);
 }
 
 int bnn_run(const bnn_call *c, int threads) {
-    int64_t out_h = 1, out_w = 1;
     if (threads < 1) threads = bnn_usual_threads();
-    if (is_product(c))
-        BNN_TRY(bnn_check_gemm(c->M, c->N, c->K, BNN_MAX_K_BIT));
-    else
-        BNN_TRY(bnn_conv_out(&c->conv, &out_h, &out_w));
-    if (threads > 1 && macs_of(c, out_h, out_w) >= LEAST_MACS) return bnn_run_parts(c, threads);
-    return is_product(c) ? run_product(c) : run_convolution(c);
+    if (threads == 1 || bnn_work(c) < BNN_LEAST_WORK) return bnn_invoke(c);
+    if (!has_window(c)) BNN_TRY(bnn_check_gemm(c->M, c->N, 1, 1));
+    return bnn_run_parts(c, threads);
 }

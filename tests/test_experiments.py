@@ -21,16 +21,18 @@ def smoke(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def test_bench_gemm_runs():
-    pytest.importorskip("torch", reason="bench_gemm times torch beside the kernels")
-    assert "of the raw loop" in smoke("experiments.bench_gemm", "--smoke")
-
-
 def test_bench_engine_runs(tmp_path):
-    out = tmp_path / "quick.json"
-    assert "gemm 100x512x512" in smoke("experiments.bench_engine", "--quick", "--json", out)
-    shares = [r["share_of_raw_loop"]["bnnsim"] for r in json.loads(out.read_text())["results"]]
-    assert all(0 < share["low"] <= share["median"] <= share["high"] for share in shares)
+    said = smoke("experiments.bench_engine", "--smoke", "--out", tmp_path)
+    assert "gemm 100x512x512" in said
+    assert "| tfc, batch 1 | bnnsim: us per call | 40 |" in said
+    told = json.loads((tmp_path / "bench.json").read_text())
+    figures = [of for row in told["results"] for of in row["contenders"].values()]
+    assert all(0 < f["seconds"]["low"] <= f["seconds"]["high"] for f in figures)
+    assert all(
+        of["bnnsim"]["ours_over"]["median"] == 1
+        for of in (r["contenders"] for r in told["results"])
+    )
+    assert smoke("experiments.bench_engine", "--out", tmp_path, "--table", "targets") in said
 
 
 @pytest.mark.parametrize("name", ["mnist_mlp", "mnist_convnet"])

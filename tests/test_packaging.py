@@ -84,7 +84,8 @@ def test_sdist_holds_all_sources(sdist):
             relative = path.relative_to(REPOSITORY)
             if path.is_file() and path.suffix not in (".pyc", ".o", ".so"):
                 assert (sdist / relative).is_file(), f"{relative} is not in the source archive"
-    assert (sdist / "bnnsim" / "engine" / "_kernels.pyx").is_file()
+    for name in ("_kernels.pyx", "_program.pxi", "_planes.pxi"):
+        assert (sdist / "bnnsim" / "engine" / name).is_file()
     assert not (sdist / "bnnsim" / "engine" / "_kernels.c").exists()
 
 

@@ -1,5 +1,6 @@
 """Types of the compiled kernels; layouts and limits stand in csrc/include/bnnsim.h."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,13 @@ from numpy.typing import NDArray
 Words = NDArray[np.uint64]
 Int32 = NDArray[np.int32]
 Int8 = NDArray[np.int8]
+Int16 = NDArray[np.int16]
+Float32 = NDArray[np.float32]
 Integers = NDArray[np.integer[Any]]
 Bytes = NDArray[np.uint8] | NDArray[np.int8]
 Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]  # top, left, bottom, right
+Grid = tuple[int, int, int]  # bits, low, step
 
 class PackedWeights:
     @property
@@ -47,6 +51,33 @@ def pack_conv_weights(
 ) -> PackedWeights: ...
 def pack_gemm_byte_weights(b: Int8, isa: str = "auto") -> PackedWeights: ...
 def pack_conv_byte_weights(w: Int8, *, groups: int = 1, isa: str = "auto") -> PackedWeights: ...
+def pack_lookup_weights(
+    words: Words, shape: tuple[int, ...], op: str, *, groups: int = 1, isa: str = "auto"
+) -> PackedWeights: ...
+def pack_float_weights(
+    w: Float32, *, groups: int = 1, single: bool = False, isa: str = "auto"
+) -> PackedWeights: ...
+def byte_bit(
+    x: Bytes,
+    map: Int16,
+    w: PackedWeights,
+    thresholds: PackedThresholds | None = None,
+    *,
+    isa: str = "auto",
+    threads: int | None = None,
+    out: np.ndarray | None = None,
+    **window: Any,
+) -> np.ndarray: ...
+def float_linear(
+    x: Float32,
+    w: PackedWeights,
+    *,
+    dtype: type = ...,
+    isa: str = "auto",
+    threads: int | None = None,
+    out: np.ndarray | None = None,
+    **window: Any,
+) -> np.ndarray: ...
 def gemm_byte(
     a: Bytes,
     b: Int8 | PackedWeights,
@@ -217,4 +248,120 @@ def maxpool_bit(
 def maxpool_int(
     x: Integers, *, window: Pair, stride: Pair, pads: Pads = (0, 0, 0, 0), isa: str = "auto"
 ) -> Integers: ...
+def scale_int(
+    x: Integers,
+    mul: int,
+    offset: Int32,
+    *,
+    first: int = 0,
+    dtype: Any = ...,
+    isa: str = "auto",
+    out: Integers | None = None,
+) -> Integers: ...
+
+class Call:
+    kernel: str
+    rows: int
+    channels: int
+    def __init__(
+        self,
+        op: str,
+        isa: str = "auto",
+        *,
+        weights: PackedWeights | NDArray[Any] | None = None,
+        weights2: NDArray[Any] | None = None,
+        limits: PackedThresholds | None = None,
+        M: int = 0,
+        N: int = 0,
+        K: int = 0,
+        window: Mapping[str, Any] | None = None,
+        dtype: np.dtype[Any] | None = None,
+        out_dtype: np.dtype[Any] | None = None,
+        pad_value: int = 0,
+        node: int = 0,
+        bits: int = 0,
+    ) -> None: ...
+
+class Program:
+    externals: int
+    work: float
+    def __init__(
+        self,
+        steps: Sequence[tuple[Call, tuple[int, ...], tuple[int, ...]]],
+        slots: Sequence[tuple[int, int | None, int]],
+        arena_image_bytes: int,
+        tile: int,
+    ) -> None: ...
+    def parts(self, images: int, threads: int) -> tuple[int, int]: ...
+    def arena_bytes(self, images: int, threads: int) -> int: ...
+    def run(
+        self,
+        images: int,
+        buffers: list[NDArray[Any]],
+        arena: NDArray[np.uint8],
+        threads: int,
+        first_image: int = 0,
+        seed: int = 0,
+        sample: int = 0,
+    ) -> None: ...
+
 def raw_xor_popcount_rate(seconds: float, *, isa: str = "auto") -> float: ...
+def affine(
+    x: NDArray[Any],
+    *,
+    shift: NDArray[np.float32] | None = None,
+    scale: NDArray[np.float32] | None = None,
+    bias: NDArray[np.float32] | None = None,
+    isa: str = "auto",
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]: ...
+def affine_terms(
+    channels: int,
+    shift: NDArray[np.float32] | None,
+    scale: NDArray[np.float32] | None,
+    bias: NDArray[np.float32] | None,
+) -> tuple[NDArray[np.float32], int]: ...
+def pack_planes(
+    x: Integers, grid: Grid, *, isa: str = "auto", out: Words | None = None
+) -> Words: ...
+def unpack_planes(
+    x: Words,
+    C: int,
+    grid: Grid,
+    dtype: Any,
+    *,
+    isa: str = "auto",
+    out: Integers | None = None,
+) -> Integers: ...
+def pack_gemm_plane_weights(b: Integers, isa: str = "auto") -> PackedWeights: ...
+def pack_conv_plane_weights(
+    w: Integers, *, groups: int = 1, isa: str = "auto"
+) -> PackedWeights: ...
+def pack_plane_thresholds(
+    t: Int32, direction: Int8, weights: PackedWeights, grid: Grid, bits: int
+) -> PackedThresholds: ...
+def gemm_planes(
+    x: Words,
+    b: Integers | PackedWeights,
+    grid: Grid,
+    *,
+    thresholds: PackedThresholds | None = None,
+    isa: str = "auto",
+    threads: int | None = None,
+    out: Int32 | Words | None = None,
+) -> NDArray[Any]: ...
+def conv2d_planes(
+    x: Words,
+    w: Integers | PackedWeights,
+    grid: Grid,
+    *,
+    stride: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+    pads: Pads = (0, 0, 0, 0),
+    groups: int = 1,
+    pad_value: int = 0,
+    thresholds: PackedThresholds | None = None,
+    isa: str = "auto",
+    threads: int | None = None,
+    out: Int32 | Words | None = None,
+) -> NDArray[Any]: ...

@@ -15,8 +15,9 @@ import platform
 import numpy as np
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from libc.string cimport memset
-from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint32_t, uint64_t
 
 from bnnsim.errors import KernelError, message
 
@@ -36,6 +37,13 @@ cdef extern from "bnnsim.h" nogil:
     ctypedef struct bnn_limits:
         const int64_t *margins
         const uint64_t *flips
+        int bits
+        int64_t channels, out_stride
+    ctypedef struct bnn_planes:
+        int x_bits, w_bits, masked
+        int32_t low, step
+        int64_t x_stride
+        const int32_t *plus
     ctypedef struct bnn_draws:
         uint64_t seed
         uint32_t node, sample
@@ -51,28 +59,59 @@ cdef extern from "bnnsim.h" nogil:
         bnn_function function
     ctypedef enum bnn_op:
         BNN_OP_gemm_bit, BNN_OP_conv2d_bit, BNN_OP_gemm_bit_threshold
-        BNN_OP_conv2d_bit_threshold, BNN_OP_gemm_int, BNN_OP_conv2d_int
+        BNN_OP_conv2d_bit_threshold, BNN_OP_gemm_planes, BNN_OP_conv2d_planes
+        BNN_OP_gemm_planes_threshold, BNN_OP_conv2d_planes_threshold, BNN_OP_gemm_int, BNN_OP_conv2d_int
         BNN_OP_gemm_int_bit, BNN_OP_conv2d_int_bit, BNN_OP_gemm_byte, BNN_OP_conv2d_byte
+        BNN_OP_byte_bit, BNN_OP_byte_bit_threshold, BNN_OP_float_bit, BNN_OP_float_bit_single
+        BNN_OP_float_float, BNN_OP_float_float_single
         BNN_OP_gemm_ternary, BNN_OP_conv2d_ternary
         BNN_OP_threshold_pack, BNN_OP_multi_threshold, BNN_OP_pack_sign, BNN_OP_pack_ternary
         BNN_OP_stochastic_pack
+        BNN_OP_pack_planes, BNN_OP_unpack_planes
         BNN_OP_unpack_bit, BNN_OP_unpack_ternary, BNN_OP_maxpool_bit, BNN_OP_maxpool_int
-        BNN_OP_raw_rate
+        BNN_OP_scale_int, BNN_OP_affine, BNN_OP_raw_rate
         BNN_OP_COUNT
 
     ctypedef struct bnn_call:
         const bnn_kernel *kernel
         const void *x
+        const void *x2
         const void *weights
+        const void *weights2
         const int32_t *tap_sums
         bnn_limits limits
-        int type
+        bnn_draws draws
+        int type, out_type
         int32_t pad_value
+        bnn_planes planes
         int64_t M, N, K
         bnn_conv conv
         void *out
-        int64_t x_bytes, out_bytes
+        void *out2
+        int64_t x_bytes, out_bytes, first
+    ctypedef struct bnn_slot:
+        int64_t image_bytes, offset
+        int32_t rank, external
+    ctypedef struct bnn_step:
+        bnn_call call
+        int32_t x, x2, out, out2
+    ctypedef struct bnn_program:
+        const bnn_step *steps
+        const bnn_slot *slots
+        int64_t step_count, slot_count, arena_image_bytes, tile
+    ctypedef struct bnn_batch:
+        int64_t images, first_image
+        char **external
+        char *arenas
+        int64_t arena_bytes
+        uint64_t seed
+        uint32_t sample
 
+    double bnn_program_work(const bnn_program *)
+    int64_t bnn_arena_bytes(const bnn_program *, int64_t)
+    void bnn_program_parts(const bnn_program *, int64_t, int, int64_t *, int64_t *)
+    int bnn_run_program(const bnn_program *, const bnn_batch *, int, int64_t *)
+    int bnn_invoke(const bnn_call *)
     int bnn_run(const bnn_call *, int)
     int bnn_set_threads(int)
     int64_t bnn_words(int64_t K)
@@ -91,6 +130,12 @@ cdef extern from "bnnsim.h" nogil:
     int bnn_pack_byte_panels(const int8_t *, int64_t, int64_t, int64_t, int64_t, int8_t *)
     int bnn_byte_tap_sums(const int8_t *, int64_t, int64_t, int64_t, int32_t *)
     int bnn_check_tails(const uint64_t *, int64_t, int64_t)
+    int64_t bnn_plane_words(const bnn_planes *, int64_t)
+    int bnn_pack_plane_weights(const int16_t *, int64_t, int64_t, int64_t, int, int, uint64_t *,
+                               int32_t *, int32_t *)
+    void bnn_plane_bases(const bnn_planes *, const int32_t *, int64_t, int64_t, int32_t *)
+    int bnn_pack_plane_limits(const int32_t *, const int8_t *, const int32_t *, const bnn_planes *,
+                              int64_t, int64_t, int, int64_t *, uint64_t *)
     int bnn_pack_limits(const int32_t *, const int8_t *, int64_t, int64_t, int64_t *, uint64_t *)
 
     ctypedef int bnn_gemm_int_fn(const void *, int, const int8_t *, int64_t, int64_t, int64_t,
@@ -113,6 +158,10 @@ cdef extern from "bnnsim.h" nogil:
     ctypedef int bnn_stochastic_pack_fn(const float *, const bnn_draws *, int64_t, int64_t,
                                         uint64_t *)
     ctypedef int bnn_pack_ternary_fn(const int8_t *, int64_t, int64_t, uint64_t *, uint64_t *)
+    ctypedef int bnn_pack_planes_fn(const void *, int, const bnn_planes *, int64_t, int64_t,
+                                    int64_t, uint64_t *)
+    ctypedef int bnn_unpack_planes_fn(const uint64_t *, int, const bnn_planes *, int64_t, int64_t,
+                                      int64_t, void *)
     ctypedef int bnn_unpack_bit_fn(const uint64_t *, int64_t, int64_t, int8_t *)
     ctypedef int bnn_unpack_ternary_fn(const uint64_t *, const uint64_t *, int64_t, int64_t,
                                        int8_t *)
@@ -129,9 +178,11 @@ I32 = np.dtype(np.int32)
 I64 = np.dtype(np.int64)
 I8 = np.dtype(np.int8)
 # Position = value of bnn_dtype.
-cdef tuple DTYPES = (np.dtype(np.uint8), I8, np.dtype(np.int16), I32, np.dtype(np.float32))
+cdef tuple DTYPES = (np.dtype(np.uint8), I8, np.dtype(np.int16), I32, np.dtype(np.float32),
+                     np.dtype(np.float64))
 cdef tuple INTEGERS = DTYPES[:4]
 cdef tuple BYTES = DTYPES[:2]
+cdef tuple FLOATS = DTYPES[4:]
 cdef tuple SIGNABLE = (I8, I32, np.dtype(np.float32))
 
 
@@ -235,14 +286,18 @@ def list_kernels():
 
 def select(str op, isa="auto"):
     """Return (op, isa, symbol, tile_m, tile_n) of the kernel that `op` gets for `isa`."""
+    cdef const bnn_kernel *k = _choose(_op_id(op), isa)
+    return k.op.decode(), k.isa.decode(), k.symbol.decode(), k.tile_m, k.tile_n
+
+
+cdef int _op_id(str op) except -1:
     cdef int op_id = 0
     while op_id < BNN_OP_COUNT and bnn_op_name(op_id).decode() != op:
         op_id += 1
     if op_id == BNN_OP_COUNT:
         known = sorted({row[0] for row in list_kernels()})
         raise KernelError(message("op", op, "one of " + ", ".join(known)))
-    cdef const bnn_kernel *k = _choose(op_id, isa)
-    return k.op.decode(), k.isa.decode(), k.symbol.decode(), k.tile_m, k.tile_n
+    return op_id
 
 
 cdef const bnn_kernel *_choose(int op_id, object isa) except NULL:
@@ -316,6 +371,11 @@ cdef int _group_channels(bnn_conv *conv, object channels, object groups,
     return 0
 
 
+cdef dict _LOOKUPS = {"byte_bit": BNN_OP_byte_bit, "float_bit": BNN_OP_float_bit,
+                      "float_bit_single": BNN_OP_float_bit_single}
+cdef dict _FLOAT_OPS = {**_LOOKUPS, "float_float": BNN_OP_float_float,
+                        "float_float_single": BNN_OP_float_float_single}
+
 # ---- Weights, prepared once ----------------------------------------------------------------------
 
 cdef class PackedWeights:
@@ -327,7 +387,8 @@ cdef class PackedWeights:
     cdef const bnn_kernel *chosen
     cdef readonly tuple shape
     cdef readonly object K, channels, groups
-    cdef object panels, tap_sums
+    cdef object panels, tap_sums, plus
+    cdef bnn_planes planes
 
     @property
     def op(self):
@@ -348,7 +409,8 @@ cdef class PackedWeights:
 
 cdef class PackedThresholds:
     """One threshold per output channel in the form of the kernels that compare sums over K."""
-    cdef readonly int64_t N, K
+    cdef readonly int64_t N, K, bits
+    cdef readonly object grid
     cdef object margins, flips
     cdef bnn_limits limits
 
@@ -359,7 +421,7 @@ def pack_thresholds(t, direction, K):
     cdef const bnn_kernel *kernel = bnn_select(BNN_OP_gemm_bit_threshold, 0)
     cdef const int32_t *values = <const int32_t *>_read(t, "t", (I32,), 1)
     cdef const int8_t *signs = <const int8_t *>_read(direction, "direction", (I8,), 1)
-    packed.N, packed.K = t.shape[0], _size("K", K, 1)
+    packed.N, packed.K, packed.bits = t.shape[0], _size("K", K, 1), 1
     _need("direction.shape", direction.shape, t.shape)
     packed.margins, packed.flips = _aligned((packed.N,), I64), _aligned((bnn_words(packed.N),), U64)
     packed.limits.margins = <const int64_t *>_write(packed.margins)
@@ -457,6 +519,49 @@ def pack_conv_byte_weights(w, *, groups=1, isa="auto"):
                        w.shape[1] * w.shape[2], w.shape[3], conv.groups)
 
 
+def pack_lookup_weights(words, shape, op, *, groups=1, isa="auto"):
+    """Prepare bit weights (N, words(K)) for byte_bit, float_bit or float_bit_single (`op`).
+
+    `shape` is that of the plain weights, (N, K) or (C_out, R, S, C / groups), K their product.
+    """
+    cdef const bnn_kernel *kernel = _choose(_LOOKUPS[op], isa)
+    cdef const uint64_t *plain = <const uint64_t *>_read(words, "words", (U64,), 2)
+    cdef bnn_conv conv
+    shape = tuple(shape)
+    if len(shape) not in (2, 4):
+        raise KernelError(message("shape", shape, "(N, K) or (C_out, R, S, C / groups)"))
+    cdef int64_t taps = shape[1] * shape[2] if len(shape) == 4 else 1, last = len(shape) - 1
+    cdef int64_t K = taps * shape[last]
+    _group_channels(&conv, _size("groups", groups, 1) * shape[last], groups, shape[0])
+    _need("words.shape", words.shape, (shape[0], bnn_words(K)))
+    cdef PackedWeights packed = _pack(kernel, words, plain, shape[0] // conv.groups, 1, K,
+                                      conv.groups)
+    packed.shape, packed.channels = shape, conv.channels
+    return packed
+
+
+def pack_float_weights(w, *, groups=1, single=False, isa="auto"):
+    """Prepare float32 weights (N, K) or (C_out, R, S, C / groups) for float_linear."""
+    op = "float_float_single" if single else "float_float"
+    cdef const bnn_kernel *kernel = _choose(_FLOAT_OPS[op], isa)
+    cdef bnn_conv conv
+    cdef int64_t last = w.ndim - 1
+    _read(w, "w", (DTYPES[4],), w.ndim)
+    if w.ndim not in (2, 4):
+        raise KernelError(message("w.shape", w.shape, "(N, K) or (C_out, R, S, C / groups)"))
+    _group_channels(&conv, _size("groups", groups, 1) * w.shape[last], groups, w.shape[0])
+    cdef int64_t rows = w.shape[0] // conv.groups, tile = kernel.tile_n, K = w.size // w.shape[0]
+    padded = np.zeros((conv.groups, (rows + tile - 1) // tile * tile, K), w.dtype)
+    padded[:, :rows] = w.reshape(conv.groups, rows, K)
+    tiles = padded.reshape(conv.groups, padded.shape[1] // tile, tile, K).transpose(0, 1, 3, 2)
+    cdef PackedWeights packed = PackedWeights.__new__(PackedWeights)
+    packed.chosen, packed.shape, packed.groups = kernel, w.shape, groups
+    packed.channels, packed.K = conv.channels, K
+    packed.panels = _aligned(tiles.shape, np.dtype(np.float32 if single else np.float64))
+    packed.panels[...] = tiles
+    return packed
+
+
 # ---- Matrix products -----------------------------------------------------------------------------
 
 cdef int _run(bnn_call *call, object x, object out, object threads, object sizes) except -1:
@@ -464,8 +569,9 @@ cdef int _run(bnn_call *call, object x, object out, object threads, object sizes
     cdef int status, count = 0 if threads is None else <int>min(_size("threads", threads, 1), 1024)
     call.x, call.out = _write(x), _write(out)
     call.x_bytes, call.out_bytes = x.nbytes // x.shape[0], out.nbytes // out.shape[0]
-    if call.conv.groups > 0:
-        call.x_bytes, call.out_bytes = call.x_bytes // x.shape[1], call.out_bytes // out.shape[1]
+    if x.ndim > 3: # a row of an image, of which a row is (W, C) whatever stands before
+        call.x_bytes = x.itemsize * x.shape[x.ndim - 2] * x.shape[x.ndim - 1]
+        call.out_bytes = out.itemsize * out.shape[out.ndim - 2] * out.shape[out.ndim - 1]
     with nogil:
         status = bnn_run(call, count)
     return _check(status, call.kernel, sizes)
@@ -708,6 +814,72 @@ def conv2d_byte(x, w, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), grou
     return out
 
 
+cdef bnn_call _lookup(const bnn_kernel *kernel, object x, object w, str op, dict window):
+    """Return a call on rows (M, K) or images (N, H, W, C), all but buffers and values filled."""
+    if not isinstance(w, PackedWeights) or w.op != op:
+        raise KernelError(message("w", getattr(w, "op", type(w).__name__), f"weights for {op}",
+                                  "Make them with pack_lookup_weights."))
+    cdef PackedWeights packed = w
+    _need("tile of the packed weights", packed.chosen.tile_n, kernel.tile_n)
+    _need("x.ndim", x.ndim, len(packed.shape))
+    cdef int64_t last = x.ndim - 1
+    _need(f"x.shape[{last}]", x.shape[last], packed.channels)
+    cdef bnn_call call = _call_on(kernel, packed)
+    _group_channels(&call.conv, packed.channels, packed.groups, packed.shape[0])
+    size, taps = (x.shape[:3], packed.shape[1:3]) if last == 3 else ((x.shape[0], 1, 1), (1, 1))
+    _fill_window(&call.conv.window, size, taps, window.get("stride", (1, 1)),
+                 window.get("dilation", (1, 1)), window.get("pads", (0, 0, 0, 0)))
+    _need("groups", window.get("groups", packed.groups), packed.groups)
+    call.pad_value = _int32("pad_value", window.get("pad_value", 0))
+    return call
+
+
+def byte_bit(x, map, w, thresholds=None, *, isa="auto", threads=None, out=None, **window):
+    """Multiply bytes, each standing for an integer of `map` (256,), by bits.
+
+    (M, K) -> int32 (M, N), or (N, H, W, C) -> int32 (N, OH, OW, C_out); with thresholds, bits.
+    `window` (stride, dilation, pads, groups, pad_value) is for images.
+    """
+    cdef const bnn_kernel *kernel = _choose(
+        BNN_OP_byte_bit if thresholds is None else BNN_OP_byte_bit_threshold, isa)
+    cdef PackedThresholds limits
+    _read(x, "x", BYTES, x.ndim)
+    cdef bnn_call call = _lookup(kernel, x, w, "byte_bit", window)
+    call.weights2 = _read(map, "map", (DTYPES[2],), 1)
+    _need("map.shape", map.shape, (256,))
+    shape = _conv_shape(kernel, &call.conv)
+    if thresholds is not None:
+        limits = _thresholds(thresholds, w, kernel)
+        call.limits = limits.limits
+        shape = (*shape[:3], bnn_words(call.conv.out_channels))
+    out = _output(out, shape if x.ndim == 4 else (shape[0], shape[3]),
+                  I32 if thresholds is None else U64)
+    _run(&call, x, out, threads, (x.shape, w.shape))
+    return out
+
+
+def float_linear(x, w, *, dtype=DTYPES[4], isa="auto", threads=None, out=None, **window):
+    """Multiply float32 by packed bits or floats -> float64 sums, or float32 ones, rounded once.
+
+    (M, K) -> (M, N), or (N, H, W, C) -> (N, OH, OW, C_out), with `window` as for byte_bit. Sums are
+    formed in float64, unless the weights were packed for a `single` op.
+    """
+    op = getattr(w, "op", type(w).__name__)
+    if op not in _FLOAT_OPS or op == "byte_bit":
+        raise KernelError(message("w", op, "weights of a product of floats",
+                                  "Make them with pack_lookup_weights or pack_float_weights."))
+    cdef const bnn_kernel *kernel = _choose(_FLOAT_OPS[op], isa)
+    _read(x, "x", (DTYPES[4],), x.ndim)
+    cdef bnn_call call = _lookup(kernel, x, w, op, window)
+    shape, dtype = _conv_shape(kernel, &call.conv), np.dtype(dtype)
+    if dtype not in FLOATS:
+        raise KernelError(message("dtype", str(dtype), "float32 or float64"))
+    call.out_type = DTYPES.index(dtype)
+    out = _output(out, shape if x.ndim == 4 else (shape[0], shape[3]), dtype)
+    _run(&call, x, out, threads, (x.shape, w.shape))
+    return out
+
+
 def conv2d_ternary(x_sign, x_mask, w_sign, w_mask, channels, *, stride=(1, 1), dilation=(1, 1),
                    pads=(0, 0, 0, 0), groups=1, pad_value=0, isa="auto", out=None):
     """Convolve ternary planes; the shapes are those of conv2d_bit."""
@@ -887,6 +1059,71 @@ def maxpool_int(x, *, window, stride, pads=(0, 0, 0, 0), isa="auto", out=None):
         status = (<bnn_maxpool_int_fn *>kernel.function)(images, x_type, &geometry, C, result)
     _check(status, kernel, (x.shape, window, stride, pads))
     return out
+
+
+def scale_int(x, mul, offset, *, first=0, dtype=I32, isa="auto", out=None):
+    """Scale integers (..., C): mul * x + offset (period, C), row p + `first` taking row p % period."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_scale_int, isa)
+    cdef bnn_call call
+    memset(&call, 0, sizeof(call))
+    call.kernel, call.x = kernel, _read(x, "x", INTEGERS, -1)
+    call.weights = _read(offset, "offset", (I32,), 2)
+    call.N, call.K = x.shape[x.ndim - 1], offset.shape[0]
+    call.M, call.pad_value = x.size // call.N, _int32("mul", mul)
+    call.first = _size("first", first, 0)
+    _need("offset.shape[1]", offset.shape[1], call.N)
+    dtype = np.dtype(dtype)
+    if dtype not in INTEGERS:
+        raise KernelError(message("dtype", str(dtype), " or ".join(str(d) for d in INTEGERS)))
+    call.type, call.out_type = DTYPES.index(x.dtype), DTYPES.index(dtype)
+    out = _output(out, x.shape, dtype)
+    call.out = _write(out)
+    cdef int status
+    with nogil:
+        status = bnn_invoke(&call)
+    _check(status, kernel, (x.shape, mul))
+    return out
+
+
+def affine(x, *, shift=None, scale=None, bias=None, isa="auto", out=None):
+    """Turn (..., C) into float32: (x - shift) * scale + bias of (C,) each, leaving out the None."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_affine, isa)
+    cdef bnn_call call
+    memset(&call, 0, sizeof(call))
+    call.kernel, call.x = kernel, _read(x, "x", DTYPES, -1)
+    call.N = x.shape[x.ndim - 1]
+    call.M, call.type = x.size // call.N, DTYPES.index(x.dtype)
+    terms, call.pad_value = affine_terms(call.N, shift, scale, bias)
+    call.weights = _write(terms)
+    out = _output(out, x.shape, DTYPES[4])
+    call.out = _write(out)
+    cdef int status
+    with nogil:
+        status = bnn_invoke(&call)
+    _check(status, kernel, x.shape)
+    return out
+
+
+def affine_terms(channels, shift, scale, bias):
+    """Return the terms (3, channels) of affine, and the bits that say which are there."""
+    terms, which = np.zeros((3, channels), np.float32), 0
+    for i, (name, term) in enumerate((("shift", shift), ("scale", scale), ("bias", bias))):
+        if term is not None:
+            _read(term, name, (DTYPES[4],), 1)
+            _need(name + ".shape", term.shape, (channels,))
+            terms[i] = term
+            which |= 1 << i
+    return terms, which
+
+
+# ---- Planes -----------------------------------------------------------------------------------
+
+include "_planes.pxi"
+
+
+# ---- Planned calls --------------------------------------------------------------------------------
+
+include "_program.pxi"
 
 
 # ---- The ceiling ---------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Counted on the packed words that the kernels read and write, tile by tile, in exact integers that
 do not depend on tiles or threads. A k-bit unsigned activation counts as k bits, its binary digits;
-a ternary one as two, "is +1" and "is not 0", which is how they lie in memory.
+a ternary one as two, "is +1" and "is not 0".
 """
 
 from __future__ import annotations
@@ -249,7 +249,10 @@ def _planes(value: Value, dtype: DType) -> list[Array]:
     if isinstance(value, Bits):
         return [value.words]
     if isinstance(value, Planes):
-        return [value.sign, value.mask]
+        digits = [value.words[:, i] for i in range(value.words.shape[1])]
+        if dtype.kind == "ternary":  # u is the value plus 1
+            return [digits[1], digits[0] ^ bits.pack_mask(np.ones(value.channels, bool))]
+        return digits if dtype.kind == "unsigned" else []
     if isinstance(value, Pixels) or dtype.kind != "unsigned" or dtype.bits > _WIDEST:
         return []
     return [bits.pack_mask((value >> digit) & 1 == 1) for digit in range(dtype.bits)]

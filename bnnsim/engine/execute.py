@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -14,15 +14,20 @@ from bnnsim.engine import _kernels
 from bnnsim.engine.dispatch import resolve
 from bnnsim.engine.plan import plan
 from bnnsim.engine.reference import check_input
-from bnnsim.engine.step import Step
-from bnnsim.engine.values import Array, Value, to_dense, to_value
+from bnnsim.engine.segments import Schedule, Segment, schedule
+from bnnsim.engine.step import Place, Step
+from bnnsim.engine.values import Array, Value, arrays_of, to_dense, to_value
 from bnnsim.errors import InputError, message
 from bnnsim.graph.draws import Draws, needed
 from bnnsim.graph.ir import Graph, Node
 from bnnsim.graph.ops import activations_of
 
-TILE_BYTES = 32 * 2**20
+TILE_BYTES = 32 * 2**20  # of what is alive at once outside arenas
+_ARENA_BYTES = 2 * 2**20  # of the arena of one thread: smaller ones reread weights more often
 _MAX_TILE = 1024
+_TURN_PARTS = 64  # parts of one call into C, so that it ends soon
+_LINE = 64
+_SPLIT_SHARE = 0.1  # of numpy steps in the time of a run; less is left to one thread
 _SPLIT_IMAGES = 32  # per thread; fewer cost less in kernels that share them
 # Called with the number of a tile's first image, a step, what it read and what it made; by several
 # threads at the same time where there are any.
@@ -67,8 +72,10 @@ class Plan:
             raise InputError(message("threads", threads, "at least 1"))
         self.graph, self.isa, self.threads = graph, resolve(isa), threads
         self.steps: tuple[Step, ...] = plan(graph, self.isa, keep)
-        self._turns = _turns(self.steps, graph.outputs)
+        self._schedules: dict[tuple[frozenset[str], bool], Schedule] = {}
+        self._arenas: list[Array] = []
         self._tile = tile_size(graph, TILE_BYTES)
+        self._arena_budget = min(_ARENA_BYTES, TILE_BYTES)
 
     @property
     def trace(self) -> tuple[Traced, ...]:
@@ -85,7 +92,7 @@ class Plan:
     @cached_property
     def _drawing(self) -> tuple[Node, ...]:
         """The nodes that need random numbers."""
-        return tuple(step.node for step in self.steps if step.draw is not None)
+        return tuple(step.node for step in self.steps if step.draws)
 
     @cached_property
     def _storing(self) -> Plan:
@@ -130,81 +137,171 @@ class Plan:
             return self._storing.run(x, keep=keep, progress=progress, draws=draws, watch=watch)
         for node in self._drawing:
             needed(node, draws)
-        if len(x) == 0:
-            return {name: self._empty(name) for name in wanted}
-        tile = min(self._tile, len(x))
-        if len(x) > self.threads * _SPLIT_IMAGES:
-            tile = min(tile, -(-len(x) // self.threads))
-        starts = range(0, len(x), tile)
+        chosen = self._schedule(wanted, single=watch is not None)
+        result = {
+            name: np.empty((len(x), *buffer.shape), buffer.dtype)
+            for name, buffer in chosen.wanted.items()
+        }
+        if len(x) > 0:
+            self._run_tiles(_Run(self, chosen, x, result, draws, watch, self.threads), progress)
+        return result
 
-        def run_tile(start: int) -> list[Array]:
-            part = x[start : start + tile]
-            part_draws = None if draws is None else draws.at(start)
-            seen = None if watch is None else partial(watch, start)
-            result = self._run_tile(part, wanted, part_draws, seen)
+    def _run_tiles(self, run: _Run, progress: Callable[[int], object] | None) -> None:
+        images = len(run.x)
+        tile = self._at_once(run.schedule, images)
+        splits = tile < images and self._splits(run.schedule, images)
+        if splits:
+            run = replace(run, threads=1)  # each thread calls kernels of one thread
+
+        def run_tile(start: int) -> None:
+            stop = min(start + tile, images)
+            run.tile(start, stop)
             if progress is not None:
-                progress(len(part))
-            return result
+                progress(stop - start)
 
-        if self.threads == 1 or len(starts) == 1:
-            before = _kernels.set_threads(self.threads)
-            try:
-                parts = [run_tile(start) for start in starts]
-            finally:
-                _kernels.set_threads(before)
-        else:  # each thread calls kernels of one thread
+        if splits:
             with ThreadPoolExecutor(self.threads) as pool:
-                parts = list(pool.map(run_tile, starts))
-        if len(parts) == 1 and not any(np.may_share_memory(x, part) for part in parts[0]):
-            return dict(zip(wanted, parts[0], strict=True))
-        return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(wanted)}
+                list(pool.map(run_tile, range(0, images, tile)))
+            return
+        before = _kernels.set_threads(self.threads)
+        try:
+            for start in range(0, images, tile):
+                run_tile(start)
+        finally:
+            _kernels.set_threads(before)
 
-    def _empty(self, name: str) -> Array:
-        tensor = self.graph.tensor(name)
-        return np.empty((0, *tensor.shape), tensor.dtype.numpy)
+    def _schedule(self, wanted: Collection[str], *, single: bool) -> Schedule:
+        """Return the turns that leave ``wanted`` as arrays."""
+        key = (frozenset(wanted), single)
+        if key not in self._schedules:
+            self._schedules[key] = schedule(
+                self.graph, self.steps, wanted, self._arena_budget, single=single
+            )
+        return self._schedules[key]
 
-    def _run_tile(
-        self,
-        x: Array,
-        wanted: list[str],
-        draws: Draws | None,
-        seen: Callable[[Step, Sequence[Value], Value], None] | None,
-    ) -> list[Array]:
-        given = self.graph.inputs[0]
-        values: dict[str, Value] = {given: to_value(x, self.graph.tensor(given).dtype, self.isa)}
+    def _at_once(self, chosen: Schedule, images: int) -> int:
+        """Return how many images go through all turns before the next ones."""
+        runs = [turn.runs for turn in chosen.turns]
+        if len(runs) == 1 and isinstance(runs[0], Segment):
+            return min(images, runs[0].tile * _TURN_PARTS)
+        tile = min(images, self._tile)
+        return min(tile, -(-images // self.threads)) if self._splits(chosen, images) else tile
+
+    def _splits(self, chosen: Schedule, images: int) -> bool:
+        """Return whether threads take tiles, for the sake of numpy, and kernels one thread each."""
+        worth = chosen.numpy_share > _SPLIT_SHARE and images > self.threads * _SPLIT_IMAGES
+        return self.threads > 1 and worth
+
+    def least_bytes(self, images: int) -> int:
+        """Return the bytes that must be alive at one moment of a run of a batch, arenas included.
+
+        The inputs and results of the whole batch are not counted in, nor what numpy takes within
+        a step.
+        """
+        chosen = self._schedule(self.graph.outputs, single=False)
+        at_once = self._at_once(chosen, images)
+        alive, most = dict.fromkeys(chosen.tensors[self.graph.inputs[0]].places, 0), 0
+        for turn in chosen.turns:
+            arena = 0
+            if isinstance(turn.runs, Segment):
+                made = {place: b.nbytes for place, b in turn.runs.makes.items()}
+                arena = turn.runs.least_bytes * turn.runs.images_at_once(at_once, self.threads)
+            else:
+                stored = chosen.tensors[turn.runs.node.output]
+                sizes = (buffer.nbytes for buffer in stored.form.buffers)
+                made = dict(zip(stored.places, sizes, strict=True))
+            alive |= {place: n for place, n in made.items() if place not in chosen.direct}
+            most = max(most, at_once * sum(alive.values()) + arena)
+            alive = {place: n for place, n in alive.items() if place not in turn.done}
+        return most
+
+    def take_arena(self, nbytes: int) -> Array:
+        """Return memory of at least ``nbytes`` that starts on a cache line, to be given back."""
+        arena = self._arenas.pop() if self._arenas else None
+        if arena is not None and arena.nbytes >= nbytes:
+            return arena
+        block = np.empty(nbytes + _LINE, np.uint8)
+        skip = -block.ctypes.data % _LINE
+        return block[skip : skip + nbytes]
+
+    def give_arena(self, arena: Array) -> None:
+        """Keep an arena for the next run."""
+        self._arenas.append(arena)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """One run of a schedule: what goes in, and where results go."""
+
+    plan: Plan
+    schedule: Schedule
+    x: Array
+    result: dict[str, Array]
+    draws: Draws | None
+    watch: Watch | None
+    threads: int
+
+    def tile(self, start: int, stop: int) -> None:
+        """Run images ``start`` to ``stop - 1`` through all turns."""
+        tensors, images = self.schedule.tensors, stop - start
+        arrays = self._given(start, stop)
+        draws = None if self.draws is None else self.draws.at(start)
+        for turn in self.schedule.turns:
+            if isinstance(turn.runs, Segment):
+                self._segment(turn.runs, arrays, start, stop, draws)
+            else:
+                self._numpy(turn.runs, arrays, images, draws)
+            if self.watch is not None:
+                step = turn.step
+                operands = [tensors[name].value(arrays, images) for name in step.reads]
+                made = tensors[step.node.output].value(arrays, images)
+                self.watch(start, step, operands, made)
+            for place in turn.done:
+                del arrays[place]
+        for name in self.schedule.indirect:
+            value = tensors[name].value(arrays, images)
+            self.result[name][start:stop] = to_dense(value, self.plan.isa)
+
+    def _given(self, start: int, stop: int) -> dict[Place, Array]:
+        stored = self.schedule.tensors[self.plan.graph.inputs[0]]
+        value = to_value(self.x[start:stop], stored.form, self.plan.isa)
+        return dict(zip(stored.places, arrays_of(value), strict=True))
+
+    def _numpy(
+        self, step: Step, arrays: dict[Place, Array], images: int, draws: Draws | None
+    ) -> None:
+        tensors = self.schedule.tensors
+        operands = [tensors[name].value(arrays, images) for name in step.reads]
         with np.errstate(over="ignore", invalid="ignore"):
-            for turn in self._turns:
-                operands = [values[name] for name in turn.reads]
-                made = values[turn.output] = turn.step.apply(*operands, draws=draws)
-                if seen is not None:
-                    seen(turn.step, operands, made)
-                for name in turn.last_reads:
-                    if name not in wanted:
-                        del values[name]
-        return [to_dense(values[name], self.isa) for name in wanted]
+            made = step.apply(*operands, draws=draws)
+        arrays.update(zip(tensors[step.node.output].places, arrays_of(made), strict=True))
 
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A step with the names that it reads, reads as the last one, and writes."""
-
-    step: Step
-    reads: tuple[str, ...]
-    last_reads: frozenset[str]
-    output: str
-
-
-def _turns(steps: tuple[Step, ...], outputs: Collection[str]) -> tuple[_Turn, ...]:
-    last = {name: i for i, step in enumerate(steps) for name in step.reads}
-    return tuple(
-        _Turn(
-            step,
-            step.reads,
-            frozenset(n for n in step.reads if last[n] == i and n not in outputs),
-            step.node.output,
-        )
-        for i, step in enumerate(steps)
-    )
+    def _segment(
+        self,
+        segment: Segment,
+        arrays: dict[Place, Array],
+        start: int,
+        stop: int,
+        draws: Draws | None,
+    ) -> None:
+        images = stop - start
+        for place, buffer in segment.makes.items():
+            shape = (images, *buffer.shape)
+            name = self.schedule.direct.get(place)
+            arrays[place] = (
+                np.empty(shape, buffer.dtype) if name is None
+                else self.result[name][start:stop].reshape(shape)
+            )  # fmt: skip
+        program = segment.program
+        if program is None:
+            return
+        arena = self.plan.take_arena(program.arena_bytes(images, self.threads))
+        try:
+            buffers = [arrays[place] for place in segment.arrays]
+            stream = () if draws is None else (draws.first_image, draws.seed, draws.sample)
+            program.run(images, buffers, arena, self.threads, *stream)
+        finally:
+            self.plan.give_arena(arena)
 
 
 def _last_uses(graph: Graph) -> dict[str, int]:

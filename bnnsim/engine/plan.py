@@ -1,35 +1,35 @@
-"""Turn nodes into steps: a kernel, its packed constants, and a function from value to value.
+"""Turn nodes into steps: kernels with their packed constants, or the reference's numpy.
 
-Planning is done once per graph: weights are packed, kernels are chosen and named. Ops over bits,
-ternaries and integers get compiled kernels; float Dense, Conv2d and elementwise ops run the
-reference's own numpy, so that the two cannot differ.
+Planning is done once per graph: weights are packed, kernels are chosen and named, and how every
+tensor lies in memory is settled. Ops over bits, ternaries and integers get compiled kernels; float
+Dense, Conv2d and elementwise ops run the reference's own numpy, so that the two cannot differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from bnnsim.engine import _kernels, reference
 from bnnsim.engine.dispatch import select
-from bnnsim.engine.fused import compared_sums, plan_compared
-from bnnsim.engine.step import Step
+from bnnsim.engine.fused import bit_kernel, bit_weights, compared_sums, plan_compared
+from bnnsim.engine.lookups import add_byte_bit, byte_map, plan_floats
+from bnnsim.engine.planes import MAX_BYTE_FAN_IN, by_planes, plane_weights
+from bnnsim.engine.step import Held, Recipe, Step, affine_pixels, product_fields, tensor_form
 from bnnsim.engine.step import constant as _constant
 from bnnsim.engine.step import fan_in as _fan_in
-from bnnsim.engine.values import Array, Bits, Pixels, Planes, Value, to_dense, to_planes, to_value
+from bnnsim.engine.values import Array, Bits, Form, Value, to_dense, to_value
 from bnnsim.graph import bits
 from bnnsim.graph.draws import Draws, is_stochastic, rng_bits
-from bnnsim.graph.dtypes import BIT, DType
+from bnnsim.graph.dtypes import BIT, FLOAT32, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, constants_of, normal_attrs
 from bnnsim.graph.quantizers import SIGN
 
 NUMPY = "numpy"
-Multiply: TypeAlias = Callable[[Any], Array]
-_MAX_BYTE_FAN_IN = 65_793  # sums of byte products stay in int32 up to here (bnnsim.h)
 _KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
 
 
@@ -67,10 +67,11 @@ def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
     first = len(activations_of(node))
     constants = [_constant(graph, node, first + i) for i in range(len(constants_of(node)))]
     meaning, attrs, dtype = reference.OPS[node.op], normal_attrs(node), graph.result(node).dtype
+    form = tensor_form(graph, node.output)
 
     def run(*activations: Value) -> Value:
         dense = [to_dense(x, isa) for x in activations]
-        return to_value(meaning([*dense, *constants], attrs, dtype), dtype, isa)
+        return to_value(meaning([*dense, *constants], attrs, dtype), form, isa)
 
     return Step(node, NUMPY, run)
 
@@ -78,64 +79,48 @@ def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
 # --- input encoding ----------------------------------------------------------------------------
 
 
-def _affine_pixels(graph: Graph, node: Node) -> tuple[int, int] | None:
-    """Return (mul, add) if an Encode maps byte p to the integer ``mul * p + add``, else None."""
-    table, dtype = _constant(graph, node, 1), graph.result(node).dtype
-    if not _is_dense(dtype) or not dtype.is_integer or dtype.numpy.itemsize == 1:
-        return None
-    mul, add = int(table[1]) - int(table[0]), int(table[0])
-    same = (table == mul * np.arange(len(table)) + add).all()
-    return (mul, add) if same else None
-
-
 def _plan_encode(graph: Graph, node: Node, isa: str) -> Step:
     """Leave pixels as the bytes they are where the next sums can scale afterwards."""
-    affine = _affine_pixels(graph, node)
-    if affine is None:
+    if affine_pixels(graph, node) is None:
         return _plan_numpy(graph, node, isa)
-    dtype = graph.result(node).dtype.numpy
-    return Step(node, "view", lambda x: Pixels(x, *affine, dtype))
-
-
-def _encoded_by(graph: Graph, node: Node) -> tuple[int, int] | None:
-    """Return (mul, add) of the Encode that a layer reads its pixels from, if they are affine."""
-    before = graph.producer(node.inputs[0])
-    if before is None or before.op != "Encode":
-        return None
-    return _affine_pixels(graph, before)
+    return Recipe(graph, node, isa).step("view")
 
 
 # --- Dense and Conv2d --------------------------------------------------------------------------
 
 
 def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
-    x, weight = (graph.tensor(name) for name in node.inputs)
+    weight = graph.tensor(node.inputs[1])
+    recipe, fields = Recipe(graph, node, isa), product_fields(graph, node)
+    held = recipe.read()
     prefix = "gemm" if node.op == "Dense" else "conv2d"
-    options: dict[str, Any] = {"isa": isa}
-    if node.op == "Conv2d":
-        options |= normal_attrs(node)
-    affine = _encoded_by(graph, node)
-    if affine is not None and _scales_after(node, weight, affine):
-        kernel = f"{prefix}_byte"
-        constant = _constant(graph, node, 1)
-        return Step(node, select(kernel, isa).name, _pixel_linear(x, constant, affine, options))
-    family = _family(x.dtype, weight, options.get("pad_value", 0))
+    map_ = byte_map(graph, node) if isa == "avx2" else None  # others multiply bytes faster
+    if map_ is not None:
+        return add_byte_bit(recipe, node, map_)
+    if held.form.kind == "pixels":
+        if not _scales_after(node, weight, (held.form.mul, held.form.add)):
+            return _plan_numpy(graph, node, isa)
+        return _pixel_linear(recipe, held, fields)
+    family = _family(graph, node)
     if family is None:
-        return _plan_numpy(graph, node, isa)
-    kernel = f"{prefix}_{family}"
-    run = _LINEAR[family](kernel, _constant(graph, node, 1), x.shape[-1], options)
-    return Step(node, select(kernel, isa).name, run)
+        return plan_floats(graph, node, isa, fast=False) or _plan_numpy(graph, node, isa)
+    _LINEAR[family](recipe, held, fields)
+    return recipe.step(f"{prefix}_{family}")
 
 
-def _family(x: DType, weight: Tensor, pad_value: int) -> str | None:
-    """Return which kernels multiply these operands, or None where numpy does."""
-    if x.is_light and weight.dtype.is_light:
-        return "bit" if x == weight.dtype == BIT else "ternary"
+def _family(graph: Graph, node: Node) -> str | None:
+    """Return which kernels multiply a layer's operands, or None where numpy does."""
+    weight, pad_value = graph.tensor(node.inputs[1]), normal_attrs(node).get("pad_value", 0)
+    x = graph.activation(node).dtype
+    if x == weight.dtype == BIT:
+        return "bit"
+    if by_planes(graph, node):
+        return "planes"
     if x.is_float or weight.dtype.numpy != np.int8 or str(x.numpy) not in _KERNEL_INTEGERS:
         return None
     limits = np.iinfo(x.numpy)
     is_byte = _is_dense(x) and x.numpy.itemsize == 1 and limits.min <= pad_value <= limits.max
-    if is_byte and _fan_in(weight) <= _MAX_BYTE_FAN_IN:
+    if is_byte and _fan_in(weight) <= MAX_BYTE_FAN_IN:
         return "byte"
     return "int_bit" if weight.dtype == BIT else "int"
 
@@ -146,77 +131,68 @@ def _scales_after(node: Node, weight: Tensor, affine: tuple[int, int]) -> bool:
     reach = _fan_in(weight) * largest * (abs(affine[0]) * 255 + abs(affine[1]))
     attrs = normal_attrs(node)
     padded = any(attrs.get("pads", ())) and attrs["pad_value"] != 0
-    fits = reach < 2**31 and _fan_in(weight) <= _MAX_BYTE_FAN_IN
+    fits = reach < 2**31 and _fan_in(weight) <= MAX_BYTE_FAN_IN
     return weight.dtype.numpy == np.int8 and fits and not padded
 
 
-def _pixel_linear(
-    x: Tensor, weight: Array, affine: tuple[int, int], options: dict[str, Any]
-) -> Multiply:
-    """Return sums over ``mul * p + add`` from sums over bytes p: a tap off the image adds 0."""
-    mul, add = affine
-    if weight.ndim == 4:
-        options = {**options, "pad_value": 0}  # pads, where there are any, add nothing
-    sum_bytes = _byte_linear("gemm_byte" if weight.ndim == 2 else "conv2d_byte", weight, 0, options)
-    of_ones = sum_bytes(np.ones((1, *x.shape), np.uint8))
-    offset = (of_ones.astype(np.int64) * add).astype(np.int32)
-
-    def run(pixels: Pixels) -> Array:
-        sums = sum_bytes(np.ascontiguousarray(pixels.raw))
-        sums *= np.int32(mul)
-        sums += offset
-        return sums
-
-    return run
-
-
-def _bit_linear(kernel: str, weight: Array, channels: int, options: dict[str, Any]) -> Multiply:
-    words = bits.pack(weight)
-    if kernel == "gemm_bit":
-        gemm_weights = _kernels.pack_gemm_weights(words, channels, options["isa"])
-        return lambda x: _kernels.gemm_bit(x.words, gemm_weights, channels, **options)
-    conv_weights = _kernels.pack_conv_weights(
-        words, channels, groups=options["groups"], isa=options["isa"]
-    )
-    return lambda x: _kernels.conv2d_bit(x.words, conv_weights, channels, **options)
+def _pixel_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> Step:
+    """Form sums over ``mul * p + add`` from sums over bytes p: a tap off the image adds 0."""
+    node, isa = recipe.node, recipe.isa
+    if node.op == "Conv2d":
+        fields = fields | {"pad_value": 0}  # pads, where there are any, add nothing
+    weight = np.ascontiguousarray(_constant(recipe.graph, node, 1))
+    ones = np.ones((1, *x.form.shape), np.uint8)
+    if node.op == "Dense":
+        of_ones = _kernels.gemm_byte(ones, weight, isa=isa)
+    else:
+        options = normal_attrs(node) | {"pad_value": 0}
+        of_ones = _kernels.conv2d_byte(ones, weight, isa=isa, **options)
+    _byte_linear(recipe, x, fields)
+    sums, offset = recipe.output, (of_ones.astype(np.int64) * x.form.add).astype(np.int32)
+    if (x.form.mul, x.form.add) != (1, 0):
+        recipe.scale(sums, sums, x.form.mul, offset.reshape(-1, sums.form.channels))
+    return recipe.step("gemm_byte" if node.op == "Dense" else "conv2d_byte")
 
 
-def _ternary_linear(kernel: str, weight: Array, channels: int, options: dict[str, Any]) -> Multiply:
-    sign, mask = bits.pack_mask(weight > 0), bits.pack_mask(weight != 0)
-    multiply = getattr(_kernels, kernel)
-
-    def run(x: Bits | Planes) -> Array:
-        planes = to_planes(x)
-        result: Array = multiply(planes.sign, planes.mask, sign, mask, channels, **options)
-        return result
-
-    return run
+def _bit_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
+    weights = bit_weights(recipe.graph, recipe.node, recipe.isa)
+    recipe.call(bit_kernel(recipe.node), x, recipe.output, weights=weights, **fields)
 
 
-def _byte_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Multiply:
-    held = np.ascontiguousarray(weight)
-    if kernel == "gemm_byte":
-        gemm_weights = _kernels.pack_gemm_byte_weights(held, options["isa"])
-        return lambda x: _kernels.gemm_byte(x, gemm_weights, **options)
-    groups, isa = options["groups"], options["isa"]
-    conv_weights = _kernels.pack_conv_byte_weights(held, groups=groups, isa=isa)
-    return lambda x: _kernels.conv2d_byte(x, conv_weights, **options)
+def _planes_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
+    x, weights = recipe.planes(x), plane_weights(recipe.graph, recipe.node, recipe.isa)
+    op = "gemm_planes" if recipe.node.op == "Dense" else "conv2d_planes"
+    recipe.call(op, x, recipe.output, weights=weights, grid=x.form.grid, **fields)
 
 
-def _int_bit_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Multiply:
-    words, multiply = bits.pack(weight), getattr(_kernels, kernel)
-    return lambda x: multiply(to_dense(x, options["isa"]), words, **options)
+def _byte_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
+    weight, isa = np.ascontiguousarray(_constant(recipe.graph, recipe.node, 1)), recipe.isa
+    dtype = x.form.buffers[0].dtype
+    if recipe.node.op == "Dense":
+        packed = _kernels.pack_gemm_byte_weights(weight, isa)
+        recipe.call("gemm_byte", x, recipe.output, weights=packed, dtype=dtype, **fields)
+    else:
+        groups = fields["window"]["groups"]
+        packed = _kernels.pack_conv_byte_weights(weight, groups=groups, isa=isa)
+        recipe.call("conv2d_byte", x, recipe.output, weights=packed, dtype=dtype, **fields)
 
 
-def _int_linear(kernel: str, weight: Array, _: int, options: dict[str, Any]) -> Multiply:
-    held, multiply = np.ascontiguousarray(weight), getattr(_kernels, kernel)
-    return lambda x: multiply(to_dense(x, options["isa"]), held, **options)
+def _int_bit_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
+    x, words = recipe.dense(x), bits.pack(_constant(recipe.graph, recipe.node, 1))
+    op = "gemm_int_bit" if recipe.node.op == "Dense" else "conv2d_int_bit"
+    recipe.call(op, x, recipe.output, weights=words, dtype=x.form.dtype, **fields)
 
 
-_LINEAR: Mapping[str, Callable[[str, Array, int, dict[str, Any]], Multiply]] = MappingProxyType(
+def _int_linear(recipe: Recipe, x: Held, fields: dict[str, Any]) -> None:
+    x, held = recipe.dense(x), np.ascontiguousarray(_constant(recipe.graph, recipe.node, 1))
+    op = "gemm_int" if recipe.node.op == "Dense" else "conv2d_int"
+    recipe.call(op, x, recipe.output, weights=held, dtype=x.form.dtype, **fields)
+
+
+_LINEAR: Mapping[str, Callable[[Recipe, Held, dict[str, Any]], None]] = MappingProxyType(
     {
         "bit": _bit_linear,
-        "ternary": _ternary_linear,
+        "planes": _planes_linear,
         "byte": _byte_linear,
         "int_bit": _int_bit_linear,
         "int": _int_linear,
@@ -235,14 +211,21 @@ def _rows(x: Array, dtype: type) -> Array:
 def _plan_quantize(graph: Graph, node: Node, isa: str) -> Step:
     dtype = graph.activation(node).dtype
     if is_stochastic(node):
-        return _plan_stochastic(node, isa)
+        return _plan_stochastic(graph, node, isa)
     if node.attrs["quantizer"] != SIGN:
         return _plan_numpy(graph, node, isa)
     if str(dtype) == "float64" or dtype.numpy.itemsize > 4 or not _is_dense(dtype):
         return _plan_numpy(graph, node, isa)
+    recipe = Recipe(graph, node, isa)
+    x = recipe.read()
+    if x.form.kind == "array" and str(x.form.dtype) in ("uint8", "int16"):
+        x = recipe.dense(x, np.dtype(np.int32))
+    if x.form.kind == "array" and str(x.form.dtype) in ("int8", "int32", "float32"):
+        recipe.by_pixel("pack_sign", x, recipe.output, dtype=x.form.dtype)
+        return recipe.step("pack_sign")
     held = np.int32 if dtype.is_integer else np.float32
 
-    def run(value: Array | Pixels) -> Bits:
+    def run(value: Value) -> Bits:
         x = to_dense(value, isa)
         words = _kernels.pack_sign(_rows(x, held), isa=isa)
         return Bits(words.reshape(*x.shape[:-1], -1), x.shape[-1])
@@ -250,15 +233,19 @@ def _plan_quantize(graph: Graph, node: Node, isa: str) -> Step:
     return Step(node, select("pack_sign", isa).name, run)
 
 
-def _plan_stochastic(node: Node, isa: str) -> Step:
-    bits = rng_bits(node)
+def _plan_stochastic(graph: Graph, node: Node, isa: str) -> Step:
+    random_bits, recipe = rng_bits(node), Recipe(graph, node, isa)
+    x = recipe.read()
+    if x.form.kind == "array" and x.form.dtype == np.float32:
+        recipe.by_pixel("stochastic_pack", x, recipe.output, node=node.id, bits=random_bits)
+        return recipe.step("stochastic_pack")
 
     def draw(value: Value, draws: Draws) -> Bits:
         x = to_dense(value, isa)
         seed, node_id, sample = draws.stream(node)
         words = _kernels.stochastic_pack(
             _rows(x, np.float32),
-            bits,
+            random_bits,
             seed=seed,
             node=node_id,
             sample=sample,
@@ -277,81 +264,101 @@ def _is_dense(dtype: DType) -> bool:
 
 def _plan_threshold(graph: Graph, node: Node, isa: str) -> Step:
     x, out = graph.activation(node).dtype, graph.result(node).dtype
-    thresholds, direction = _constant(graph, node, 1), _constant(graph, node, 2)
-    base = normal_attrs(node)["base"]
+    recipe = Recipe(graph, node, isa)
+    held = recipe.read()
     fits = out.kind == "bipolar" or out.numpy.itemsize == 1
-    if not _is_dense(x) or str(x.numpy) not in _KERNEL_INTEGERS or not fits:
+    if held.form.kind != "array" or str(x.numpy) not in _KERNEL_INTEGERS or not fits:
         return _plan_numpy(graph, node, isa)
+    sums = recipe.dense(held, np.dtype(np.int32))
+    t, direction = _constant(graph, node, 1), _constant(graph, node, 2)
+    fields = {"weights": np.ascontiguousarray(t), "weights2": np.ascontiguousarray(direction)}
     if out == BIT:
-        return Step(
-            node,
-            select("threshold_pack", isa).name,
-            _bit_threshold(np.ascontiguousarray(thresholds[:, 0]), direction, isa),
-        )
-
-    # The kernel counts in int8; more levels than that wrap around, and back in the wider type.
-    start = -128 if out.kind == "bipolar" else base - 128 * (out.kind == "unsigned")
-
-    def run(value: Array | Pixels) -> Value:
-        x = to_dense(value, isa)
-        levels: Array = _kernels.multi_threshold(
-            _rows(x, np.int32), thresholds, direction, start, isa=isa
-        ).reshape(x.shape)
-        if out.kind == "bipolar":
-            levels = 2 * (levels.astype(np.int16) + 128) - int(out.high)
-        elif out.kind == "unsigned":
-            levels = levels.view(np.uint8) ^ np.uint8(128)
-        return to_value(levels, out, isa)
-
-    return Step(node, select("multi_threshold", isa).name, run)
+        recipe.by_pixel("threshold_pack", sums, recipe.output, **fields)
+        return recipe.step("threshold_pack")
+    _plan_levels(recipe, sums, fields | {"K": t.shape[1]}, out)
+    return recipe.step("multi_threshold")
 
 
-def _bit_threshold(thresholds: Array, direction: Array, isa: str) -> Callable[[Any], Bits]:
-    def run(value: Array | Pixels) -> Bits:
-        x = to_dense(value, isa)
-        words = _kernels.threshold_pack(_rows(x, np.int32), thresholds, direction, isa=isa)
-        return Bits(words.reshape(*x.shape[:-1], -1), x.shape[-1])
-
-    return run
+def _plan_levels(recipe: Recipe, sums: Held, fields: dict[str, Any], out: DType) -> None:
+    """Count met thresholds in int8, as the kernel does, and bring the counts to the levels."""
+    base, made = normal_attrs(recipe.node)["base"], recipe.unpacked
+    if out.kind in ("signed", "ternary"):
+        recipe.by_pixel("multi_threshold", sums, made, pad_value=base, **fields)
+    else:
+        # More levels than int8 has above 0: count from -128, and add that back in the wider type.
+        grid = out.kind == "bipolar"
+        mul, add = (2, 256 - int(out.high)) if grid else (1, 128)
+        start = -128 if grid else base - 128
+        levels = recipe.scratch(Form("array", sums.form.shape, np.dtype(np.int8)))
+        recipe.by_pixel("multi_threshold", sums, levels, pad_value=start, **fields)
+        recipe.scale(levels, made, mul, np.full((1, sums.form.channels), add, np.int32))
+    recipe.deliver(made)
 
 
 # --- windows and shapes ------------------------------------------------------------------------
 
 
 def _plan_max_pool(graph: Graph, node: Node, isa: str) -> Step:
-    dtype = graph.activation(node).dtype
-    attrs = normal_attrs(node)
-    options: dict[str, Any] = {
-        "window": attrs["kernel"],
-        "stride": attrs["stride"],
-        "pads": attrs["pads"],
-        "isa": isa,
-    }
+    dtype, recipe = graph.activation(node).dtype, Recipe(graph, node, isa)
+    attrs, x = normal_attrs(node), recipe.read()
+    window = {name: attrs[name] for name in ("kernel", "stride", "pads")}
+    window["image"] = x.form.shape[:2]
     if dtype == BIT:
-        channels = graph.activation(node).shape[-1]
-        has_minimum = len(node.inputs) > 1
-        minimum = _constant(graph, node, 1) if has_minimum else np.zeros(channels, np.uint8)
+        minimum = _constant(graph, node, 1) if len(node.inputs) > 1 else np.zeros(x.form.channels)
         use_and = bits.pack_mask(minimum.astype(bool))
-        return Step(
-            node,
-            select("maxpool_bit", isa).name,
-            lambda x: Bits(_kernels.maxpool_bit(x.words, use_and, **options), x.channels),
-        )
-    if len(node.inputs) > 1 or dtype.is_float or str(dtype.numpy) not in ("int8", "int32"):
+        recipe.call("maxpool_bit", x, recipe.output, weights=use_and, N=len(use_and), window=window)
+        return recipe.step("maxpool_bit")
+    is_known = x.form.kind != "pixels" and str(dtype.numpy) in _KERNEL_INTEGERS
+    if len(node.inputs) > 1 or not is_known:
         return _plan_numpy(graph, node, isa)
-    return Step(
-        node,
-        select("maxpool_int", isa).name,
-        lambda x: to_value(_kernels.maxpool_int(to_dense(x, isa), **options), dtype, isa),
-    )
+    x, pooled = recipe.dense(x), recipe.unpacked
+    fields = {"N": x.form.channels, "dtype": x.form.dtype, "window": window}
+    recipe.call("maxpool_int", x, pooled, **fields)
+    recipe.deliver(pooled)
+    return recipe.step("maxpool_int")
 
 
 def _plan_flatten(graph: Graph, node: Node, isa: str) -> Step:
-    dtype, channels = graph.activation(node).dtype, graph.activation(node).shape[-1]
-    size = graph.result(node).size
-    if dtype != BIT or channels % bits.WORD_BITS:
+    """See the pixels of an image as one row; bits of ragged pixels are packed anew."""
+    x = tensor_form(graph, activations_of(node)[0])
+    recipe, whole = Recipe(graph, node, isa), x.channels % bits.WORD_BITS == 0
+    out = recipe.output.form
+    if x.kind == out.kind and (x.kind in ("array", "pixels") or (x.kind == "bits" and whole)):
+        return recipe.step("view")
+    flat = recipe.dense(recipe.read())
+    recipe.store(Held(Form("array", out.shape, flat.form.dtype), flat.places))
+    return recipe.step("pack_planes" if out.kind == "planes" else "pack_sign")
+
+
+# --- floats of one factor and offset per channel ------------------------------------------------
+
+
+def _affine_terms(graph: Graph, node: Node) -> dict[str, Array]:
+    """Return what is taken away, multiplied by and added, in this order, of what there is."""
+    terms = [_constant(graph, node, 1 + i) for i in range(len(constants_of(node)))]
+    if node.op == "BatchNorm":
+        gamma, beta, mean, var = terms
+        scale = gamma / np.sqrt(var + np.float32(normal_attrs(node)["eps"]))
+        return {"shift": mean, "scale": scale, "bias": beta}
+    names = {"Bias": ("bias",), "Scale": ("scale",), "Affine": ("scale", "bias")}[node.op]
+    return dict(zip(names, terms, strict=True))
+
+
+def _plan_affine(graph: Graph, node: Node, isa: str) -> Step:
+    recipe, terms = Recipe(graph, node, isa), _affine_terms(graph, node)
+    x, out = recipe.read(), recipe.output.form
+    is_known = x.form.kind != "pixels" and str(x.form.dtype) in (*_KERNEL_INTEGERS, "float32")
+    plain = all(term.dtype == np.float32 and term.ndim == 1 for term in terms.values())
+    if not is_known or graph.activation(node).dtype.kind == "bfloat" or not plain:
         return _plan_numpy(graph, node, isa)
-    return Step(node, "view", lambda x: Bits(x.words.reshape(len(x), -1), size))
+    if graph.result(node).dtype != FLOAT32:
+        return _plan_numpy(graph, node, isa)
+    x = recipe.dense(x) if x.form.dtype != np.float32 else x
+    held, which = _kernels.affine_terms(
+        out.channels, *(terms.get(name) for name in ("shift", "scale", "bias"))
+    )
+    recipe.by_pixel("affine", x, recipe.output, weights=held, pad_value=which, dtype=x.form.dtype)
+    return recipe.step("affine")
 
 
 _PLANNERS: Mapping[str, Callable[[Graph, Node, str], Step]] = MappingProxyType(
@@ -362,6 +369,10 @@ _PLANNERS: Mapping[str, Callable[[Graph, Node, str], Step]] = MappingProxyType(
         "Quantize": _plan_quantize,
         "Threshold": _plan_threshold,
         "MaxPool": _plan_max_pool,
+        "Bias": _plan_affine,
+        "Scale": _plan_affine,
+        "Affine": _plan_affine,
+        "BatchNorm": _plan_affine,
         "Flatten": _plan_flatten,
     }
 )

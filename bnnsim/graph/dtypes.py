@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -115,11 +116,7 @@ class DType:
     @property
     def numpy(self) -> np.dtype:
         """The numpy dtype that holds one element (bfloat16 is held as float32)."""
-        if self.is_float:
-            return np.dtype(f"float{32 if self.kind == 'bfloat' else self.bits}")
-        held = self.bits + (self.kind == "bipolar" and self.bits > 1)  # a grid's sign is extra
-        width = next(w for w in (8, 16, 32, 64) if held <= w)
-        return np.dtype(f"{'u' if self.kind == 'unsigned' else ''}int{width}")
+        return _numpy_dtype(self.kind, self.bits)
 
     def valid(self, values: np.ndarray) -> np.ndarray:
         """Return, element by element, whether this dtype may hold the value."""
@@ -131,6 +128,15 @@ class DType:
         if self.kind == "bipolar":
             return inside & (np.where(inside, values, 0) % 2 == 1)
         return inside
+
+
+@cache
+def _numpy_dtype(kind: str, bits: int) -> np.dtype:
+    if kind in ("float", "bfloat"):
+        return np.dtype(f"float{32 if kind == 'bfloat' else bits}")
+    held = bits + (kind == "bipolar" and bits > 1)  # a grid's sign is extra
+    width = next(w for w in (8, 16, 32, 64) if held <= w)
+    return np.dtype(f"{'u' if kind == 'unsigned' else ''}int{width}")
 
 
 DTYPE_NAMES = (

@@ -32,10 +32,12 @@ ALWAYS_INLINE uint8x16_t count_bytes(uint8x16_t sum, uint8x16_t value, uint8x16_
 
 /* Add the mismatches of successive words of a run, from row[r] + offset on. */
 ALWAYS_INLINE void tile_words(const tile *t, int64_t offset, int64_t words, const uint64_t *panel,
-                              const int rows, const int vectors, tile_counts *counts) {
+                              const int mode, const int rows, const int vectors,
+                              tile_counts *counts) {
     const uint64_t *row[TILE_ROWS];
+    const int64_t step = mode == TILE_MASKED ? 2 * TILE_CHANNELS : TILE_CHANNELS;
     for (int r = 0; r < rows; r++) row[r] = t->row[r] + offset;
-    for (int64_t k = 0; k < words; k++, panel += TILE_CHANNELS) {
+    for (int64_t k = 0; k < words; k++, panel += step) {
         uint8x16_t weights[TILE_VECTORS];
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
@@ -44,8 +46,16 @@ ALWAYS_INLINE void tile_words(const tile *t, int64_t offset, int64_t words, cons
         for (int r = 0; r < rows; r++) {
             const uint8x16_t word = vreinterpretq_u8_u64(vld1q_dup_u64(row[r] + k));
 #pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++)
-                counts->bytes[r][v] = count_bytes(counts->bytes[r][v], word, weights[v]);
+            for (int v = 0; v < vectors; v++) {
+                if (mode != TILE_MASKED) {
+                    counts->bytes[r][v] = count_bytes(counts->bytes[r][v], word, weights[v]);
+                    continue;
+                }
+                const uint8x16_t mask =
+                    vreinterpretq_u8_u64(vld1q_u64(panel + TILE_CHANNELS + v * TILE_LANES));
+                const uint8x16_t differ = vandq_u8(veorq_u8(word, weights[v]), mask);
+                counts->bytes[r][v] = vaddq_u8(counts->bytes[r][v], vcntq_u8(differ));
+            }
         }
     }
 }
@@ -62,17 +72,17 @@ ALWAYS_INLINE void tile_widen(const int rows, const int vectors, tile_counts *co
         }
 }
 
-/* counts->sums: mismatches of the rows with the 2 channels of each vector. */
-ALWAYS_INLINE void tile_mismatches(const tile *t, const tile_runs *runs, const int rows,
-                                   const int vectors, tile_counts *counts) {
-    const uint64_t *panel = t->panel;
+/* Count one pass of the rows, from word `from` on. */
+ALWAYS_INLINE void tile_count(const tile *t, const tile_runs *runs, int64_t from,
+                              const uint64_t *panel, const int mode, const int rows,
+                              const int vectors, tile_counts *counts) {
+    const int64_t step = mode == TILE_MASKED ? 2 * TILE_CHANNELS : TILE_CHANNELS;
     int64_t held = 0; /* words that the bytes count */
-    *counts = (tile_counts){0};
     for (const int64_t *run = runs->offset; run != runs->end; run++) {
         for (int64_t k = 0, words; k < runs->words; k += words) {
             words = bnn_min(WORDS_PER_BYTE - held, runs->words - k);
-            tile_words(t, *run + k, words, panel, rows, vectors, counts);
-            panel += words * TILE_CHANNELS;
+            tile_words(t, from + *run + k, words, panel, mode, rows, vectors, counts);
+            panel += words * step;
             held += words;
             if (held < WORDS_PER_BYTE) continue;
             tile_widen(rows, vectors, counts);
@@ -82,11 +92,30 @@ ALWAYS_INLINE void tile_mismatches(const tile *t, const tile_runs *runs, const i
     tile_widen(rows, vectors, counts);
 }
 
-/* Store base - 2 * mismatches; 2 * mismatches may wrap, the result never does. */
-ALWAYS_INLINE void tile_sums_fixed(const tile *t, const tile_runs *runs, const int rows,
-                                   const int vectors, int32_t *out, int64_t stride) {
+/* counts->sums: mismatches of the rows with the 2 channels of each vector, weighted over passes. */
+ALWAYS_INLINE void tile_mismatches(const tile *t, const tile_runs *runs, const int mode,
+                                   const int rows, const int vectors, tile_counts *counts) {
+    *counts = (tile_counts){0};
+    if (mode == TILE_BITS) {
+        tile_count(t, runs, 0, t->panel, mode, rows, vectors, counts);
+        return;
+    }
+    for (const tile_pass *pass = runs->pass; pass != runs->pass_end; pass++) {
+        const int32x4_t shift = vdupq_n_s32(pass->shift);
+        for (int r = 0; r < rows; r++)
+            for (int v = 0; v < vectors; v++)
+                counts->sums[r][v] = vshlq_u32(counts->sums[r][v], shift);
+        tile_count(t, runs, pass->row, t->panel + pass->panel, mode, rows, vectors, counts);
+    }
+}
+
+/* Store base - (mismatches << scale); what is taken away may wrap, the result never does. */
+ALWAYS_INLINE void tile_sums_fixed(const tile *t, const tile_runs *runs, const int mode,
+                                   const int rows, const int vectors, int32_t *out,
+                                   int64_t stride) {
+    const int32x4_t scale = vdupq_n_s32(mode == TILE_BITS ? 1 : runs->scale);
     tile_counts counts;
-    tile_mismatches(t, runs, rows, vectors, &counts);
+    tile_mismatches(t, runs, mode, rows, vectors, &counts);
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v += 2) {
@@ -94,7 +123,7 @@ ALWAYS_INLINE void tile_sums_fixed(const tile *t, const tile_runs *runs, const i
             const uint32x4_t base = vld1q_u32((const uint32_t *)t->level[r] + at);
             const uint32x4_t next = v + 1 < vectors ? counts.sums[r][v + 1] : vdupq_n_u32(0);
             const uint32x4_t mismatches = vpaddq_u32(counts.sums[r][v], next);
-            const uint32x4_t acc = vsubq_u32(base, vshlq_n_u32(mismatches, 1));
+            const uint32x4_t acc = vsubq_u32(base, vshlq_u32(mismatches, scale));
             if (left >= 4)
                 vst1q_s32(out + r * stride + at, vreinterpretq_s32_u32(acc));
             else
@@ -103,40 +132,56 @@ ALWAYS_INLINE void tile_sums_fixed(const tile *t, const tile_runs *runs, const i
     }
 }
 
-/* Bit n: channel n has fewer mismatches than its limit. */
-ALWAYS_INLINE uint64_t tile_below(const uint32x4_t sums[TILE_VECTORS], const int64_t *limits,
-                                  const int vectors) {
+/* All bits of the 16-bit lanes of channels with fewer mismatches than their limits. */
+ALWAYS_INLINE uint16x8_t tile_below(const uint32x4_t sums[TILE_VECTORS], const int64_t *limits,
+                                    const int vectors) {
     uint32x4_t below[TILE_VECTORS] = {vdupq_n_u32(0)};
-    const uint16x8_t place = {1, 2, 4, 8, 16, 32, 64, 128};
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) {
         const int64x2_t mismatches = vreinterpretq_s64_u64(vpaddlq_u32(sums[v]));
         below[v] = vreinterpretq_u32_u64(vcltq_s64(mismatches, vld1q_s64(limits + 2 * v)));
     }
     const uint32x4_t low = vuzp1q_u32(below[0], below[1]), high = vuzp1q_u32(below[2], below[3]);
-    const uint16x8_t all = vuzp1q_u16(vreinterpretq_u16_u32(low), vreinterpretq_u16_u32(high));
-    return vaddvq_u16(vandq_u16(all, place));
+    return vuzp1q_u16(vreinterpretq_u16_u32(low), vreinterpretq_u16_u32(high));
 }
 
-ALWAYS_INLINE void tile_bits_fixed(const tile *t, const tile_runs *runs, const int rows,
-                                   const int vectors, const tile_bits_out *out) {
+/* Bit n: lane n of a mask. */
+ALWAYS_INLINE uint64_t tile_lanes(uint16x8_t mask) {
+    const uint16x8_t place = {1, 2, 4, 8, 16, 32, 64, 128};
+    return vaddvq_u16(vandq_u16(mask, place));
+}
+
+ALWAYS_INLINE void tile_bits_fixed(const tile *t, const tile_runs *runs, const int mode,
+                                   const int rows, const int vectors, const tile_bits_out *out) {
     tile_counts counts;
-    tile_mismatches(t, runs, rows, vectors, &counts);
-    for (int r = 0; r < rows; r++)
-        tile_put(out, r, tile_below(counts.sums[r], t->level[r], vectors));
+    tile_mismatches(t, runs, mode, rows, vectors, &counts);
+    for (int r = 0; r < rows; r++) {
+        const int bits = mode == TILE_BITS ? 1 : out->bits;
+        const int64_t *limits = t->level[r];
+        uint16x8_t met = tile_below(counts.sums[r], limits, vectors);
+        if (bits == 1) {
+            tile_put(out, r, 0, tile_lanes(met));
+            continue;
+        }
+        for (int i = 1; i < (1 << bits) - 1; i++)
+            met = vaddq_u16(met, tile_below(counts.sums[r], limits + i * out->limits, vectors));
+        met = vsubq_u16(vdupq_n_u16(0), met); /* each mask was minus one */
+        for (int plane = 0; plane < bits; plane++)
+            tile_put(out, r, plane, tile_lanes(vtstq_u16(met, vdupq_n_u16((uint16_t)(1 << plane)))));
+    }
 }
 
 static inline void tile_sums(const tile *t, const tile_runs *runs, int rows, int32_t *out,
                              int64_t stride) {
-#define TILE_CALL(r, v) tile_sums_fixed(t, runs, r, v, out, stride)
-    switch (tile_shape(t, rows)) { TILE_CASES(1) TILE_CASES(2) TILE_CASES(3) TILE_CASES(4) }
+#define TILE_CALL(m, r, v) tile_sums_fixed(t, runs, m, r, v, out, stride)
+    switch (tile_shape(t, runs, rows)) { TILE_CASES(1) TILE_CASES(2) TILE_CASES(3) TILE_CASES(4) }
 #undef TILE_CALL
 }
 
 static inline void tile_bits(const tile *t, const tile_runs *runs, int rows,
                              const tile_bits_out *out) {
-#define TILE_CALL(r, v) tile_bits_fixed(t, runs, r, v, out)
-    switch (tile_shape(t, rows)) { TILE_CASES(1) TILE_CASES(2) TILE_CASES(3) TILE_CASES(4) }
+#define TILE_CALL(m, r, v) tile_bits_fixed(t, runs, m, r, v, out)
+    switch (tile_shape(t, runs, rows)) { TILE_CASES(1) TILE_CASES(2) TILE_CASES(3) TILE_CASES(4) }
 #undef TILE_CALL
 }
 

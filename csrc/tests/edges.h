@@ -34,7 +34,7 @@ static int limits_count_all(const bnn_kernel *kernel, int64_t words) {
     uint64_t *a = fresh(5 * words, 8), *w = fresh(N * words, 8), flips, out[5];
     uint64_t *panels = fresh(bnn_panel_words(N, words, kernel->tile_n), 8);
     int64_t margins[N];
-    const bnn_limits limits = {margins, &flips};
+    const bnn_limits limits = {margins, &flips, 1, N, 0};
     memset(a, 0xff, (size_t)(5 * words) * 8);
     bnn_pack_panels(w, N, words, kernel->tile_n, panels);
     int right = bnn_pack_limits(t, direction, N, K, margins, &flips) == BNN_OK;
@@ -139,11 +139,32 @@ static int bytes_at_the_ends(const bnn_kernel *kernel) {
     return right;
 }
 
+/* Every weight +1 or -1 on the largest values: the sums of a word that only just fit int16. */
+static int lookups_at_the_ends(const bnn_kernel *kernel) {
+    enum { M = 37, N = 3, K = 300 };
+    const bnn_conv conv = {{M, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0}, K, N, 1};
+    int16_t map[256] = {BNN_MAX_LOOKUP, -BNN_MAX_LOOKUP};
+    uint64_t *w = fresh(N * bnn_words(K), 8);
+    uint64_t *panels = fresh(bnn_panel_words(N, bnn_words(K), kernel->tile_n), 8);
+    uint8_t *x = fresh(M * K, 1);
+    int32_t out[M * N];
+    int right = 1;
+    for (int k = 0; k < K; k++) w[k / 64] |= UINT64_C(1) << (k % 64);
+    bnn_pack_panels(w, N, bnn_words(K), kernel->tile_n, panels);
+    memset(x + K, 1, K);
+    right &= ((bnn_byte_bit_fn *)kernel->function)(x, map, panels, &conv, 0, out) == BNN_OK;
+    right &= out[0] == K * BNN_MAX_LOOKUP && out[1] == -K * BNN_MAX_LOOKUP;
+    right &= out[N] == -K * BNN_MAX_LOOKUP && out[N + 1] == K * BNN_MAX_LOOKUP;
+    free(w), free(panels), free(x);
+    return right;
+}
+
 /* The edge cases of a kernel's op; 1 where all of them come out right. */
 static int edges_hold(const bnn_kernel *kernel) {
     int right = 1;
     if (kernel->op_id == BNN_OP_threshold_pack) return thresholds_at_the_ends(kernel);
     if (kernel->op_id == BNN_OP_gemm_byte) return bytes_at_the_ends(kernel);
+    if (kernel->op_id == BNN_OP_byte_bit) return lookups_at_the_ends(kernel);
     if (kernel->op_id == BNN_OP_pack_sign) return signs_at_the_ends(kernel);
     for (int64_t words = 29; words <= 97; words += words < 35 ? 1 : 31)
         if (kernel->op_id == BNN_OP_gemm_bit)

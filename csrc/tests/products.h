@@ -61,7 +61,7 @@ static void test_bit_threshold(const bnn_kernel *kernel, int dense) {
     if (N > 2) t[0] = INT32_MIN, t[1] = INT32_MAX;
     int32_t *t32 = narrow(t, N, BNN_INT32);
     int8_t *sign8 = narrow(sign, N, BNN_INT8);
-    const bnn_limits limits = {margins, flips};
+    const bnn_limits limits = {margins, flips, 1, N, 0};
     bnn_tap_sums(w, N, p.taps, p.per_group, sums);
     memset(out, 0xa5, (size_t)(p.positions * words) * 8);
     for (int64_t i = 0; i < p.positions * N; i++) {
@@ -86,15 +86,14 @@ static void test_bit_threshold(const bnn_kernel *kernel, int dense) {
 static bnn_call bit_call(const problem *p, const bnn_kernel *kernel, int dense, const void *x,
                          const void *panels, const int32_t *sums) {
     const int64_t words = bnn_words(p->conv.channels), N = p->conv.out_channels;
-    bnn_call c = {.kernel = kernel, .x = x, .weights = panels, .tap_sums = sums, .out = p->out,
-                  .pad_value = (int32_t)p->pad, .conv = p->conv};
-    c.x_bytes = 8 * words * p->conv.window.width;
-    c.out_bytes = 4 * N * p->out_w;
+    bnn_call c = {.kernel = kernel, .x = x, .weights = panels, .out = p->out};
     if (dense) {
         c.M = p->pixels, c.N = N, c.K = p->per_group;
-        c.conv.groups = 0;
-        c.tap_sums = NULL;
+        c.x_bytes = 8 * words, c.out_bytes = 4 * N;
+        return c;
     }
+    c.tap_sums = sums, c.pad_value = (int32_t)p->pad, c.conv = p->conv;
+    c.x_bytes = 8 * words * p->conv.window.width, c.out_bytes = 4 * N * p->out_w;
     return c;
 }
 

@@ -3,8 +3,12 @@
 #include <stdio.h>
 
 #include "edges.h"
+#include "grid.h"
+#include "lookups.h"
 #include "naive.h"
+#include "planes.h"
 #include "products.h"
+#include "programs.h"
 
 #define ROUNDS 60
 
@@ -224,6 +228,50 @@ static void test_maxpool(const bnn_kernel *kernel, int on_bits) {
     free(x), free(flip), free(best), free(in), free(expected), free(use_and), free(out);
 }
 
+static void test_scale(const bnn_kernel *kernel) {
+    static const size_t sizes[] = {1, 1, 2, 4};
+    static const int64_t low[] = {0, -128, -32768, INT32_MIN};
+    static const int64_t high[] = {255, 127, 32767, INT32_MAX};
+    const int type = (int)random_between(BNN_UINT8, BNN_INT32);
+    const int to = (int)random_between(BNN_UINT8, BNN_INT32);
+    const int64_t P = random_between(1, 9), C = random_between(1, 40);
+    const int64_t period = random_between(1, 4), first = random_between(0, 9);
+    const int64_t mul = random_between(-5, 5);
+    int64_t *x = random_values(P * C, low[type], high[type], 0), *sums = fresh(P * C, 8);
+    int64_t *offset = random_values(period * C, -(1 << 30), 1 << 30, 0);
+    void *in = narrow(x, P * C, type), *out = fresh(P * C, sizes[to]);
+    int32_t *offset32 = narrow(offset, period * C, BNN_INT32);
+    for (int64_t i = 0; i < P * C; i++)
+        sums[i] = mul * x[i] + offset[(first + i / C) % period * C + i % C];
+    void *expected = narrow(sums, P * C, to); /* low bytes: modulo 2^32 and less */
+    require(((bnn_scale_int_fn *)kernel->function)(in, type, (int32_t)mul, offset32, period, first,
+                                                   P, C, out, to) == BNN_OK,
+            kernel, "status");
+    require(!memcmp(out, expected, (size_t)(P * C) * sizes[to]), kernel, "wrong value");
+    free(x), free(sums), free(offset), free(in), free(out), free(offset32), free(expected);
+}
+
+/* Every choice of terms, on every type; the volatile keeps each step's rounding. */
+static void test_affine(const bnn_kernel *kernel) {
+    const int type = (int)random_between(BNN_UINT8, BNN_FLOAT32), which = (int)random_between(0, 7);
+    const int64_t P = random_between(1, 5), C = random_between(1, 70);
+    int64_t *values = random_values(P * C, type == BNN_UINT8 ? 0 : -100, 100, 0);
+    void *x = narrow(values, P * C, type);
+    float *terms = fresh(3 * C, sizeof *terms), *out = fresh(P * C, sizeof *out);
+    for (int64_t i = 0; i < 3 * C; i++) terms[i] = (float)random_between(-999, 999) / 7.0f;
+    bnn_affine_fn *function = (bnn_affine_fn *)kernel->function;
+    require(function(x, type, terms, which, P, C, out) == BNN_OK, kernel, "status");
+    for (int64_t i = 0; i < P * C; i++) {
+        volatile float y = (float)values[i];
+        if (which & BNN_SHIFT) y = y - terms[i % C];
+        if (which & BNN_SCALE) y = y * terms[C + i % C];
+        if (which & BNN_BIAS) y = y + terms[2 * C + i % C];
+        require(out[i] == y, kernel, "wrong float");
+    }
+    require(function(x, type, terms, 8, P, C, out) == BNN_ERR_VALUE, kernel, "unknown term");
+    free(values), free(x), free(terms), free(out);
+}
+
 static void test_raw_rate(const bnn_kernel *kernel) {
     double rate = 0.0;
     bnn_raw_rate_fn *function = (bnn_raw_rate_fn *)kernel->function;
@@ -264,12 +312,22 @@ static void test_once(const bnn_kernel *kernel) {
         break;
     case BNN_OP_gemm_bit_threshold: test_bit_threshold(kernel, 1); break;
     case BNN_OP_conv2d_bit_threshold: test_bit_threshold(kernel, 0); break;
+    case BNN_OP_gemm_planes: test_planes(kernel, 1); break;
+    case BNN_OP_conv2d_planes: test_planes(kernel, 0); break;
+    case BNN_OP_gemm_planes_threshold: test_planes_threshold(kernel, 1); break;
+    case BNN_OP_conv2d_planes_threshold: test_planes_threshold(kernel, 0); break;
     case BNN_OP_gemm_int: test_integer(kernel, 1, 0); break;
     case BNN_OP_conv2d_int: test_integer(kernel, 0, 0); break;
     case BNN_OP_gemm_int_bit: test_integer(kernel, 1, 1); break;
     case BNN_OP_conv2d_int_bit: test_integer(kernel, 0, 1); break;
     case BNN_OP_gemm_byte: test_byte(kernel, 1); break;
     case BNN_OP_conv2d_byte: test_byte(kernel, 0); break;
+    case BNN_OP_byte_bit:
+    case BNN_OP_byte_bit_threshold:
+    case BNN_OP_float_bit:
+    case BNN_OP_float_bit_single:
+    case BNN_OP_float_float:
+    case BNN_OP_float_float_single: test_lookup(kernel); break;
     case BNN_OP_gemm_ternary: test_ternary(kernel, 1); break;
     case BNN_OP_conv2d_ternary: test_ternary(kernel, 0); break;
     case BNN_OP_threshold_pack: test_threshold_pack(kernel); break;
@@ -278,9 +336,13 @@ static void test_once(const bnn_kernel *kernel) {
     case BNN_OP_pack_ternary:
     case BNN_OP_unpack_bit:
     case BNN_OP_unpack_ternary: test_packing(kernel); break;
+    case BNN_OP_pack_planes:
+    case BNN_OP_unpack_planes: test_packing_planes(kernel); break;
     case BNN_OP_stochastic_pack: test_stochastic_pack(kernel); break;
     case BNN_OP_maxpool_bit: test_maxpool(kernel, 1); break;
     case BNN_OP_maxpool_int: test_maxpool(kernel, 0); break;
+    case BNN_OP_scale_int: test_scale(kernel); break;
+    case BNN_OP_affine: test_affine(kernel); break;
     case BNN_OP_raw_rate: test_raw_rate(kernel); break;
     default: require(0, kernel, "has no test");
     }
@@ -311,8 +373,12 @@ int main(void) {
         }
         test_limit(kernel);
         require(edges_hold(kernel), kernel, "wrong at an edge");
+        if (kernel->op_id == BNN_OP_gemm_planes)
+            require(planes_at_the_ends(kernel), kernel, "wrong at the largest K");
         for (int round = 0; round < rounds; round++) test_once(kernel);
+        test_grid(kernel);
         printf("passed  %s\n", kernel->symbol);
     }
+    test_programs();
     return 0;
 }

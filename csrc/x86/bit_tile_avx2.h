@@ -28,21 +28,24 @@ ALWAYS_INLINE __m256i count_bytes(__m256i bits) {
 
 /* Add the mismatches of at most WORDS_PER_BYTE words of a run, which starts at row[r] + offset. */
 ALWAYS_INLINE void tile_words(const tile *t, int64_t offset, int64_t words, const uint64_t *panel,
-                              const int rows, const int vectors,
+                              const int mode, const int rows, const int vectors,
                               __m256i sums[TILE_ROWS][TILE_VECTORS]) {
     __m256i bytes[TILE_ROWS][TILE_VECTORS];
+    const int64_t step = mode == TILE_MASKED ? 2 * TILE_CHANNELS : TILE_CHANNELS;
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) bytes[r][v] = _mm256_setzero_si256();
-    for (int64_t k = 0; k < words; k++, panel += TILE_CHANNELS) {
+    for (int64_t k = 0; k < words; k++, panel += step) {
 #pragma GCC unroll 2
         for (int r = 0; r < rows; r++) {
             const __m256i word = _mm256_set1_epi64x((int64_t)t->row[r][offset + k]);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) {
-                const __m256i weight = _mm256_loadu_si256((const void *)(panel + v * TILE_LANES));
-                const __m256i differ = _mm256_xor_si256(word, weight);
+                const __m256i *sign = (const void *)(panel + v * TILE_LANES);
+                __m256i differ = _mm256_xor_si256(word, _mm256_loadu_si256(sign));
+                if (mode == TILE_MASKED)
+                    differ = _mm256_and_si256(differ, _mm256_loadu_si256(sign + TILE_VECTORS));
                 bytes[r][v] = _mm256_add_epi8(bytes[r][v], count_bytes(differ));
             }
         }
@@ -55,25 +58,44 @@ ALWAYS_INLINE void tile_words(const tile *t, int64_t offset, int64_t words, cons
                 sums[r][v], _mm256_sad_epu8(bytes[r][v], _mm256_setzero_si256()));
 }
 
-/* sums[r][v]: mismatches of row r with the 4 channels of vector v. */
-ALWAYS_INLINE void tile_mismatches(const tile *t, const tile_runs *runs, const int rows,
-                                   const int vectors, __m256i sums[TILE_ROWS][TILE_VECTORS]) {
-    const uint64_t *panel = t->panel;
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) sums[r][v] = _mm256_setzero_si256();
+/* sums[r][v] += mismatches of row r, from word `from` on, with the 4 channels of vector v. */
+ALWAYS_INLINE void tile_count(const tile *t, const tile_runs *runs, int64_t from,
+                              const uint64_t *panel, const int mode, const int rows,
+                              const int vectors, __m256i sums[TILE_ROWS][TILE_VECTORS]) {
+    const int64_t step = mode == TILE_MASKED ? 2 * TILE_CHANNELS : TILE_CHANNELS;
     for (const int64_t *run = runs->offset; run != runs->end; run++) {
         for (int64_t k = 0; k < runs->words; k += WORDS_PER_BYTE) {
             const int64_t words = bnn_min(WORDS_PER_BYTE, runs->words - k);
-            tile_words(t, *run + k, words, panel, rows, vectors, sums);
-            panel += words * TILE_CHANNELS;
+            tile_words(t, from + *run + k, words, panel, mode, rows, vectors, sums);
+            panel += words * step;
         }
     }
 }
 
-ALWAYS_INLINE void tile_sums_fixed(const tile *t, const tile_runs *runs, const int rows,
-                                   const int vectors, int32_t *out, int64_t stride) {
+/* sums[r][v]: mismatches of row r with the 4 channels of vector v, weighted over all passes. */
+ALWAYS_INLINE void tile_mismatches(const tile *t, const tile_runs *runs, const int mode,
+                                   const int rows, const int vectors,
+                                   __m256i sums[TILE_ROWS][TILE_VECTORS]) {
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++) sums[r][v] = _mm256_setzero_si256();
+    if (mode == TILE_BITS) {
+        tile_count(t, runs, 0, t->panel, mode, rows, vectors, sums);
+        return;
+    }
+    for (const tile_pass *pass = runs->pass; pass != runs->pass_end; pass++) {
+        const __m128i shift = _mm_cvtsi32_si128(pass->shift);
+        for (int r = 0; r < rows; r++)
+            for (int v = 0; v < vectors; v++) sums[r][v] = _mm256_sll_epi64(sums[r][v], shift);
+        tile_count(t, runs, pass->row, t->panel + pass->panel, mode, rows, vectors, sums);
+    }
+}
+
+ALWAYS_INLINE void tile_sums_fixed(const tile *t, const tile_runs *runs, const int mode,
+                                   const int rows, const int vectors, int32_t *out,
+                                   int64_t stride) {
     __m256i sums[TILE_ROWS][TILE_VECTORS];
-    tile_mismatches(t, runs, rows, vectors, sums);
+    const int scale = mode == TILE_BITS ? 1 : runs->scale;
+    tile_mismatches(t, runs, mode, rows, vectors, sums);
     for (int r = 0; r < rows; r++) {
         const int32_t *base = t->level[r];
         int64_t mismatches[TILE_CHANNELS] = {0};
@@ -81,38 +103,65 @@ ALWAYS_INLINE void tile_sums_fixed(const tile *t, const tile_runs *runs, const i
         for (int v = 0; v < vectors; v++)
             _mm256_storeu_si256((void *)(mismatches + v * TILE_LANES), sums[r][v]);
         for (int64_t c = 0; c < t->channels; c++)
-            out[r * stride + c] = (int32_t)(base[c] - 2 * mismatches[c]);
+            out[r * stride + c] = (int32_t)(base[c] - (mismatches[c] << scale));
     }
 }
 
-ALWAYS_INLINE void tile_bits_fixed(const tile *t, const tile_runs *runs, const int rows,
-                                   const int vectors, const tile_bits_out *out) {
+/* All bits of the channels with fewer mismatches than their limits. */
+ALWAYS_INLINE __m256i tile_below(__m256i sums, const int64_t *limits) {
+    return _mm256_cmpgt_epi64(_mm256_loadu_si256((const void *)limits), sums);
+}
+
+/* Bit n: the top bit of channel n. */
+ALWAYS_INLINE uint64_t tile_tops(const __m256i values[TILE_VECTORS], const int vectors) {
+    uint64_t bits = 0;
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++)
+        bits |= (uint64_t)_mm256_movemask_pd(_mm256_castsi256_pd(values[v])) << (v * TILE_LANES);
+    return bits;
+}
+
+ALWAYS_INLINE void tile_bits_fixed(const tile *t, const tile_runs *runs, const int mode,
+                                   const int rows, const int vectors, const tile_bits_out *out) {
     __m256i sums[TILE_ROWS][TILE_VECTORS];
-    tile_mismatches(t, runs, rows, vectors, sums);
+    tile_mismatches(t, runs, mode, rows, vectors, sums);
     for (int r = 0; r < rows; r++) {
         const int64_t *limits = t->level[r];
-        uint64_t bits = 0;
+        const int bits = mode == TILE_BITS ? 1 : out->bits;
+        __m256i met[TILE_VECTORS]; /* minus how many limits are not reached */
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            const __m256i limit = _mm256_loadu_si256((const void *)(limits + v * TILE_LANES));
-            const __m256i below = _mm256_cmpgt_epi64(limit, sums[r][v]);
-            bits |= (uint64_t)_mm256_movemask_pd(_mm256_castsi256_pd(below)) << (v * TILE_LANES);
+        for (int v = 0; v < vectors; v++) met[v] = tile_below(sums[r][v], limits + v * TILE_LANES);
+        if (bits == 1) {
+            tile_put(out, r, 0, tile_tops(met, vectors));
+            continue;
         }
-        tile_put(out, r, bits);
+        for (int i = 1; i < (1 << bits) - 1; i++)
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++)
+                met[v] = _mm256_add_epi64(
+                    met[v], tile_below(sums[r][v], limits + i * out->limits + v * TILE_LANES));
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            met[v] = _mm256_slli_epi64(_mm256_sub_epi64(_mm256_setzero_si256(), met[v]), 64 - bits);
+        for (int plane = bits - 1; plane >= 0; plane--) {
+            tile_put(out, r, plane, tile_tops(met, vectors));
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) met[v] = _mm256_add_epi64(met[v], met[v]);
+        }
     }
 }
 
 static inline void tile_sums(const tile *t, const tile_runs *runs, int rows, int32_t *out,
                              int64_t stride) {
-#define TILE_CALL(r, v) tile_sums_fixed(t, runs, r, v, out, stride)
-    switch (tile_shape(t, rows)) { TILE_CASES(1) TILE_CASES(2) }
+#define TILE_CALL(m, r, v) tile_sums_fixed(t, runs, m, r, v, out, stride)
+    switch (tile_shape(t, runs, rows)) { TILE_CASES(1) TILE_CASES(2) }
 #undef TILE_CALL
 }
 
 static inline void tile_bits(const tile *t, const tile_runs *runs, int rows,
                              const tile_bits_out *out) {
-#define TILE_CALL(r, v) tile_bits_fixed(t, runs, r, v, out)
-    switch (tile_shape(t, rows)) { TILE_CASES(1) TILE_CASES(2) }
+#define TILE_CALL(m, r, v) tile_bits_fixed(t, runs, m, r, v, out)
+    switch (tile_shape(t, runs, rows)) { TILE_CASES(1) TILE_CASES(2) }
 #undef TILE_CALL
 }
 

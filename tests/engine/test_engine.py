@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -135,6 +136,47 @@ def test_results_do_not_depend_on_tiles_threads_or_batch_split(monkeypatch) -> N
     assert (np.stack(one_by_one) == whole).all()
 
 
+@pytest.mark.parametrize("isa", available_isas())
+@pytest.mark.parametrize("make", [mlp, convnet])
+def test_every_batch_and_thread_count_gives_the_reference(make, isa: str, monkeypatch) -> None:
+    monkeypatch.setattr(execute_module, "_SPLIT_IMAGES", 4)
+    for seed, graph in enumerate((lower(make(5)), make(6))):
+        x = Builder(graph.tensor("input").shape, seed=seed).batch(200)
+        whole = execute(graph, x)[graph.outputs[0]]
+        for threads in (1, 2, 3):
+            plan = Plan(graph, isa=isa, threads=threads)
+            for batch in (0, 1, 2, 3, 5, 17, 200):
+                assert (plan.run(x[:batch])[graph.outputs[0]] == whole[:batch]).all()
+
+
+def test_results_are_not_overwritten_by_the_next_run() -> None:
+    graph = lower(convnet(1))
+    x, plan = Builder((13, 11, 3), seed=8).batch(4), Plan(graph, threads=2)
+    names = [node.output for node in graph.nodes if node.output not in plan.unstored]
+    first = plan.run(x, keep=names)
+    copies = {name: value.copy() for name, value in first.items()}
+    plan.run(x[::-1].copy(), keep=names)
+    plan.run(x[:1])
+    assert all((first[name] == copies[name]).all() for name in first)
+
+
+def test_a_kernel_that_refuses_its_values_is_named() -> None:
+    net = Builder((70,), seed=1, dtype=FLOAT32).sign().dense(5)
+    x = np.ones((3, 70), np.float32)
+    x[1, 69] = np.nan
+    plan = Plan(net.graph())
+    message = r"bnn_pack_sign_\w+: got '3 images', expected numbers only, found NaN"
+    with pytest.raises(KernelError, match=message):
+        _run_unchecked(plan, x)
+
+
+def _run_unchecked(plan: Plan, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Run on an input that is not looked at first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execute_module, "check_input", lambda *_: None)
+        return plan.run(x)
+
+
 def test_results_never_share_memory_with_the_input() -> None:
     graph = lower(mlp(1))
     x = Builder((63,), seed=2).batch(3)
@@ -264,6 +306,26 @@ def test_pixels_that_meet_a_batch_norm_or_a_threshold_first() -> None:
     assert_same(levels.graph(), levels.batch(6))
     image = Builder((4, 5, 3), seed=6).encode().conv(2, pad_value=300)
     assert_same(image.graph(), image.batch(2))
+
+
+def test_flattened_pixels_stay_bytes_until_sums_are_formed() -> None:
+    graph = Builder((4, 5, 3), seed=6).encode().add("Flatten").dense(66).batch_norm().graph()
+    plan = assert_same(graph, Builder((4, 5, 3), seed=6).batch(5))
+    kernels = [t.kernel.rpartition("_")[0] or t.kernel for t in plan.trace]
+    assert kernels == ["view", "view", "gemm_byte", "affine"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_plan_runs_in_the_child_of_a_fork() -> None:
+    graph = lower(convnet(1))
+    x, plan = Builder((13, 11, 3), seed=8).batch(60), Plan(graph, threads=3)
+    expected = plan.run(x)[graph.outputs[0]]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if (plan.run(x)[graph.outputs[0]] == expected).all() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (plan.run(x)[graph.outputs[0]] == expected).all()
 
 
 def test_cancelling_float_sums_do_not_depend_on_batch_or_threads() -> None:

@@ -104,3 +104,53 @@ def test_levels_by_float_weights_and_floats_by_levels() -> None:
     net.add("Cast", dtype="float32")
     net.add("Dense", {"weight": (net.rng.normal(size=(4, net.shape[0])), FLOAT32)})
     assert_same(net.graph(), net.rng.normal(size=(5, 5, 4, 3)).astype(np.float32), threads=2)
+
+
+def chain(x_dtype: DType, weight: DType):
+    """Return a net of levels: a convolution whose thresholds are read by another convolution."""
+    net = Builder((6, 5, 3), seed=x_dtype.bits).encode().conv(64, pads=(1, 1, 1, 1))
+    net.batch_norm(50).add("Quantize", **quantizer(x_dtype))
+    w = drawn(net.rng, weight, 64, 3, 3, 64)
+    net.add("Conv2d", {"weight": (w, weight)}, pads=(1, 0, 2, 1), pad_value=int(x_dtype.low))
+    net.batch_norm(9.0 * 2**x_dtype.bits, ties=True).add("Quantize", **quantizer(x_dtype))
+    w = drawn(net.rng, weight, 20, 3, 3, 64)
+    net.add("Conv2d", {"weight": (w, weight)}, pads=(1, 1, 1, 1), pad_value=0)
+    return lower(net.graph()), net.batch(3)
+
+
+PRODUCTS = {
+    ("uint2", "bit"): "planes_threshold", ("uint2", "ternary"): "planes_threshold",
+    ("bipolar2", "bipolar2"): "planes_threshold", ("uint4", "bit"): "planes_threshold",
+    ("uint2", "int3"): "byte", ("uint8", "bit"): "byte", ("uint4", "int4"): "byte",
+    ("bipolar8", "bipolar2"): "planes",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("isa", available_isas())
+@pytest.mark.parametrize("names", PRODUCTS)
+def test_levels_stay_planes_where_planes_are_quicker(names: tuple[str, str], isa: str) -> None:
+    graph, x = chain(*(DType.parse(name) for name in names))
+    expected = PRODUCTS[names].removesuffix("_threshold" if isa == "ref" else "")
+    exact = execute(graph, x)
+    for threads in (1, 2):
+        plan = Plan(graph, isa=isa, threads=threads)
+        kernels = [t.kernel.rsplit("_", 1)[0] for t in plan.trace if t.op == "Conv2d"]
+        if (names[1], expected, isa) == ("bit", "byte", "avx2"):
+            assert kernels[1:] == ["byte_bit", "byte_bit"]  # sums are looked up
+        else:
+            plain = expected.removesuffix("_threshold")
+            assert kernels[1:] == [f"conv2d_{expected}", f"conv2d_{plain}"]
+        out = plan.run(x)  # without the sums that no step stores
+        assert all((out[name] == exact[name]).all() for name in graph.outputs)
+        assert_same(graph, x, isa=isa, threads=threads)
+
+
+def test_few_channels_and_depthwise_layers_stay_bytes() -> None:
+    for channels, groups in ((3, 1), (66, 66)):
+        net = Builder((6, 5, 3), seed=channels).encode().conv(channels)
+        net.batch_norm(50).add("Quantize", **quantizer(DType("unsigned", 2)))
+        w = drawn(net.rng, TERNARY, 66, 3, 3, channels // groups)
+        net.add("Conv2d", {"weight": (w, TERNARY)}, groups=groups)
+        graph, x = lower(net.graph()), net.batch(2)
+        assert Plan(graph).trace[-1].kernel.startswith("conv2d_byte")
+        assert_same(graph, x)

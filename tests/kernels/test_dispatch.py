@@ -129,7 +129,7 @@ def test_an_isa_that_cannot_run_is_refused():
 
 
 def test_an_unknown_op_is_refused():
-    with pytest.raises(KernelError, match="op: got 'gemm', expected one of conv2d_bit, "):
+    with pytest.raises(KernelError, match="op: got 'gemm', expected one of affine, byte_bit, "):
         dispatch.select("gemm")
 
 

@@ -172,6 +172,28 @@ def test_maxpool_int_takes_the_largest(isa, dtype, window, stride, pads, rng):
     assert (out == maxpool(x, window, stride, pads)).all()
 
 
+@variants("scale_int")
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int32])
+@pytest.mark.parametrize("C", [1, 7, 64, 65])
+def test_scale_int_takes_the_offset_of_its_row(isa, C, dtype, rng):
+    x = integers(rng, dtype, 3, 5, C)
+    offset = rng.integers(-(2**31), 2**31, (4, C)).astype(np.int32)
+    rows = np.resize(np.roll(offset, -2, axis=0), (15, C)).reshape(x.shape)
+    exact = -3 * x.astype(np.int64) + rows
+    for to in (np.uint8, np.int8, np.int16, np.int32):
+        out = _kernels.scale_int(x, -3, offset, first=6, dtype=to, isa=isa)
+        assert out.dtype == to
+        assert (out == exact.astype(to)).all()
+
+
+def test_scale_int_refuses_what_does_not_fit():
+    x = np.zeros((2, 3), np.int32)
+    with pytest.raises(KernelError, match=r"offset.shape\[1\]: got 2, expected 3"):
+        _kernels.scale_int(x, 1, np.zeros((1, 2), np.int32))
+    with pytest.raises(KernelError, match="dtype: got 'float32', expected uint8 or int8"):
+        _kernels.scale_int(x, 1, np.zeros((1, 3), np.int32), dtype=np.float32)
+
+
 @pytest.mark.parametrize("pads", [(2, 0, 0, 0), (0, 0, 0, 2)])
 def test_a_pool_window_needs_an_in_image_tap(pads):
     options = {"window": (2, 2), "stride": (1, 1), "pads": pads}
@@ -201,10 +223,28 @@ def test_a_pool_window_needs_an_in_image_tap(pads):
             lambda: _kernels.maxpool_int(
                 np.zeros((1, 2, 2, 1), np.int8), window=(3, 3), stride=(1, 1)
             ),
-            r"bnn_maxpool_int_ref: .*expected a window that fits",
+            r"bnn_maxpool_int_.*: .*expected a window that fits",
         ),
     ],
 )
 def test_elementwise_names_what_is_wrong(call, text):
     with pytest.raises(KernelError, match=text):
         call()
+
+
+@variants("affine")
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int32, np.float32])
+def test_affine_rounds_after_every_step(isa, dtype):
+    rng = np.random.default_rng(7)
+    for C in (1, 63, 65):
+        x = (rng.integers(0, 2**31, (3, C)) >> 8 * (4 - np.dtype(dtype).itemsize)).astype(dtype)
+        x[0, 0] = np.float32(-0.0) if dtype == np.float32 else 0
+        shift, scale, bias = rng.normal(size=(3, C)).astype(np.float32)
+        for which in range(8):
+            terms = {"shift": shift, "scale": scale, "bias": bias}
+            terms = {name: t for i, (name, t) in enumerate(terms.items()) if which >> i & 1}
+            y = x.astype(np.float32)
+            y = y - shift if which & 1 else y
+            y = y * scale if which & 2 else y
+            y = y + bias if which & 4 else y
+            assert (_kernels.affine(x, isa=isa, **terms).view(np.uint32) == y.view(np.uint32)).all()

@@ -1,0 +1,69 @@
+/* float32 x bit or float weights, summed in double, or in float, in the order of the product. */
+#include <stddef.h>
+
+#include "../internal.h"
+
+/* Plain weights (N, K), or bits in rows of words(K). */
+typedef struct weights {
+    const uint64_t *bits;
+    const double *doubles;
+    const float *floats;
+} weights;
+
+static double weight_at(const weights *w, int64_t n, int64_t K, int64_t k) {
+    if (w->bits != NULL) return bnn_is_plus(w->bits, n, K, k) ? 1.0 : -1.0;
+    return w->doubles != NULL ? w->doubles[n * K + k] : (double)w->floats[n * K + k];
+}
+
+static double sum_at(const float *x, const weights *w, const bnn_conv *conv, float pad_value,
+                     bnn_position at, int64_t n, int single) {
+    const int64_t K = bnn_conv_K(conv);
+    double sum = 0.0;
+    for (int64_t k = 0; k < K; k++) {
+        const int64_t place = bnn_value_at(conv, at, n, k);
+        const float value = place < 0 ? pad_value : x[place];
+        const double weight = weight_at(w, n, K, k);
+        if (single)
+            sum = (double)((float)sum + (float)weight * value);
+        else
+            sum += weight * (double)value;
+    }
+    return sum;
+}
+
+static int run(const float *x, const weights *w, const bnn_conv *conv, float pad_value, int single,
+               int out_type, void *out) {
+    const int64_t N = conv->out_channels;
+    int64_t out_h, out_w;
+    if (out_type != BNN_FLOAT32 && out_type != BNN_FLOAT64) return BNN_ERR_DTYPE;
+    BNN_TRY(bnn_check_conv(conv, BNN_MAX_K_LOOKUP, &out_h, &out_w));
+    for (int64_t i = 0; i < conv->window.batch * out_h * out_w * N; i++) {
+        const bnn_position at = bnn_position_of(i / N, out_h, out_w);
+        const double sum = sum_at(x, w, conv, pad_value, at, i % N, single);
+        if (out_type == BNN_FLOAT64)
+            ((double *)out)[i] = sum;
+        else
+            ((float *)out)[i] = (float)sum;
+    }
+    return BNN_OK;
+}
+
+int bnn_float_bit_ref(const float *x, const uint64_t *panels, const bnn_conv *conv, float pad_value,
+                      int out_type, void *out) {
+    return run(x, &(weights){.bits = panels}, conv, pad_value, 0, out_type, out);
+}
+
+int bnn_float_bit_single_ref(const float *x, const uint64_t *panels, const bnn_conv *conv,
+                             float pad_value, int out_type, void *out) {
+    return run(x, &(weights){.bits = panels}, conv, pad_value, 1, out_type, out);
+}
+
+int bnn_float_float_ref(const float *x, const void *panels, const bnn_conv *conv, float pad_value,
+                        int out_type, void *out) {
+    return run(x, &(weights){.doubles = panels}, conv, pad_value, 0, out_type, out);
+}
+
+int bnn_float_float_single_ref(const float *x, const void *panels, const bnn_conv *conv,
+                               float pad_value, int out_type, void *out) {
+    return run(x, &(weights){.floats = panels}, conv, pad_value, 1, out_type, out);
+}

@@ -1,0 +1,6 @@
+/* Largest values of windows with AVX-512. */
+#if defined(__x86_64__)
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl")
+#define KERNEL(op) bnn_##op##_avx512
+#include "../maxpool.inc"
+#endif
