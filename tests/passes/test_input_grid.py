@@ -89,9 +89,8 @@ def test_the_first_layer_is_the_integer_path(shape, attrs, weight, grid, rng):
     assert str(lowered.activation(lowered.nodes[1]).dtype) == grid.dtype
     assert not any(lowered.result(n).dtype.is_float for n in lowered.nodes)
     for isa in available_isas():
-        for threads in (1, 2):
-            assert bnnsim.verify(declared, x, isa=isa, threads=threads).ok
-            assert (bnnsim.run(declared, x, isa=isa, threads=threads).outputs == expected).all()
+        assert bnnsim.verify(declared, x, isa=isa).ok
+        assert (bnnsim.run(declared, x, isa=isa, threads=2).outputs == expected).all()
     if np.frexp(grid.scale)[0] == 0.5:
         assert (outputs(graph, x) == expected).all()
 
