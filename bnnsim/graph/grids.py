@@ -8,7 +8,7 @@ numpy): different integers are far apart, so that each value stands for one, exa
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
@@ -77,33 +77,39 @@ class Grid:
         return f"value = {self.scale:.9g} * (n - {self.zero}), n in {low}..{high}"
 
     def integers(self, x: np.ndarray, where: str) -> np.ndarray:
-        """Return n of every value of ``x``, float32 of any shape, in ``dtype``.
+        """Return n of every value of a batch ``x``, float32 of any shape, in ``dtype``.
 
         Raises
         ------
         InputError
             Naming the first value off the grid and its index.
         """
-        steps, held = self._judged(x)
-        if not held.all():
-            raise self._refusal(x, np.argwhere(~held)[0], where)
-        found: np.ndarray = (steps + self.zero).astype(self.dtype)
+        found = np.empty(x.shape, self.dtype)
+        for part, steps in self._blocks(x, where):
+            np.add(steps, self.zero, out=found[part], casting="unsafe")
         return found
 
     def check(self, x: np.ndarray, where: str) -> None:
-        """Raise InputError as :meth:`integers` does; ``x`` is a batch, judged block by block."""
-        images = max(1, _BLOCK * len(x) // max(x.size, 1))
-        for start in range(0, len(x), images):
-            _, held = self._judged(x[start : start + images])
-            if not held.all():
-                place = np.argwhere(~held)[0]
-                place[0] += start
-                raise self._refusal(x, place, where)
+        """Raise InputError as :meth:`integers` does."""
+        for _ in self._blocks(x, where):
+            pass
 
     def level(self, value: float) -> int | None:
         """Return n of one value, or None where it is not on the grid."""
         steps, held = self._judged(np.array([value], np.float32))
         return int(steps[0]) + self.zero if held[0] else None
+
+    def _blocks(self, x: np.ndarray, where: str) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield which images a block holds and its ``n - zero``; raise at a value off the grid."""
+        images = max(1, _BLOCK * len(x) // max(x.size, 1))
+        for start in range(0, len(x), images):
+            part = slice(start, start + images)
+            steps, held = self._judged(x[part])
+            if not held.all():
+                place = np.argwhere(~held)[0]
+                place[0] += start
+                raise self._refusal(x, place, where)
+            yield part, steps
 
     def _judged(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ``n - zero`` of the nearest grid values in float64, and where ``x`` is them."""
