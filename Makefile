@@ -28,7 +28,7 @@ STATED := $(RUN) -c 'import sys, tomllib; \
            **p["optional-dependencies"]}; \
   print(*(line for name in sys.argv[1:] for line in parts[name]), sep="\n")'
 
-.PHONY: setup demo test test-all cross cross-tools check bench clean
+.PHONY: setup demo test test-all cross cross-tools oracles check bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -40,7 +40,7 @@ setup: $(VENV)/.built $(VENV)/.dev
 test: setup check
 	$(RUN) -m pytest -m "not slow and not gpu and not network"
 
-test-all: setup check cross-tools
+test-all: setup check cross-tools oracles
 	$(MAKE) --no-print-directory -C csrc/tests check
 	@echo "Tests not run here because they need a GPU or a package registry (empty: none):"
 	@$(RUN) -m pytest -qq --collect-only -m "gpu or network" || test $$? -eq 5
@@ -59,6 +59,13 @@ cross-tools:
 	    $(CROSS_PACKAGES) > /dev/null; } || \
 	echo "64-bit Arm is skipped; to test it, install $(CROSS_PACKAGES)"
 
+# Other executors that tests compare with; where they cannot be installed, those tests are skipped.
+# brevitas states an older setuptools, which it runs without: it is installed without dependencies.
+oracles: setup
+	@$(STATED) oracles > $(VENV)/oracles.txt
+	$(PIP) --requirement $(VENV)/oracles.txt && $(PIP) --no-deps brevitas || \
+	  echo "qonnx, onnxruntime and brevitas are not installed; tests that need them are skipped"
+
 check: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -68,7 +75,7 @@ bench: setup
 	$(RUN) -m experiments.bench_gemm
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info bnnsim/engine/_kernels.c bnnsim/engine/*.so
+	rm -rf $(VENV) .venv-larq build dist *.egg-info bnnsim/engine/_kernels.c bnnsim/engine/*.so
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.html demo.json
 	find bnnsim csrc experiments hw_profiles tests -name __pycache__ -type d -exec rm -rf {} +
 

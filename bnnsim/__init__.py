@@ -6,6 +6,7 @@ from bnnsim.api import (
     compare,
     decide,
     estimate,
+    export,
     inspect,
     load,
     load_profile,
@@ -30,6 +31,6 @@ __version__ = installed_version("bnnsim")
 
 __all__ = [
     "BnnsimError", "Engine", "Graph", "GraphError", "InputError", "KernelError", "Layers",
-    "ProfileError", "SourceError", "__version__", "compare", "decide", "estimate", "inspect",
-    "load", "load_profile", "lower", "run", "save", "simulate", "verify",
+    "ProfileError", "SourceError", "__version__", "compare", "decide", "estimate", "export",
+    "inspect", "load", "load_profile", "lower", "run", "save", "simulate", "verify",
 ]  # fmt: skip

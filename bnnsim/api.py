@@ -22,20 +22,21 @@ from bnnsim.graph.summary import Inspection, summarize
 from bnnsim.passes.layers import DEFAULT, Layers
 from bnnsim.passes.precision import to_mode
 from bnnsim.record import record
-from bnnsim.sources import load, load_module
+from bnnsim.sources import load, load_executor, load_module
 from bnnsim.verification import Verification, verify
 
 if TYPE_CHECKING:
     from bnnsim.cost.compare import Comparison
     from bnnsim.cost.estimate import CostReport
     from bnnsim.cost.hardware import HardwareProfile
+    from bnnsim.exporting import Exported
     from bnnsim.simulation import Activity, SimulateResult
     from bnnsim.validate import Validation
 
 __all__ = [
-    "Engine", "Layers", "RunResult", "Verification", "compare", "decide", "estimate", "inspect",
-    "load", "load_module", "load_profile", "lower", "ranked", "run", "save", "simulate",
-    "validate", "verify",
+    "Engine", "Layers", "RunResult", "Verification", "compare", "decide", "estimate", "export",
+    "inspect", "load", "load_executor", "load_module", "load_profile", "lower", "ranked", "run",
+    "save", "simulate", "validate", "verify",
 ]  # fmt: skip
 
 
@@ -119,6 +120,44 @@ def _price(
         activity={} if activity is None else activity.to_dict(),
         record=record().to_dict(),
     )
+
+
+def export(
+    graph: Graph,
+    path: str | Path,
+    *,
+    to: str,
+    mode: str = "native",
+    profile: str | Path | HardwareProfile | None = None,
+    batch: int = 1,
+) -> Exported:
+    """Write a network for other tools.
+
+    Parameters
+    ----------
+    graph : Graph
+        A model graph with weights, as :func:`load` returns it.
+    path : path
+        A file ``NET.onnx`` for ``qonnx``, a folder for ``pynq``.
+    to : str
+        ``qonnx``: the model graph in QONNX operators, which qonnx's own executor runs with equal
+        integers. ``pynq``: weights and thresholds as the FPGA tool flow packs them.
+    mode : str
+        A name of the mode table.
+    profile : optional
+        Of a QONNX file: what each node costs there, as ``metadata_props`` of the node.
+    batch : int
+        Of the costs.
+
+    Raises
+    ------
+    InputError, GraphError, ProfileError, SourceError
+        Naming the node that the format cannot express.
+    """
+    from bnnsim.exporting import write
+
+    report = None if profile is None else estimate(graph, profile, batch=batch, mode=mode)
+    return write(graph, path, to=to, mode=mode, report=report)
 
 
 def simulate(

@@ -13,7 +13,11 @@ from bnnsim.graph.io import load as load_bnn
 from bnnsim.graph.ir import Graph
 from bnnsim.passes.input_grid import with_input_grid
 
-FORMS = "NET.bnn, NET.pt2, pynq:FOLDER, zoo:NAME[:trained|:random[,SEED]] or py:MODULE:CALLABLE"
+FORMS = (
+    "NET.bnn, NET.onnx, NET.pt2, NET.h5, NET.keras, NET.json, pynq:FOLDER, "
+    "zoo:NAME[:trained|:random[,SEED]] or py:MODULE:CALLABLE"
+)
+_KERAS = (".h5", ".hdf5", ".keras", ".json")
 
 
 def load(
@@ -33,24 +37,27 @@ def load(
     Parameters
     ----------
     source : str, Path, Graph or torch.nn.Module
-        ``NET.bnn``, ``NET.pt2``, ``pynq:FOLDER``, ``py:MODULE:CALLABLE``,
-        ``zoo:NAME[:trained|:random[,SEED]]``, or an object.
+        ``NET.bnn``, ``NET.onnx``, ``NET.pt2``, ``NET.h5``, ``NET.keras``, ``NET.json`` (with
+        weights), ``pynq:FOLDER``, ``py:MODULE:CALLABLE``, ``zoo:NAME[:trained|:random[,SEED]]``,
+        or an object.
     folding : str, Path or dict, optional
         How the layers' matrices are spread over processing elements: an FPGA folder needs it, any
         other source may have it for profiles with ``latency_model: pipeline``.
     network : str, optional
         Which entry of the folding file, where the folder's name does not tell.
     weights : str or Path, optional
-        Of ``py:`` sources: a state dict as .safetensors or .pth.
+        Of ``py:`` sources: a state dict as .safetensors or .pth. Of Keras models: a file of
+        weights in place of the model's own; ``NET.json`` needs one.
     input_shape : sequence of int, optional
-        Of ``py:`` sources and modules: shape of one input, without the batch axis.
+        Of ``py:`` sources, modules, and ``.onnx`` files that leave sizes open: shape of one
+        input, without the batch axis. Of Keras models that leave sizes open: (H, W, C).
     example : torch.Tensor or ndarray, optional
         Of modules: a batch to export with, instead of ``input_shape``.
     trust : bool, optional
         Whether ``py:`` and ``.pt2`` sources, which run code, may be loaded.
     sign_zero : str, optional
-        Of torch sources whose sign(0) is not +1: ``plus`` lowers it to +1 with a note, ``error``
-        refuses it.
+        Of torch and ONNX sources whose sign(0) is not +1: ``plus`` lowers it to +1 with a note,
+        ``error`` refuses it.
     input_grid : Grid or str, optional
         Of a float32 input: the fixed-point grid that its values lie on, such as ``uint8`` (0 to
         255), ``q1.7`` (n / 128) or ``1/255``; layers with integer weights then read its integers.
@@ -109,6 +116,14 @@ def _by_scheme(
         from bnnsim.frontends.torch_export import from_python
 
         return from_python(rest, weights, input_shape, trust=trust, sign_zero=sign_zero)
+    if Path(text).suffix.lower() in _KERAS:
+        from bnnsim.frontends.keras import from_keras
+
+        return from_keras(text, weights, input_shape)
+    if Path(text).suffix.lower() == ".onnx":
+        from bnnsim.frontends.onnx_import import from_onnx
+
+        return from_onnx(text, input_shape=input_shape, sign_zero=sign_zero)
     return _from_file(text, trust=trust, sign_zero=sign_zero)
 
 
@@ -135,6 +150,24 @@ def load_module(
         return torch_export.pt2_program(text, trust=trust).module()
     rule = "a py:MODULE:CALLABLE or .pt2 source, which has a torch module"
     raise SourceError(message("verify against torch", text, rule, "Use --against reference."))
+
+
+def load_executor(source: str | Path) -> Any:
+    """Return the executor of an ``.onnx`` source, to hold the engine against.
+
+    Raises
+    ------
+    SourceError
+        If the source is of another form, or what could run it is not installed.
+    """
+    if Path(source).suffix.lower() != ".onnx":
+        rule = "an .onnx source"
+        raise SourceError(
+            message("verify against onnx", str(source), rule, "Use --against reference.")
+        )
+    from bnnsim.frontends.onnx_execute import OnnxExecutor
+
+    return OnnxExecutor(source)
 
 
 def _from_file(text: str, *, trust: bool, sign_zero: str) -> Graph:

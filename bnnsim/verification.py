@@ -21,6 +21,7 @@ from bnnsim.execution import (
     notes_on,
     reference_tensors,
 )
+from bnnsim.frontends.onnx_execute import OnnxExecutor
 from bnnsim.graph.ir import Graph
 from bnnsim.graph.quantizers import SIGN
 from bnnsim.passes.precision import to_mode
@@ -118,10 +119,11 @@ def verify(
     x : ndarray, shape (N, features) or (N, H, W, C)
     mode : str
         A name of the mode table; its model graph is the twin before any pass.
-    against : str, ndarray or torch.nn.Module
+    against : str, ndarray, torch.nn.Module or the executor of an ONNX source
         ``"reference"`` compares every intermediate tensor of the lowered network, and the outputs
         of the model graph before any pass; an array or a module compares the outputs. A module
-        gets images as (N, C, H, W). Signs are taken, never drawn.
+        gets images as (N, C, H, W). An executor (:func:`bnnsim.api.load_executor`) compares every
+        tensor that the file and the model graph have in common. Signs are taken, never drawn.
     isa, threads, progress
         See :func:`bnnsim.run`.
     tolerance : float
@@ -143,10 +145,15 @@ def verify(
         raise InputError(message("input", "0 images", "at least one image to compare"))
     engine = Plan(lowered, isa=isa, threads=threads)
     _check_tolerance(tolerance, against)
-    name, other = _other_side(against, x)
-    if other is not None:
-        _check_outputs(lowered, other, len(x))
-    tally = _Tally(graph, lowered, engine, other, tolerance)
+    tally: _Tally | _FileTally
+    if isinstance(against, OnnxExecutor):
+        name, other = against.name, None
+        tally = _FileTally(graph, lowered, engine, against, tolerance)
+    else:
+        name, other = _other_side(against, x)
+        if other is not None:
+            _check_outputs(lowered, other, len(x))
+        tally = _Tally(graph, lowered, engine, other, tolerance)
     for start in range(0, len(x), REFERENCE_TILE):
         tile = slice(start, start + REFERENCE_TILE)
         tally.add(x[tile], None if other is None else other[tile])
@@ -241,6 +248,7 @@ class _Tally:
         totals[2] = max(totals[2], float(apart.max(initial=0)))
 
     def layers(self) -> Iterator[LayerCheck]:
+        """Return how every tensor compared."""
         for tensor, (elements, mismatches, worst) in self.counts.items():
             name = self.tensors.get(tensor, "before any pass")
             yield LayerCheck(name, tensor, int(elements), int(mismatches), worst)
@@ -276,3 +284,38 @@ def _torch_outputs(module: Any, x: np.ndarray) -> np.ndarray:
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+class _FileTally(_Tally):
+    """Counts differences from what an ONNX file computes, in every tensor they have in common."""
+
+    def __init__(
+        self, model: Graph, lowered: Graph, engine: Plan, file: OnnxExecutor, tolerance: float
+    ) -> None:
+        super().__init__(model, lowered, engine, None, 0.0)
+        if model.meta.get("source_kind") != "onnx" or str(lowered.meta.get("mode")) != "native":
+            rule = "the native mode of a network that was read from that file"
+            raise InputError(message("against", file.path, rule))
+        self.file, self.share = file, tolerance
+        self.pairs = model.meta["onnx"]
+        self.every = Plan(model, isa=engine.isa, threads=engine.threads, keep=tuple(self.pairs))
+        self.tensors = {n.output: n.name for n in model.nodes if n.output in self.pairs}
+
+    def add(self, x: np.ndarray, _: np.ndarray | None) -> None:
+        """Run both on some images, and count."""
+        theirs = self.file.tensors(x, channels_first=bool(self.model.meta["channels_first"]))
+        got = self.every.run(x, keep=(*self.tensors, *self.signs))
+        self.ties += sum(int((got[name] == 0).sum()) for name in self.signs)
+        for name in self.tensors:
+            pair = self.pairs[name]
+            mine = got[name].astype(np.float32) * np.float32(pair["factor"])
+            mine = mine.transpose(0, 3, 1, 2) if mine.ndim == 4 else mine
+            expected = theirs[pair["tensor"]].reshape(mine.shape)
+            integers = self.model.tensor(name).dtype.is_integer
+            size = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
+            self.allowed = 0.0 if integers else self.share * size
+            self._compare(name, expected, mine)
+        output = self.lowered.outputs[0]
+        final = self.engine.run(x)[output]
+        logits = theirs[self.pairs[self.model.outputs[0]]["tensor"]].reshape(len(x), -1)
+        self.agreeing += int((logits.argmax(axis=1) == decide(self.lowered, final)).sum())

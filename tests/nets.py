@@ -171,3 +171,49 @@ def bit_residual(seed: int = 0) -> Graph:
     net.pool(2, 1).sign().conv(7, (1, 1)).batch_norm().sign().conv(5, (1, 1)).batch_norm()
     net.add("GlobalAvgPool")
     return net.add("Flatten").graph("bit-residual")
+
+
+def prelu(net: Builder, *, negative: bool) -> Builder:
+    """Append a PRelu with a slope per channel; of both signs, zero included, if ``negative``."""
+    slope = net.rng.normal(size=net.shape[-1]) if negative else net.rng.random(net.shape[-1])
+    slope[::3] = -0.25 if negative else 0
+    return net.add("PRelu", {"slope": (slope, FLOAT32)})
+
+
+def shift(net: Builder) -> Builder:
+    """Append a Bias of small whole numbers, so that values meet 0."""
+    return net.add("Bias", {"bias": (net.rng.integers(-1, 2, net.shape[-1]), FLOAT32)})
+
+
+def joined(seed: int = 0, *, softmax: bool | None = True) -> Graph:
+    """Return a net of shifted signs, RPReLUs, concats, a shuffle, gates and grouped layers.
+
+    Channels are joined at boundaries inside words, as bits, integers and floats. ``softmax`` says
+    what ends it: softmax, its logarithm (False) or logits (None).
+    """
+    net = Builder((9, 8, 3), seed=seed).encode()
+    net.conv(17, pads=(1, 1, 1, 1)).batch_norm(200, ties=seed % 2 == 1)
+    stream = net.last
+    net.sign()
+    bits = net.last
+    net.conv(66, pads=(1, 1, 1, 1))
+    sums = net.last
+    prelu(net.batch_norm(), negative=False)
+    shift(net).sign().add("Concat", also=(bits, net.last))  # 66 + 17 + 66 bits
+    net.add("ChannelShuffle", groups=149).conv(34, (1, 1), pad_value=1).batch_norm()
+    shift(prelu(shift(net), negative=True)).sign().conv(34, groups=34).batch_norm()
+    gates = net.last
+    net.go_to(sums).sign().conv(17, pads=(1, 1, 1, 1))
+    net.add("Concat", also=(net.last, sums)).batch_norm(30)
+    shift(prelu(net, negative=True)).sign().conv(17, (2, 3), pads=(1, 1, 0, 0)).batch_norm()
+    net.add("GlobalAvgPool").add("Flatten")
+    means = net.last
+    net.go_to(gates).add("GlobalAvgPool").add("Flatten").add("Concat", also=(means,))
+    net.add("Dense", {"weight": (net.rng.normal(size=(17, 51)), FLOAT32)})
+    net.add("Sigmoid").add("Reshape", shape=(1, 1, 17))
+    gate = net.last
+    net.go_to(stream).add("Mul", also=(gate,)).add("Concat", also=(stream,))
+    net.add("ChannelShuffle", groups=2).pool().sign().add("Flatten").dense(5).batch_norm()
+    if softmax is not None:
+        net.add("Softmax", log=not softmax)
+    return net.graph("joined")

@@ -12,7 +12,7 @@ ENGINES = ("compiled", "reference")
 ISAS = ("auto", "ref", "avx2", "avx512", "neon")
 _MAX_DIGITS = 20  # of 2^64
 _SOURCE_HELP = (
-    ".bnn or .pt2 file, pynq:FOLDER, zoo:NAME[:trained|:random[,SEED]], "
+    ".bnn, .onnx, .pt2, .h5 or .keras file, pynq:FOLDER, zoo:NAME[:trained|:random[,SEED]], "
     "py:MODULE:CALLABLE (with --trust)"
 )
 
@@ -105,14 +105,15 @@ def add_source(parser: Parser, *, many: bool = False, default: str = "") -> None
     group = parser.add_argument_group("reading the source")
     group.add_argument("--folding", metavar="FILE.json", help="PE and SIMD of each layer (FPGA)")
     group.add_argument("--network", metavar="NAME", help="which network of the folding file")
-    group.add_argument("--weights", metavar="FILE", help="weights for py:MODULE:CALLABLE")
+    group.add_argument("--weights", metavar="FILE", help="weights for a py: source or Keras model")
     group.add_argument(
-        "--input-shape", metavar="C,H,W", type=shape, help="of one input, as torch has it"
-    )
+        "--input-shape", metavar="C,H,W", type=shape,
+        help="of one input, as the source has it",
+    )  # fmt: skip
     group.add_argument("--trust", action="store_true", help="allow a source that runs code")
     group.add_argument(
         "--sign-zero", choices=("plus", "error"),
-        help="a torch sign that is 0 at 0: lower it to +1 with a note (default), or refuse it",
+        help="a sign that is 0 at 0: lower it to +1 with a note (default), or refuse it",
     )  # fmt: skip
     group.add_argument(
         "--input-grid", metavar="GRID",

@@ -13,7 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from bnnsim.cli.arguments import add_draws, add_engine, add_mode, add_source, add_verb, dump
+from bnnsim.cli.arguments import (
+    add_draws,
+    add_engine,
+    add_mode,
+    add_source,
+    add_verb,
+    dump,
+    one_of,
+    positive,
+)
 from bnnsim.cli.files import read_npy, write_array
 from bnnsim.cli.output import check_outputs, emit
 from bnnsim.errors import InputError, message, nearest
@@ -50,11 +59,12 @@ def load_source(args: Namespace, source: Any) -> Any:
         )
 
 
+_KERAS = (".h5", ".hdf5", ".keras", ".json")
 _OPTIONS = {
     "network": ("pynq:",),
-    "weights": ("py:",),
-    "input_shape": ("py:",),
-    "sign_zero": ("py:", ".pt2"),
+    "weights": ("py:", *_KERAS),
+    "input_shape": ("py:", ".onnx", *_KERAS),
+    "sign_zero": ("py:", ".pt2", ".onnx"),
 }
 
 
@@ -221,7 +231,9 @@ def verify(args: Namespace) -> int:
     check_outputs(args)
     against, source = args.against, args.source
     with contextlib.redirect_stdout(sys.stderr):  # what the code of a source prints
-        if against == "torch":
+        if against == "onnx":
+            against = api.load_executor(source)
+        elif against == "torch":
             against = api.load_module(source, weights=args.weights, trust=args.trust)
             # A module may be random: what it is compared with must be made from the same one.
             source = against if source.startswith("py:") else source
@@ -242,6 +254,20 @@ def verify(args: Namespace) -> int:
     notes = [] if result.ok else [f"note: {note}" for note in graph.meta.get("notes", ())]
     emit(args, plain, [*blocks.verify_blocks(plain), *notes])
     return HELD if result.ok else DIFFERS
+
+
+def export(args: Namespace) -> int:
+    """Write a network for other tools."""
+    from bnnsim import api
+
+    check_outputs(args, args.output if args.to == "qonnx" else None)
+    graph = load_source(args, args.source)
+    exported = api.export(
+        graph, args.output, to=args.to, mode=args.mode, profile=args.profile, batch=args.batch
+    )
+    result = exported.to_dict()
+    emit(args, result, blocks.export_blocks(result))
+    return HELD
 
 
 def zoo_list(args: Namespace) -> int:
@@ -292,8 +318,8 @@ def _add_verify(verbs: Any) -> None:
     add_source(parser)
     parser.add_argument("--input", metavar="X.npy", required=True, help="NHWC or (N, features)")
     parser.add_argument(
-        "--against", metavar="reference|torch|Y.npy", default="reference",
-        help="reference executor (default), the PyTorch source itself, or saved outputs",
+        "--against", metavar="reference|torch|onnx|Y.npy", default="reference",
+        help="reference executor (default), the PyTorch or ONNX source itself, or saved outputs",
     )  # fmt: skip
     parser.add_argument(
         "--tolerance", metavar="REL", type=float, default=0.0,
@@ -303,6 +329,19 @@ def _add_verify(verbs: Any) -> None:
     add_engine(parser, choose=False)
 
 
+def _add_export(verbs: Any) -> None:
+    parser = add_verb(verbs, "export", export, "write a network for other tools")
+    add_source(parser)
+    parser.add_argument(
+        "--to", metavar="qonnx|pynq", required=True, type=one_of("qonnx", "pynq"),
+        help="an .onnx file that qonnx runs, or a folder as the FPGA tool flow packs it",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", metavar="PATH", required=True)
+    parser.add_argument("--profile", metavar="P", help="write each node's cost beside it (qonnx)")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="of the costs")
+    add_mode(parser)
+
+
 def _add_zoo(verbs: Any) -> None:
     zoo = verbs.add_parser("zoo", help="networks from the literature")
     zoo.set_defaults(parser=zoo)
@@ -310,4 +349,4 @@ def _add_zoo(verbs: Any) -> None:
              "list the networks that zoo:NAME builds")  # fmt: skip
 
 
-VERBS = (_add_lower, _add_inspect, _add_run, _add_verify, _add_zoo)
+VERBS = (_add_lower, _add_inspect, _add_run, _add_verify, _add_export, _add_zoo)

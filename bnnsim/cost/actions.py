@@ -21,11 +21,9 @@ from bnnsim.graph.quantizers import steps_of
 
 _PLANE_BITS = 4
 _WIDEST = 32  # a sum of int32 tensors stays in int32: 32 bits is what their type allows, not needs
-LAYOUT_OPS = frozenset({"Flatten", "Slice", "PadChannels"})
+LAYOUT_OPS = frozenset({"Flatten", "Reshape", "Slice", "PadChannels", "Concat", "ChannelShuffle"})
 MAC_OPS = frozenset({"Dense", "Conv2d"})
-_WIDTH_KEEPING = frozenset(
-    {"Flatten", "MaxPool", "AvgPool", "GlobalAvgPool", "Slice", "PadChannels"}
-)
+_WIDTH_KEEPING = LAYOUT_OPS | {"MaxPool", "AvgPool", "GlobalAvgPool"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,7 +34,8 @@ class Action:
     ----------
     verb : str
         ``mac`` (bits only: one XNOR or AND and its share of the count), ``mul``, ``add``,
-        ``compare``, ``abs``, ``convert``, ``lookup``, ``gate``, ``pack`` or ``draw``.
+        ``compare``, ``abs``, ``convert``, ``lookup``, ``gate``, ``pack``, ``draw``, or of floats
+        ``exp``, ``log`` and ``divide``, each by a series of products and additions.
     dtype : str
         Operand type; integers carry the width that the values need, such as ``int12``.
     """
@@ -121,7 +120,7 @@ def encoded_bits(graph: Graph) -> dict[str, int]:
             bits[node.output] = made.bits
         if source not in bits:
             continue
-        if node.op == "Flatten":
+        if node.op in ("Flatten", "Reshape"):
             bits[node.output] = bits[source]
         elif node.op == "Encode" and made.is_integer:
             width = made.bits
@@ -148,7 +147,7 @@ def value_widths(graph: Graph, pixels: Mapping[str, int]) -> dict[str, int]:
             if operands.accumulator_bits:
                 widths[node.output] = operands.accumulator_bits
         elif node.op in _WIDTH_KEEPING:
-            widths[node.output] = widths[node.inputs[0]]
+            widths[node.output] = max(widths[name] for name in activations_of(node))
         elif node.op == "Add" and graph.result(node).dtype.is_integer:
             widest = 1 + max(widths[name] for name in activations_of(node))
             widths[node.output] = min(widest, _WIDEST)
@@ -390,6 +389,23 @@ def _integer_affine(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapp
     }
 
 
+def _prelu(graph: Graph, node: Node, widths: Mapping[str, int]) -> Mapping[Action, int]:
+    """One compare with 0 and one product, as hardware without branches does both."""
+    return {**_compares(1)(graph, node, widths), **_per_channel("mul")(graph, node, widths)}
+
+
+def _softmax(graph: Graph, node: Node, _: Mapping[str, int]) -> Mapping[Action, int]:
+    """Count the maximum, taken from each element; powers of e, their sum, one of the two ends."""
+    x, out = graph.activation(node), graph.result(node)
+    dtype, rows = str(out.dtype), out.size // out.shape[-1]
+    end = ("log", "add") if normal_attrs(node)["log"] else ("divide", "mul")
+    done = Counter({"compare": out.size - rows, "add": 2 * out.size - rows, "exp": out.size})
+    done.update({end[0]: rows, end[1]: out.size})
+    if x.dtype != out.dtype:
+        done["convert"] = out.size
+    return {Action(verb, dtype): number for verb, number in done.items()}
+
+
 def _nothing(graph: Graph, node: Node, _: Mapping[str, int]) -> Mapping[Action, int]:
     return {}
 
@@ -403,6 +419,9 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
         "Affine": _per_channel("mul", "add"),
         "BatchNorm": _per_channel("mul", "add"),
         "Relu": _compares(1),
+        "PRelu": _prelu,
+        "Sigmoid": _per_channel("exp", "add", "divide"),
+        "Softmax": _softmax,
         "Clip": _compares(2),
         "Quantize": _quantize,
         "Threshold": _threshold,
@@ -413,9 +432,7 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
         "InputScale": _input_scale,
         "AvgPool": _average,
         "GlobalAvgPool": _average,
-        "Slice": _nothing,
-        "PadChannels": _nothing,
-        "Flatten": _nothing,
+        **dict.fromkeys(LAYOUT_OPS, _nothing),
         "IntegerAffine": _integer_affine,
         "Cast": _per_channel(),
     }

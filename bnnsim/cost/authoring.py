@@ -21,8 +21,10 @@ from bnnsim.errors import ProfileError, message
 from bnnsim.units import format_si
 
 _ACTIVE = ("schema", "name", "extends", "description")
-_OPEN = ("node", "array", "pipeline", "array.unroll", "array.ops_per_pe", "datapath", "actions",
-         "static", "sources", "overhead", "io", "rng", "structural")  # fmt: skip
+_OPEN = ("node", "array", "pipeline", "kernels", "kernels.tile", "kernels.macs",
+         "kernels.depthwise", "kernels.operations", "kernels.energies", "array.unroll",
+         "array.ops_per_pe", "datapath", "actions", "static", "sources", "overhead", "io", "rng",
+         "structural")  # fmt: skip
 _NOTE = 34  # column of the notes behind values
 
 

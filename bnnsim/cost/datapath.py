@@ -18,6 +18,13 @@ from bnnsim.errors import ProfileError, message
 from bnnsim.graph.dtypes import DType
 
 _INTEGERS = (8, 16, 32)
+# Products and additions of one function of a float32: range reduction and polynomial of Moshier's
+# Cephes 2.2 (expf.c, logf.c); two steps of Newton from 8 bits to 1 / d, times the numerator.
+_SERIES = {
+    "exp": (("mul", 11), ("add", 11)),
+    "log": (("mul", 14), ("add", 14)),
+    "divide": (("mul", 5), ("add", 2)),
+}
 _WIDER_FLOAT = {"float16": ("float32",), "bfloat16": ("float32",), "float32": ()}
 
 
@@ -71,7 +78,7 @@ def execution(profile: HardwareProfile, operands: Operands, fan_in: int, where: 
                 wider = operands_of(act, weight, fan_in)
                 return Execution(pair, wider, array.ops_per_pe[pair])
     rule = f"a pair among {', '.join(array.ops_per_pe)}"
-    place = f"{where}: profile {profile.name!r}: array.ops_per_pe"
+    place = f"{where}: profile {profile.name!r}: {_table(profile)}"
     remedy = "List the pair, or set 'emulate: wider' and list a wider one."
     raise ProfileError(message(place, operands.pair, rule, remedy))
 
@@ -87,12 +94,17 @@ def stand_in(profile: HardwareProfile, operands: Operands, fan_in: int, where: s
 
 def emulation_note(profile: HardwareProfile, pair: str, run_as: str, layers: int) -> str:
     """Return the sentence that says of some layers which pair ran in place of theirs."""
+    table = _table(profile).removeprefix("array.")
     verb = f"{layers} layer{'s' * (layers > 1)} of {pair} run{'s' * (layers == 1)}"
-    note = f"{verb} as {run_as} on {profile.name}: ops_per_pe lacks the pair"
+    note = f"{verb} as {run_as} on {profile.name}: {table} lacks the pair"
     narrow = "bits" if "bit" in pair or "ternary" in pair else "integers"
     if "float" in run_as and "float" not in pair:
         note += f"; {narrow} on float units cost what floats cost"
     return note
+
+
+def _table(profile: HardwareProfile) -> str:
+    return "array.ops_per_pe" if profile.kernels is None else "kernels.macs"
 
 
 def _wider(operands: Operands) -> list[tuple[DType, DType]]:
@@ -191,6 +203,8 @@ def _prices(
         chosen = [("gate.bit", 1)]  # the magnitude of a float: its sign bit is cleared
     elif verb == "pack":
         chosen = [("register.bit", 1)]
+    elif verb in _SERIES:
+        chosen = [(_at_least(kind, dtype, names), number) for kind, number in _SERIES[verb]]
     elif verb == "mul":
         chosen = [(_at_least("mul", dtype, names), 1)]
     elif dtype.startswith(("float", "bfloat")):

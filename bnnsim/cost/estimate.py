@@ -11,10 +11,11 @@ import numpy as np
 
 from bnnsim.cost.actions import LayerCounts
 from bnnsim.cost.datapath import emulation_note, stand_in
-from bnnsim.cost.hardware import HardwareProfile
-from bnnsim.cost.intervals import DRAWS, Interval, constant_factor, factor, interval
+from bnnsim.cost.hardware import Constant, HardwareProfile
+from bnnsim.cost.intervals import Interval, constant_factor, factor, interval
+from bnnsim.cost.kernel_calls import kernel_schedule
+from bnnsim.cost.latency import latency_draws, stage_seconds
 from bnnsim.cost.machine import levels, peak_macs_per_s
-from bnnsim.cost.memory import off_chip
 from bnnsim.cost.pipeline import pipeline_schedule
 from bnnsim.cost.pricing import Price, outside_powers, power_constants, prices
 from bnnsim.cost.profile import load_profile
@@ -27,11 +28,13 @@ from bnnsim.graph.ir import WHAT_IF, Graph
 __all__ = ["CostReport", "estimate"]
 
 MAX_BATCH = 1 << 20
-_STRUCTURE = "factor on everything on chip for wiring, clock and control that no count covers"
-_FIRST_RESULT = (
-    "factor on the time to the first result, for handshakes, pipeline depth and full FIFOs that no "
-    "rule covers; the interval between results is exact"
-)
+_STRUCTURES = {
+    "array": "factor on everything on chip for wiring, clock and control that no count covers",
+    "pipeline": "factor on the time to the first result, for handshakes, pipeline depth and full "
+    "FIFOs that no rule covers; the interval between results is exact",
+    "kernels": "factor on time and energy for how far kernels stay from their ceilings: stalls, "
+    "address arithmetic, other threads",
+}
 
 
 def estimate(
@@ -78,6 +81,8 @@ def estimate(
     layout = lay_out(graph)
     if chip.pipeline is not None:
         found = [pipeline_schedule(graph, layout, chip, batch)]
+    elif chip.kernels is not None:
+        found = [kernel_schedule(graph, layout, chip, batch, allow_unpriced=allow_unpriced)]
     else:
         found = schedules(graph, layout, chip, batch, allow_unpriced=allow_unpriced)
     options = [_at_activity(option, chip, toggles or {}) for option in found]
@@ -115,20 +120,8 @@ def _total(profile: HardwareProfile, schedule: Schedule) -> float:
     dynamic = sum(
         n * priced[name].joules for plan in schedule.nodes for name, _, n in plan.weighted()
     )
-    seconds = sum(_seconds(profile, plan)[0] for plan in schedule.nodes)
+    seconds = sum(stage_seconds(profile, plan)[0] for plan in schedule.nodes)
     return dynamic + seconds * sum(c.value_si for c in power_constants(profile))
-
-
-def _seconds(profile: HardwareProfile, plan: NodePlan) -> tuple[float, str]:
-    """Return the time of a stage's head and what bounds it: (0, "") for nodes inside a stage."""
-    busy = {name: cycles / profile.clock_hz for name, cycles in plan.cycles.items()}
-    outer = off_chip(profile)
-    if plan.off_chip_bytes and outer is not None and outer.bandwidth is not None:
-        busy[outer.name] = plan.off_chip_bytes / outer.bandwidth.value_si
-    if not any(busy.values()):
-        return 0.0, ""
-    bound = max(busy, key=lambda name: busy[name])
-    return busy[bound] + plan.fill_cycles / profile.clock_hz, bound
 
 
 def _report(
@@ -231,7 +224,7 @@ def _layer(
     watts: float,
 ) -> LayerCost:  # fmt: skip
     counts, node = plan.counts, plan.counts.node
-    seconds, bound = _seconds(profile, plan)
+    seconds, bound = stage_seconds(profile, plan)
     energy_by: dict[str, float] = {}
     physical: Counter[str] = Counter()
     for name, category, number in plan.weighted():
@@ -297,7 +290,7 @@ def _samples(profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, 
     pairs = {p.counts.operands.pair for p in schedule.nodes if p.counts.operands is not None}
     datapaths = ", ".join(sorted(pairs))
     steady = schedule.steady_cycles / profile.clock_hz
-    seconds = _latency_draws(profile, schedule) - steady
+    seconds = latency_draws(profile, schedule) - steady
     seconds = seconds * _structural(profile, datapaths, "latency") + steady
     operators: Any = 0.0
     inside: Any = 0.0
@@ -336,21 +329,6 @@ def _structural(profile: HardwareProfile, datapaths: str, what: str) -> np.ndarr
     return factor(profile.structural_band, group, f"{group} with {datapaths}")
 
 
-def _latency_draws(profile: HardwareProfile, schedule: Schedule) -> np.ndarray:
-    outer = off_chip(profile)
-    heads = [plan for plan in schedule.nodes if plan.cycles or plan.off_chip_bytes]
-    inside = np.array([max(plan.cycles.values(), default=0) for plan in heads], dtype=float)
-    fill = sum(plan.fill_cycles for plan in heads) / profile.clock_hz
-    inside = inside[:, None] / profile.clock_hz
-    if outer is None or outer.bandwidth is None:
-        return np.full(DRAWS, float(inside.sum()) + fill)
-    moved = np.array([plan.off_chip_bytes for plan in heads], dtype=float)[:, None]
-    seconds = 1 / (outer.bandwidth.value_si * constant_factor(outer.bandwidth)[None, :])
-    near = (moved * seconds.max() > inside)[:, 0]  # the others wait for the chip in every draw
-    edge = np.maximum(inside[near], moved[near] * seconds).sum(axis=0)
-    return np.asarray(edge + inside[~near].sum() + fill)
-
-
 def _assumptions(
     profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, Price], seconds: float,
     joules: float,
@@ -360,7 +338,7 @@ def _assumptions(
     Shares of constants sum to 1; those of the reference activity and the structural factor are all
     that they multiply.
     """
-    parts: dict[str, float] = {}
+    parts: dict[Constant, float] = {}
     added = outside = scaled = 0.0
     for (name, follows), number in _totals(schedule).items():
         price = priced[name]
@@ -368,8 +346,8 @@ def _assumptions(
         added += number * price.joules - bare
         outside += bare if price.outside else 0.0
         scaled += number * price.joules if follows else 0.0
-        parts[name] = parts.get(name, 0.0) + bare
-    shares = [(priced[name].constant, part) for name, part in parts.items()]
+        parts[price.constant] = parts.get(price.constant, 0.0) + bare
+    shares = [*parts.items()]
     shares += [(c, c.value_si * seconds) for c in power_constants(profile)]
     if profile.overhead is not None:
         shares.append((profile.overhead, added))
@@ -383,7 +361,18 @@ def _assumptions(
         for c, part in shares if part
     ]  # fmt: skip
     cover = 1 - outside / joules if joules else 0.0
-    what = _STRUCTURE if profile.pipeline is None else _FIRST_RESULT
+    rows += _rates(schedule)
+    what = _STRUCTURES[profile.latency_model]
     rows.append(Assumption("structure", 1.0, "1", "assumed", what, profile.structural_band,
                            max(0.0, cover)))  # fmt: skip
     return tuple(rows)
+
+
+def _rates(schedule: Schedule) -> Iterator[Assumption]:
+    """Yield the rates of a processor that the time rests on, in the order of their use."""
+    calls = [call for plan in schedule.nodes for call in plan.calls]
+    used = dict.fromkeys(c for call in calls for work in call.work.values() for c, n in work if n)
+    used |= dict.fromkeys(call.launch for call in calls if call.launch is not None)
+    for c in used:
+        yield Assumption(c.name, c.value_si, c.dimension, c.status, f"{c.source}, {c.at}", c.band,
+                         0.0)  # fmt: skip

@@ -234,6 +234,96 @@ class Pipeline:
     memory_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class KernelLevel:
+    """One cache or memory under kernels; sizes and rates are of all units together.
+
+    Parameters
+    ----------
+    kind : str
+        ``cache``, ``sram``, ``flash`` or ``dram``.
+    size_bytes : int or None
+        None for what holds everything.
+    line_bits : int
+        What one transfer moves, used or not.
+    bandwidth : Constant
+        Bytes per second, reads and writes together.
+    """
+
+    name: str
+    kind: str
+    size_bytes: int | None
+    line_bits: int
+    holds: tuple[str, ...]
+    bandwidth: Constant
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """A processor that runs one or more kernels for each layer: CPU, GPU or microcontroller.
+
+    Parameters
+    ----------
+    units : int
+        Cores, or multiprocessors, that share the work of a kernel.
+    tile_pixels, tile_channels : int
+        Outputs that a unit computes at once; whole tiles are computed.
+    bit_products : str
+        ``xor`` and ``and``: by which instruction bits are multiplied (``and`` counts the ones of
+        the activations as well); ``emulated``: by a wider pair.
+    convolution : str
+        ``direct``, or ``im2col``: a kernel of its own writes the windows first.
+    epilogue : str
+        ``fused`` into the layer's kernel, or ``separate``: each node is a kernel of its own.
+    batching : str
+        ``together``: a kernel takes all images of a batch; ``single``: one after the other.
+    energy : str
+        ``none``, ``power`` (x time) or ``actions`` (their energies, and power x time).
+    launch : Constant or None
+        Seconds before a kernel begins.
+    macs, depthwise : mapping of str to Constant
+        MACs per cycle and unit by pair of types; the second where each channel is its own group.
+    granules : mapping of str to int
+        Elements of a dot product that a kernel of a pair takes at once; the last ones are padded.
+    operations : mapping of str to Constant
+        Elementwise operations per cycle and unit by type.
+    randbits : Constant or None
+        Random bits per cycle and unit.
+    levels : tuple of KernelLevel
+        Nearest first.
+    energies : mapping of str to Constant
+        Joules by pair, type and level, of ``randbit`` and ``launch``, for ``energy: actions``.
+    """
+
+    units: int
+    tile_pixels: int
+    tile_channels: int
+    bit_products: str
+    convolution: str
+    epilogue: str
+    batching: str
+    energy: str
+    launch: Constant | None
+    macs: Mapping[str, Constant]
+    depthwise: Mapping[str, Constant]
+    granules: Mapping[str, int]
+    operations: Mapping[str, Constant]
+    randbits: Constant | None
+    levels: tuple[KernelLevel, ...]
+    energies: Mapping[str, Constant]
+
+    def chain(self, operand: str) -> tuple[KernelLevel, ...]:
+        """Return the levels that may hold ``weights`` or ``activations``, nearest first."""
+        return tuple(level for level in self.levels if operand in level.holds)
+
+    def constants(self) -> tuple[Constant, ...]:
+        """Return every constant of the kernels."""
+        tables = (self.macs, self.depthwise, self.operations, self.energies)
+        found = [constant for table in tables for constant in table.values()]
+        found += [level.bandwidth for level in self.levels]
+        return (*found, *(c for c in (self.launch, self.randbits) if c is not None))
+
+
 # What a profile without an array has in its place: nothing runs on it, nothing is priced by it.
 NO_ARRAY = Array(1, 1, "K", 1, "error", False, {})
 NO_DATAPATH = Datapath("exact", "tree")
@@ -262,6 +352,8 @@ class HardwareProfile:
         90 % factor for what the model leaves out.
     pipeline : Pipeline or None
         Of ``latency_model: pipeline``, where there is no array, no datapath and no memory.
+    kernels : Kernels or None
+        Of ``latency_model: kernels``; the array then holds its pairs of types alone.
     root : str
         The name at the root of the chain of ``extends``, where the file's own is another: all
         that extend one chip share its structural factor.
@@ -289,6 +381,7 @@ class HardwareProfile:
     rng: Rng | None
     structural_band: float
     pipeline: Pipeline | None = None
+    kernels: Kernels | None = None
     root: str = field(default="", compare=False)
     notes: tuple[str, ...] = ()
 
@@ -304,4 +397,4 @@ class HardwareProfile:
         for memory in self.memories:
             found += [memory.read, memory.write, *memory.power]
             found += [memory.bandwidth] if memory.bandwidth else []
-        return tuple(found)
+        return (*found, *(self.kernels.constants() if self.kernels is not None else ()))

@@ -45,6 +45,12 @@ class Level:
 
 def levels(profile: HardwareProfile) -> tuple[Level, ...]:
     """Return the memories of a profile, nearest to the array first."""
+    if profile.kernels is not None:
+        return tuple(
+            Level(n.name, n.kind, n.size_bytes, n.line_bits, rate, rate, rate, n.holds)
+            for n in profile.kernels.levels
+            for rate in [n.bandwidth.value_si]
+        )
     return tuple(
         Level(m.name, m.kind, m.size_bytes, m.word_bits, *bytes_per_s(m, profile.clock_hz), m.holds)
         for m in profile.memories
@@ -63,7 +69,9 @@ def bytes_per_s(memory: Memory, clock_hz: float) -> tuple[float | None, float | 
 
 
 def peak_macs_per_s(profile: HardwareProfile, operands: Operands, fan_in: int) -> float:
-    """Return the MACs of these operands in a second with every processing element busy."""
+    """Return the MACs of these operands in a second with every processing element or unit busy."""
     run = execution(profile, operands, fan_in, "peak")
     array = profile.array
+    if profile.kernels is not None:
+        return profile.kernels.units * run.rate * profile.clock_hz
     return array.rows * array.columns * run.lanes / run.cycles * profile.clock_hz

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bnnsim.cost.hardware import Constant, HardwareProfile, Memory
+from bnnsim.cost.hardware import Constant, HardwareProfile, Kernels, Memory
+
+NO_ENERGY = Constant("none", 0.0, "J/op", 1.0, "", "derived", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,30 @@ def prices(profile: HardwareProfile) -> dict[str, Price]:
         found["io"] = Price(profile.io, profile.io.value_si, 0.0, True)
     if profile.rng is not None:
         found["rng.energy"] = Price(profile.rng.energy, profile.rng.energy.value_si, 0.0, False)
-    return found
+    return found | _kernel_prices(profile.kernels) if profile.kernels is not None else found
+
+
+def _kernel_prices(kernels: Kernels) -> dict[str, Price]:
+    """Return the prices of what kernels do; what has no energy of its own counts for nothing."""
+
+    def price(key: str, bits: int = 1) -> Price:
+        constant = kernels.energies.get(key, NO_ENERGY)
+        return Price(constant, constant.value_si * bits, 0.0, False)
+
+    found = {constant.name: price(pair) for pair, constant in kernels.macs.items()}
+    found |= {constant.name: price(dtype) for dtype, constant in kernels.operations.items()}
+    for level in kernels.levels:
+        for verb in ("read", "write"):
+            found[f"{level.name}.{verb}"] = price(level.name, level.line_bits)
+    return found | {"rng.energy": price("randbit"), "launch": price("launch")}
 
 
 def outside_powers(profile: HardwareProfile) -> tuple[Constant, ...]:
     """Return the powers that the structural factor does not cover.
 
-    Off-chip memory's; on a pipeline all, because they were measured on the whole board.
+    Off-chip memory's; on a pipeline or a processor all, because they were measured as a whole.
     """
-    if profile.pipeline is not None:
+    if profile.latency_model != "array":
         return profile.static
     return tuple(p for memory in profile.memories if memory.off_chip for p in memory.power)
 

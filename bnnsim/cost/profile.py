@@ -22,6 +22,7 @@ from bnnsim.cost.inheritance import inherited_energies
 from bnnsim.cost.node_defaults import DEFAULT_DRAM, needs_defaults, with_node_defaults
 from bnnsim.cost.profile_array import ACTIONS, read_array, read_datapath
 from bnnsim.cost.profile_fields import Fields, listed
+from bnnsim.cost.profile_kernels import read_kernels
 from bnnsim.cost.profile_pipeline import read_pipeline
 from bnnsim.cost.profile_yaml import find_profile, list_profiles, read_profile, read_steps
 from bnnsim.errors import ProfileError, nearest
@@ -34,6 +35,7 @@ __all__ = [
 SCHEMA = "bnnsim/profile/1"
 PORTS = {"1RW": (0, 0, 1), "2RW": (0, 0, 2), "1R1W": (1, 1, 0), "2R1W": (2, 1, 0)}
 NODE_TABLE = "cmos45"
+LATENCY_MODELS = ("array", "pipeline", "kernels")
 _EXTRAPOLATED_BAND = 1.3
 _STEEPEST = 8.0  # exponent of energy against size
 
@@ -67,7 +69,7 @@ def build_profile(raw: Mapping[str, Any], where: str) -> HardwareProfile:
     problems += below
     if problems:
         raise ProfileError(listed(problems))
-    if profile.pipeline is None and needs_defaults(profile):
+    if profile.latency_model == "array" and needs_defaults(profile):
         return with_node_defaults(profile, load_profile(NODE_TABLE))
     return profile
 
@@ -93,8 +95,11 @@ def _profile(top: Fields) -> HardwareProfile:
     vdd = node.within("vdd", "V", "0.1 V", "5 V")
     clock = node.within("clock", "Hz", "1 kHz", "20 GHz")
     node.close()
-    model = top.text("latency_model", choices=("array", "pipeline"), default="array")
-    machine = read_pipeline(top) if model == "pipeline" else _machine(top, scope)
+    model = top.text("latency_model", choices=LATENCY_MODELS, default="array")
+    if model == "kernels":
+        machine = read_kernels(top, clock)
+    else:
+        machine = read_pipeline(top) if model == "pipeline" else _machine(top, scope)
     return HardwareProfile(
         name=top.text("name"),
         kind=kind,

@@ -30,7 +30,7 @@ def read_array(fields: Fields) -> Array:
         rates[pair] = pairs.number(pair)
         if rates[pair] <= 0:
             pairs.note(pair, pairs.raw[pair], "a rate above 0")
-        _check_pair(pairs, pair)
+        check_pair(pairs, pair)
     if not rates:
         fields.note("ops_per_pe", None, "MACs per cycle and PE by dtype pair")
     array = Array(
@@ -66,7 +66,7 @@ def read_datapath(fields: Fields) -> Datapath:
         table = fields.child("accumulator")
         widths = {pair: table.text(pair, choices=_ADDERS) for pair in table.raw}
         for pair in sorted(widths.keys() - {"default"}):
-            _check_pair(table, pair)
+            check_pair(table, pair)
         if "default" not in widths:
             table.note("default", None, "a dtype for the pairs not listed", "Add 'default: int32'.")
         accumulator: str | Mapping[str, str] = widths
@@ -77,7 +77,7 @@ def read_datapath(fields: Fields) -> Datapath:
     return Datapath(accumulator, bit_mac)
 
 
-def _check_pair(table: Fields, pair: str) -> None:
+def check_pair(table: Fields, pair: str) -> None:
     """Note a key that is not two dtypes as `DType` writes them: no layer would ever match it."""
     words = pair.split(" x ")
     wrong = [word for word in words if word not in DTYPE_NAMES]

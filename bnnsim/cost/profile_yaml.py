@@ -15,7 +15,10 @@ from bnnsim.graph.io import read_limited
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 8
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
-MERGED = ("node", "array", "pipeline", "datapath", "actions", "sources", "static")
+MERGED = ("node", "array", "pipeline", "kernels", "datapath", "actions", "sources", "static")
+
+
+TWINS = "validation"  # folder of profiles that only published points ask for: not listed
 
 
 class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
@@ -101,6 +104,9 @@ def find_profile(name: str | Path) -> Path:
     if isinstance(name, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
         return Path(text)
     known = list_profiles()
+    twin = profile_folder() / TWINS / f"{text}.yaml"
+    if text not in known and NAME.match(text) and twin.exists():
+        return twin
     if text not in known:
         rule = f"one of {', '.join(known)}, or the path of a .yaml file"
         raise ProfileError(message("profile", text, rule, nearest(text, known)))
@@ -110,8 +116,8 @@ def find_profile(name: str | Path) -> Path:
 def read_profile(path: Path) -> dict[str, Any]:
     """Return the raw profile in ``path`` with everything that it extends merged in.
 
-    ``node``, ``array``, ``pipeline``, ``datapath``, ``actions``, ``sources`` and ``static`` are
-    merged key by key, an entry as a whole; any other key replaces the one below it.
+    ``node``, ``array``, ``pipeline``, ``kernels``, ``datapath``, ``actions``, ``sources`` and
+    ``static`` are merged key by key, an entry as a whole; any other key replaces the one below.
     """
     merged = dict(read_steps(path)[-1][2])
     merged.pop("extends", None)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from bnnsim.cost.actions import LayerCounts, count_actions
+from bnnsim.cost.calls import Call
 from bnnsim.cost.context import Context
 from bnnsim.cost.datapath import action_prices, execution, k_steps, mac_prices
 from bnnsim.cost.hardware import HardwareProfile
@@ -44,7 +45,8 @@ NODE_CATEGORY = {
     "Encode": "packing", "FromGrid": "packing", "Bias": "normalization", "Affine": "normalization",
     "BatchNorm": "normalization", "Threshold": "normalization", "Requantize": "scaling",
     "IntegerAffine": "scaling", "Scale": "scaling", "Mul": "scaling", "InputScale": "scaling",
-    "Relu": "elementwise", "Clip": "elementwise",
+    "Relu": "elementwise", "Clip": "elementwise", "PRelu": "elementwise",
+    "Sigmoid": "elementwise", "Softmax": "elementwise",
     "Quantize": "elementwise", "MaxPool": "elementwise", "Cast": "elementwise",
     "Add": "elementwise", "AvgPool": "elementwise", "GlobalAvgPool": "elementwise",
 }  # fmt: skip
@@ -70,6 +72,8 @@ class NodePlan:
         Measured over reference activity, where the energy of the node's products follows it.
     macs_per_cycle : float
         Of a streaming stage at best; what an array does depends on the profile alone.
+    calls : tuple of Call
+        Of a processor, in place of cycles: its kernels.
     """
 
     counts: LayerCounts
@@ -80,6 +84,7 @@ class NodePlan:
     mapping: str
     logic_scale: float | None = None
     macs_per_cycle: float = 0.0
+    calls: tuple[Call, ...] = ()
 
     def follows(self, category: str) -> bool:
         """Return whether the energy of a category follows the measured activity."""
@@ -132,7 +137,7 @@ def schedules(
         If an op has no price and ``allow_unpriced`` is false, or the network does not fit.
     """
     counts = {c.node.id: c for c in count_actions(graph)}
-    holes = _unpriced(counts, profile)
+    holes = unpriced(counts, profile)
     if holes and not allow_unpriced:
         raise ProfileError(holes[0])
     found: list[Schedule] = []
@@ -181,7 +186,8 @@ def _joined(first: Schedule, last: Schedule) -> Schedule:
     return replace(first, nodes=nodes, scratch_bytes=scratch)
 
 
-def _unpriced(counts: Mapping[int, LayerCounts], profile: HardwareProfile) -> tuple[str, ...]:
+def unpriced(counts: Mapping[int, LayerCounts], profile: HardwareProfile) -> tuple[str, ...]:
+    """Return what to say of each node whose op has no counts."""
     return tuple(
         message(c.node.describe(), c.node.op, f"an op that profile {profile.name!r} prices",
                 "Pass allow_unpriced to leave it out of the totals.")

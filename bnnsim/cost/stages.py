@@ -1,8 +1,8 @@
 """Stages: nodes that run as one pass over memory, and the tensors that stay between stages.
 
 A Dense or Conv2d takes the elementwise nodes after it into its output stage: their tensors never
-reach memory. Encode and Flatten happen on the way from memory to the array, so what they yield is
-stored as what they read.
+reach memory. Encode, Flatten and Reshape happen on the way from memory to the array, so what they
+yield is stored as what they read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from bnnsim.cost.actions import MAC_OPS
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, normal_attrs
 
-ON_READ = frozenset({"Encode", "Flatten"})
-EARLY = frozenset({"Slice", "PadChannels", "Flatten", "InputScale"})
+ON_READ = frozenset({"Encode", "Flatten", "Reshape"})
+EARLY = frozenset({"Slice", "PadChannels", "Flatten", "Reshape", "InputScale"})
 FUSED = frozenset(
     {"Bias", "Affine", "BatchNorm", "Relu", "Clip", "Quantize", "Threshold", "Requantize",
-     "IntegerAffine", "Cast", "Add", "Mul", "Scale"}
+     "IntegerAffine", "Cast", "Add", "Mul", "Scale", "PRelu", "Sigmoid", "Softmax", "Concat",
+     "ChannelShuffle"}
 )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def stored_as(graph: Graph) -> dict[str, str]:
 
 
 def build_stages(graph: Graph) -> tuple[Stage, ...]:
-    """Return the stages in execution order; Encode and Flatten nodes are in none."""
+    """Return the stages in execution order; Encode, Flatten and Reshape nodes are in none."""
     roots = stored_as(graph)
     readers = Counter(
         roots[name] for node in graph.nodes if node.op not in ON_READ

@@ -32,9 +32,10 @@ from bnnsim.graph.ops import activations_of, normal_attrs
 
 _PASSING = frozenset(
     {"Encode", "FromGrid", "Bias", "Affine", "BatchNorm", "Relu", "Clip", "Quantize", "Threshold",
-     "Requantize", "IntegerAffine", "Cast", "Add", "PadChannels"}
+     "Requantize", "IntegerAffine", "Cast", "Add", "PadChannels", "Scale", "Mul", "PRelu",
+     "Sigmoid", "Softmax", "Concat", "ChannelShuffle"}
 )  # fmt: skip
-_WHOLE = frozenset({"Flatten", "GlobalAvgPool"})
+_WHOLE = frozenset({"Flatten", "Reshape", "GlobalAvgPool"})
 
 
 def served(ready: np.ndarray, cycles: int) -> np.ndarray:
@@ -106,7 +107,9 @@ def _ready(graph: Graph, node: Node, times: Mapping[str, np.ndarray]) -> np.ndar
     source = times[node.inputs[0]]
     rows = np.arange(rows_of(graph, node.output))
     if node.op in _PASSING:
-        joined: np.ndarray = np.max([times[name] for name in activations_of(node)], axis=0)
+        # A factor of one row waits for that row only.
+        together = np.broadcast_arrays(*(times[name] for name in activations_of(node)))
+        joined: np.ndarray = np.max(together, axis=0)
         return joined
     if node.op in _WHOLE:
         return source[-1:]
@@ -115,10 +118,10 @@ def _ready(graph: Graph, node: Node, times: Mapping[str, np.ndarray]) -> np.ndar
     attrs = normal_attrs(node)
     if node.op == "Slice":
         return source[attrs["start"][0] + attrs["step"][0] * rows]
-    if node.op in ("Conv2d", "MaxPool", "AvgPool"):
+    if node.op in ("Conv2d", "MaxPool", "AvgPool", "InputScale"):
         is_conv = node.op == "Conv2d"
         kernel = graph.tensor(node.inputs[1]).shape[1] if is_conv else attrs["kernel"][0]
-        reach = (kernel - 1) * (attrs["dilation"][0] if is_conv else 1)
+        reach = (kernel - 1) * attrs.get("dilation", (1, 1))[0]
         last = rows * attrs["stride"][0] - attrs["pads"][0] + reach
         there: np.ndarray = source[np.clip(last, 0, len(source) - 1)]
         return np.where(last < 0, 0, there)

@@ -264,6 +264,29 @@ def _pad_channels(operands: list[Array], attrs: Attrs, _: DType) -> Array:
     return np.pad(x, (*[(0, 0)] * (x.ndim - 1), (attrs["before"], attrs["after"])))
 
 
+def _concat(operands: list[Array], _: Attrs, __: DType) -> Array:
+    return np.concatenate(operands, axis=-1)
+
+
+def _channel_shuffle(operands: list[Array], attrs: Attrs, _: DType) -> Array:
+    (x,) = operands
+    groups = (attrs["groups"], x.shape[-1] // attrs["groups"])
+    return x.reshape(*x.shape[:-1], *groups).swapaxes(-1, -2).reshape(x.shape)
+
+
+def _softmax(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
+    x = np.ascontiguousarray(operands[0], np.float64)
+    shifted_down = x - x.max(axis=-1, keepdims=True)
+    powers = np.exp(shifted_down)
+    total = powers.sum(axis=-1, keepdims=True)
+    return to_dtype(shifted_down - np.log(total) if attrs["log"] else powers / total, dtype)
+
+
+def _reshape(operands: list[Array], attrs: Attrs, _: DType) -> Array:
+    (x,) = operands
+    return x.reshape(len(x), *attrs["shape"])
+
+
 def _flatten(operands: list[Array], _: Attrs, __: DType) -> Array:
     (x,) = operands
     return x.reshape(len(x), np.prod(x.shape[1:], dtype=np.int64))
@@ -280,6 +303,10 @@ OPS: Mapping[str, Meaning] = MappingProxyType(
         "InputScale": _input_scale,
         "Slice": _slice,
         "PadChannels": _pad_channels,
+        "Softmax": _softmax,
+        "Concat": _concat,
+        "ChannelShuffle": _channel_shuffle,
         "Flatten": _flatten,
+        "Reshape": _reshape,
     }
 )

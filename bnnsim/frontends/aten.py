@@ -7,12 +7,13 @@ flattened image the features of everything that follows are reordered.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bnnsim.errors import SourceError
-from bnnsim.frontends.elementwise import ELEMENTWISE, Lookup, scalar_of
+from bnnsim.frontends.elementwise import ELEMENTWISE, Lookup, numbers, outcomes, scalar_of
 from bnnsim.frontends.importer import (
     Activation,
     Call,
@@ -34,10 +35,10 @@ HANDLERS: dict[str, Handler] = {}
 
 def unsupported(im: Importer, place: str, op: object) -> SourceError:
     """Return the error for an operator that has no meaning in the graph."""
-    names = [name.removeprefix("aten.") for name in (*HANDLERS, *ELEMENTWISE)]
+    names = im.known or [name.removeprefix("aten.") for name in (*HANDLERS, *ELEMENTWISE)]
     known = ", ".join(sorted({name for name in names if not name.startswith("_")}))
     rule = f"one of {known}, as far as the graph has a meaning for it"
-    remedy = "Leave it out of the exported module, or write it with these."
+    remedy = "Leave it out of the exported model, or write it with these."
     return im.refused(place, str(op), rule, remedy)
 
 
@@ -60,7 +61,7 @@ def _linear(im: Importer, call: Call) -> Activation:
 @_lowers("aten.mm", "aten.matmul")
 def _matmul(im: Importer, call: Call) -> Activation:
     weight = list(call.args.values())[1]
-    if is_symbolic(weight) or weight.dim() != 2:
+    if is_symbolic(weight) or len(weight.shape) != 2:
         raise unsupported(im, call.place, f"{call.op} of two activations")
     return _dense(im, call, weight.T, None)
 
@@ -134,7 +135,7 @@ def _parameter(im: Importer, call: Call, value: Any) -> np.ndarray:
     """Return a float32 weight, or refuse one that is computed, no float32 or not finite."""
     if is_symbolic(value):
         raise unsupported(im, call.place, f"{call.op} of two activations")
-    array = np.asarray(value.detach().cpu())
+    array = numbers(value)
     if array.dtype != np.float32 or not np.isfinite(array).all():
         got = str(array.dtype) if array.dtype != np.float32 else "values that are not finite"
         rule = "finite float32 weights"
@@ -163,7 +164,9 @@ def _with_weight(
     elif dtype.is_integer:
         reach = _largest(im, x) * int(np.prod(weight.shape[1:]))
         if reach > _EXACT_FLOAT32:
-            im.note_once(f"{call.place}: sums up to {reach} are exact here, rounded in torch.")
+            im.note_once(
+                f"{call.place}: sums up to {reach} are exact here, rounded in {im.source}."
+            )
     constants = {"weight": (found.values, found.dtype)}
     tensor = im.builder.add(attrs.pop("op"), x.tensor, constants, **attrs)
     y = Activation(tensor, call.shape)
@@ -176,13 +179,13 @@ def _scaled(
     """Append what follows the sum of products: the weights' scale and the bias."""
     shift = np.zeros(y.shape[0], np.float32) if bias is None else _parameter(im, call, bias)
     if shift.any():
-        im.note_once("A bias is added once, after the sum; torch may add it before.")
+        im.note_once(f"A bias is added once, after the sum; {im.source} may add it before.")
     if scale is not None:
         im.note_once(
             f"{call.place}: weights are -a and +a, or 0 and other multiples of a, per output "
-            "channel; the sum of integers is multiplied by a once, torch rounds every product: "
-            "where the exact sum is 0, torch may be next to 0 on either side, and a sign after it "
-            "may differ."
+            f"channel; the sum of integers is multiplied by a once, {im.source} rounds every "
+            f"product: where the exact sum is 0, {im.source} may be next to 0 on either side, and "
+            "a sign after it may differ."
         )
         y = _scale(im, y, scale)
     return im.add("Bias", y, {"bias": (shift, FLOAT32)}, label="bias") if shift.any() else y
@@ -200,8 +203,8 @@ def _batch_norm(im: Importer, call: Call) -> Activation:
         raise im.refused(call.place, "batch statistics", "running statistics", remedy)
     if not call.op.startswith("bnnsim."):
         im.note_once(
-            "torch's own batch norm rounds in another order than the graph's: outputs may differ "
-            "in the last bit, and signs where it is next to 0."
+            f"{im.source}'s own batch norm rounds in another order than the graph's: outputs may "
+            "differ in the last bit, and signs where it is next to 0."
         )
     gamma = np.ones(x.shape[0]) if gamma is None else gamma
     beta = np.zeros(x.shape[0]) if beta is None else beta
@@ -220,23 +223,16 @@ def _stochastic_sign(im: Importer, call: Call) -> Activation:
     return im.stochastic_sign(call.first, call.place, bits=int(call.args["bits"]))
 
 
-@_lowers("aten.sign")
-def _torch_sign(im: Importer, call: Call) -> Activation:
-    return im.sign(call.first, call.place, zero_is_plus=False)
-
-
-@_lowers("aten.ge", "aten.gt", "aten.le", "aten.lt")
+@_lowers("aten.sign", "aten.ge", "aten.gt", "aten.le", "aten.lt")
 def _compare(im: Importer, call: Call) -> Lookup:
-    """Return the two outcomes of a comparison with zero."""
-    x, other = call.args.values()
-    if is_symbolic(other) or not np.array_equal(np.asarray(scalar_of(other)), 0):
+    """Return what a sign, or a comparison with zero, gives below zero, at zero and above."""
+    x, *others = call.args.values()
+    if any(is_symbolic(v) or not np.array_equal(np.asarray(scalar_of(v)), 0) for v in others):
         raise unsupported(im, call.place, f"{call.op} with anything but 0")
     import torch
 
-    below = call.kind in ("le", "lt")
-    table = torch.tensor([below, not below])
     source = x if isinstance(x, Clipped) else im.activation(x, call.place)
-    return Lookup(source, table, compared=True, zero_below=call.kind in ("gt", "le"))
+    return Lookup(source, torch.tensor(outcomes(call.kind)), True, call.place)
 
 
 @_lowers("aten.relu")
@@ -282,9 +278,13 @@ def _arithmetic(im: Importer, call: Call) -> Activation:
     others = [im.channels(v, x, call.place) for v in operands if not is_symbolic(v)]
     c = others[0] if others else np.ones(x.shape[0], np.float32)
     if kind == "div":
-        if not x_first or (np.abs(np.frexp(c)[0]) != 0.5).any():
-            remedy = "Multiply by the reciprocal."
-            raise im.refused(call.place, call.op, "division by a power of two", remedy)
+        if not x_first:
+            raise unsupported(im, call.place, f"{call.op} of a constant by an activation")
+        if (np.abs(np.frexp(c)[0]) != 0.5).any():
+            im.note_once(
+                "A quotient by a constant is the product with its reciprocal, rounded once more "
+                "than torch's."
+            )
         c = np.float32(1) / c
     if kind in ("mul", "div", "neg"):
         return _scale(im, x, -c if kind == "neg" else c)
@@ -334,19 +334,28 @@ def _filled(im: Importer, call: Call) -> Any:
 @_lowers("aten.max_pool2d", "aten.max_pool2d_with_indices")
 def _max_pool(im: Importer, call: Call) -> Activation:
     args = call.args
-    if pair_of(args["dilation"]) != (1, 1) or args["ceil_mode"]:
-        raise unsupported(im, call.place, f"{call.op} with dilation or ceil_mode")
+    if pair_of(args["dilation"]) != (1, 1):
+        raise unsupported(im, call.place, f"{call.op} with dilation")
     kernel = pair_of(args["kernel_size"])
     x = im.activation(call.first, call.place)
-    tensor = im.builder.add(
-        "MaxPool",
-        x.tensor,
-        label="pool",
-        kernel=kernel,
-        stride=pair_of(args["stride"]) if args["stride"] else kernel,
-        pads=(*pair_of(args["padding"]), *pair_of(args["padding"])),
-    )
-    return Activation(tensor, call.shape)
+    stride = pair_of(args["stride"]) if args["stride"] else kernel
+    pads = pool_pads(x.shape, call.shape, kernel, stride, pair_of(args["padding"]))
+    attrs: dict[str, Any] = {"kernel": kernel, "stride": stride, "pads": pads}
+    return Activation(im.builder.add("MaxPool", x.tensor, label="pool", **attrs), call.shape)
+
+
+def pool_pads(
+    size: tuple[int, ...],
+    result: tuple[int, ...],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> tuple[int, int, int, int]:
+    """Return the pads of a pool that gives ``result``: ``ceil_mode`` adds windows over the end."""
+    reach = [(n - 1) * s + k for n, s, k in zip(result[1:], stride, kernel, strict=True)]
+    missing = [r - n - 2 * p for r, n, p in zip(reach, size[1:], padding, strict=True)]
+    bottom, right = (p + max(0, m) for p, m in zip(padding, missing, strict=True))
+    return (*padding, bottom, right)
 
 
 @_lowers("aten.pad", "aten.constant_pad_nd")
@@ -366,7 +375,7 @@ def _reshape(im: Importer, call: Call) -> Activation | Lookup:
     value = call.first
     if isinstance(value, Lookup):
         source = _reshaped(im, call, im.activation(value.source, call.place))
-        return Lookup(source, value.table, value.compared, value.zero_below)
+        return replace(value, source=source)
     return _reshaped(im, call, im.activation(value, call.place))
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bnnsim.frontends.aten import HANDLERS, Handler, unsupported
+from bnnsim.frontends.aten import HANDLERS, Handler, pool_pads, unsupported
 from bnnsim.frontends.importer import Activation, Call, Importer, Sliced, is_symbolic, pair_of
 
 __all__ = ["HANDLERS"]
 
 _AXIS_OF_DIM = {1: 2, 2: 0, 3: 1}  # torch's channels, height and width in (H, W, C)
-_AVERAGE_NOTE = "An average is summed in float64 and rounded once; torch may round in between."
+_AVERAGE_NOTE = "An average is summed in float64 and rounded once; {} may round in between."
 _constant_sum: Handler = HANDLERS["aten.add"]
 _border: Handler = HANDLERS["aten.pad"]
 
@@ -50,7 +50,7 @@ def _average(im: Importer, call: Call, **attrs: Any) -> Activation:
     x = im.floats(call.first, call.place)
     if len(x.shape) != 3:
         raise im.refused(call.place, (im.batch, *x.shape), "(N, C, H, W)")
-    im.note_once(_AVERAGE_NOTE)
+    im.note_once(_AVERAGE_NOTE.format(im.source))
     op = "AvgPool" if attrs else "GlobalAvgPool"
     tensor = im.builder.add(op, x.tensor, label="pool", **attrs)
     height, width, channels = im.builder.tensor(tensor).shape
@@ -59,17 +59,16 @@ def _average(im: Importer, call: Call, **attrs: Any) -> Activation:
 
 def _avg_pool(im: Importer, call: Call) -> Activation:
     args = call.args
-    if args["ceil_mode"] or args["divisor_override"] is not None:
-        raise unsupported(im, call.place, f"{call.op} with ceil_mode or divisor_override")
     kernel, padding = pair_of(args["kernel_size"]), pair_of(args["padding"])
-    return _average(
-        im,
-        call,
-        kernel=kernel,
-        stride=pair_of(args["stride"]) if args["stride"] else kernel,
-        pads=(*padding, *padding),
-        count_include_pad=bool(args["count_include_pad"]),
-    )
+    stride = pair_of(args["stride"]) if args["stride"] else kernel
+    size = im.activation(call.first, call.place).shape
+    pads = pool_pads(size, call.shape, kernel, stride, padding)
+    counted = bool(args["count_include_pad"]) and any(padding)
+    if args["divisor_override"] is not None or (counted and pads != padding * 2):
+        what = f"{call.op} with divisor_override, or with ceil_mode and counted padding"
+        raise unsupported(im, call.place, what)
+    window = {"kernel": kernel, "stride": stride, "pads": pads}
+    return _average(im, call, **window, count_include_pad=counted)
 
 
 def _adaptive_avg_pool(im: Importer, call: Call) -> Activation:

@@ -14,8 +14,16 @@ import numpy as np
 
 from bnnsim.frontends.aten import unsupported
 from bnnsim.frontends.aten_scales import HANDLERS
-from bnnsim.frontends.elementwise import scalar_of
-from bnnsim.frontends.importer import Activation, Call, Clipped, Importer, Scaled, is_symbolic
+from bnnsim.frontends.elementwise import Lookup, numbers, scalar_of
+from bnnsim.frontends.importer import (
+    Activation,
+    Call,
+    Clipped,
+    Importer,
+    Padded,
+    Scaled,
+    is_symbolic,
+)
 from bnnsim.graph.dtypes import FLOAT32, MAX_GRID_BITS, DType
 from bnnsim.graph.quantizers import DOREFA, TERNARIZE
 
@@ -23,7 +31,7 @@ __all__ = ["HANDLERS"]
 
 _TOPS = {2**bits - 1: bits for bits in range(1, MAX_GRID_BITS + 1)}
 _NOTE = (
-    "Levels are multiplied as integers and their sums scaled once; torch scales each of them and "
+    "Levels are multiplied as integers and their sums scaled once; {} scales each of them and "
     "rounds every product."
 )
 
@@ -66,8 +74,7 @@ def _scales(plain: Callable[[Importer, Call], Any]) -> Callable[[Importer, Call]
 
 def _is_levels(im: Importer, x: Activation) -> bool:
     made = [node for node in im.builder.nodes if node.output == x.tensor]
-    quantized = bool(made) and made[0].op in ("Quantize", "Requantize")
-    return quantized and im.dtype(x).bits > 1
+    return bool(made) and made[0].op in ("Quantize", "Requantize")
 
 
 def _round(im: Importer, call: Call) -> Activation:
@@ -111,13 +118,26 @@ def _requantize(im: Importer, x: Activation, dtype: DType) -> Activation:
 
 
 def _levels(value: Any) -> bool:
-    return isinstance(value, Scaled) and isinstance(value.inner, Activation)
+    return isinstance(value, Scaled) and isinstance(value.inner, (Activation, Padded))
+
+
+def _signs_apart(im: Importer, call: Call) -> Call:
+    """Return the call with signs times a constant as signs and a pending scale."""
+    value = call.first
+    if not isinstance(value, Lookup) or not value.compared:
+        return call
+    below, zero, above = (float(v) for v in value.table)
+    if below != -above or above in (0, 1) or above < 0:
+        return call
+    x = im.sign(value.source, call.place, zero_is_plus=zero == above)
+    return _reading(call, Scaled(x, above))
 
 
 def _moves(plain: Callable[[Importer, Call], Any]) -> Callable[[Importer, Call], Any]:
     """Lower an operator that commutes with a positive scale."""
 
     def handler(im: Importer, call: Call) -> Any:
+        call = _signs_apart(im, call)
         if not _levels(call.first):
             return plain(im, call)
         return Scaled(plain(im, _reading(call, call.first.inner)), call.first.factor)
@@ -129,19 +149,20 @@ def _sums(plain: Callable[[Importer, Call], Any]) -> Callable[[Importer, Call], 
     """Lower a layer over levels: integers first, then their scale and the bias."""
 
     def handler(im: Importer, call: Call) -> Any:
+        call = _signs_apart(im, call)
         if not _levels(call.first):
             return plain(im, call)
-        im.note_once(_NOTE)
+        im.note_once(_NOTE.format(im.source))
         bare = _reading(call, call.first.inner)
         y = plain(im, replace(bare, args={**bare.args, "bias": None}))
         bias = call.args.get("bias")
-        shift = None if bias is None else np.asarray(bias.detach().cpu(), np.float32)
+        shift = None if bias is None else numbers(bias).astype(np.float32)
         return im.scaled(y, call.first.factor, shift)
 
     return handler
 
 
-def _reading(call: Call, x: Activation) -> Call:
+def _reading(call: Call, x: Activation | Scaled) -> Call:
     """Return the call with another first argument."""
     first = next(iter(call.args))
     return replace(call, args={**call.args, first: x})

@@ -13,6 +13,7 @@ import numpy as np
 
 from bnnsim.frontends.aten import Handler, unsupported
 from bnnsim.frontends.aten_images import HANDLERS, require_alike
+from bnnsim.frontends.elementwise import numbers
 from bnnsim.frontends.importer import (
     Activation,
     Call,
@@ -53,7 +54,7 @@ def _conv(im: Importer, call: Call) -> Any:
     x, weight = call.first, call.args["weight"]
     if not isinstance(x, ScaleMap) or is_symbolic(weight) or call.args["bias"] is not None:
         return _plain_conv(im, call)
-    box = np.asarray(weight.detach().cpu(), np.float64)
+    box = numbers(weight).astype(np.float64)
     padding = call.args["padding"]
     is_box = box.shape[:2] == (1, 1) and (np.abs(box * box.size - 1) < _BOX_ROUNDING).all()
     if not is_box or isinstance(padding, str) or call.args.get("transposed"):

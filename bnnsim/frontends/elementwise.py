@@ -1,13 +1,14 @@
 """Elementwise functions of a value that has few states, followed state by state.
 
-An 8-bit pixel has 256 states, a comparison with zero two. Every elementwise operator between such
+An 8-bit pixel has 256 states, the sign of a number three. Every elementwise operator between such
 a value and its first other use is applied, by torch itself, to the table of all states; what
 comes out is the function, exactly, whatever it was made of.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,24 +33,40 @@ class Lookup:
     ----------
     source : Activation
         What has the states.
-    table : torch.Tensor, (states,)
-        256 entries where the source is uint8; 2 where it is compared with zero: the value for
-        numbers below zero, then the value for zero and above.
+    table : torch.Tensor or ndarray, (states,)
+        256 entries where the source is uint8; 3 where it is compared with zero: the value for
+        numbers below zero, for zero itself, and for those above.
     compared : bool
-        Whether the states are the two outcomes of a comparison.
-    zero_below : bool
-        Whether the source program counts zero itself among the numbers below it.
+        Whether the states are those of a comparison.
+    place : str
+        How messages name that comparison.
     """
 
     source: Any
     table: Any
     compared: bool = False
-    zero_below: bool = False
+    place: str = ""
+
+
+def outcomes(kind: str) -> tuple[float, float, float]:
+    """Return what a sign, or a comparison with zero, gives below zero, at zero and above."""
+    return {
+        "sign": (-1, 0, 1),
+        "ge": (False, True, True),
+        "gt": (False, False, True),
+        "le": (True, True, False),
+        "lt": (True, False, False),
+    }[kind]
+
+
+def numbers(value: Any) -> np.ndarray:
+    """Return a constant, whether torch's or numpy's, as an array."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
 def scalar_of(value: Any) -> Any:
     """Return a constant tensor of equal elements as its 0-d tensor, other constants unchanged."""
-    if not hasattr(value, "numel") or value.numel() == 0:
+    if not hasattr(value, "shape") or 0 in value.shape:
         return value
     first = value.reshape(-1)[0]
     return first if bool((value == first).all()) else value
@@ -66,7 +83,9 @@ def apply_to_table(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         return None
 
     def operand(value: Any) -> Any:
-        return value.table.clone() if isinstance(value, Lookup) else scalar_of(value)
+        if not isinstance(value, Lookup):
+            return scalar_of(value)
+        return value.table.clone() if hasattr(value.table, "clone") else value.table.copy()
 
     positional, named = [operand(v) for v in args], {k: operand(v) for k, v in kwargs.items()}
     constants = [
@@ -74,15 +93,14 @@ def apply_to_table(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         for given, value in zip(
             (*args, *kwargs.values()), (*positional, *named.values()), strict=True
         )
-        if not isinstance(given, Lookup) and hasattr(value, "numel")
+        if not isinstance(given, Lookup) and hasattr(value, "shape")
     ]
-    if any(value.numel() != 1 for value in constants):
+    if any(math.prod(value.shape) != 1 for value in constants):
         return None  # one value per feature: no function of the state alone
     table = target(*positional, **named)
     if table.shape != first.table.shape:
         return None
-    below = any(k.zero_below for k in lookups)
-    return Lookup(first.source, table, first.compared, below)
+    return replace(first, table=table)
 
 
 def table_type(values: np.ndarray) -> DType:

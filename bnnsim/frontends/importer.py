@@ -10,7 +10,7 @@ import numpy as np
 
 from bnnsim.errors import SourceError, message
 from bnnsim.frontends.builder import GraphBuilder
-from bnnsim.frontends.elementwise import Lookup, scalar_of, table_type
+from bnnsim.frontends.elementwise import Lookup, numbers, scalar_of, table_type
 from bnnsim.graph.dtypes import FLOAT32, DType
 
 
@@ -55,7 +55,7 @@ class Clipped:
 class Scaled:
     """An activation times a positive constant: a layer multiplies its sums by it instead."""
 
-    inner: Activation | Clipped
+    inner: Activation | Clipped | Padded
     factor: float
 
 
@@ -67,6 +67,15 @@ class Sliced:
     start: tuple[int, int, int]
     stop: tuple[int, int, int]
     step: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """The channels of an image as a matrix of groups, perhaps transposed."""
+
+    inner: Activation
+    groups: int
+    transposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +128,7 @@ def is_symbolic(value: Any) -> bool:
     """Whether a value depends on the input."""
     if isinstance(value, (list, tuple)):
         return any(map(is_symbolic, value))
-    kinds = (Activation, Lookup, Padded, Clipped, Scaled, Sliced, Magnitude, ScaleMap)
+    kinds = (Activation, Lookup, Padded, Clipped, Scaled, Sliced, Grouped, Magnitude, ScaleMap)
     return isinstance(value, kinds)
 
 
@@ -146,6 +155,10 @@ class Importer:
         All 256 states of a uint8 input; None for float32.
     sign_zero : str
         ``plus`` or ``error``: what to do about a sign that gives no +1 at 0.
+    source : str
+        What notes call the program's own arithmetic.
+    known : tuple of str
+        Operators of the front end, for messages; empty for torch's.
     """
 
     name: str
@@ -154,8 +167,11 @@ class Importer:
     shape: tuple[int, ...]
     pixels: Any
     sign_zero: str
+    source: str = "torch"
+    known: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     made: dict[int, tuple[Any, Activation]] = field(default_factory=dict)
+    signs: dict[str, Activation] = field(default_factory=dict)
 
     def input(self, _: str) -> Activation | Lookup:
         """Return the program's input."""
@@ -192,7 +208,7 @@ class Importer:
         if isinstance(value, Clipped):
             return self._limited(value)
         if isinstance(value, Lookup):
-            return self._binarized(value, place) if value.compared else self._encoded(value)
+            return self._binarized(value) if value.compared else self._encoded(value)
         if isinstance(value, Sliced):
             return self._taken(value)
         if isinstance(value, ScaleMap):
@@ -202,11 +218,16 @@ class Importer:
             raise self.refused(place, "the magnitudes themselves", rule)
         if isinstance(value, Scaled):
             return self.scaled(self.activation(value.inner, place), value.factor)
+        if isinstance(value, Grouped):
+            rule = "a transpose of the groups and the view back to (N, C, H, W)"
+            raise self.refused(place, "channels viewed as groups", rule)
         raise self.refused(place, "padding", "a convolution right after padding")
 
     def input_scale(self, x: Activation, shape: tuple[int, ...], **window: Any) -> Activation:
         """Append the mean magnitude over channels and windows; ``shape`` is torch's."""
-        self.note_once("An input scale is summed in float64, rounded once; torch rounds each step.")
+        self.note_once(
+            f"An input scale is summed in float64, rounded once; {self.source} rounds each step."
+        )
         tensor = self.builder.add("InputScale", x.tensor, label="input_scale", **window)
         return Activation(tensor, shape)
 
@@ -239,18 +260,27 @@ class Importer:
         return self.add("Clip", x, label="clip", low=limits[0], high=limits[1])
 
     def _encoded(self, value: Lookup) -> Activation:
-        table, source = value.table.cpu().numpy(), self.activation(value.source, "input")
+        table, source = numbers(value.table), self.activation(value.source, "input")
         if np.array_equal(table, np.arange(256)):
             return source
         dtype = table_type(table)
         return self.add("Encode", source, {"table": (table, dtype)}, label="encode")
 
-    def _binarized(self, value: Lookup, place: str) -> Activation:
-        outcomes = [float(v) for v in value.table]
-        if outcomes != [-1.0, 1.0]:
-            rule = "-1 below zero and +1 from zero on"
-            raise self.refused(f"{place}: comparison", outcomes, rule)
-        return self.sign(value.source, place, zero_is_plus=not value.zero_below)
+    def _binarized(self, value: Lookup) -> Activation:
+        place, (below, zero, above) = value.place, (float(v) for v in value.table)
+        if below == above:
+            rule = "two outcomes that differ, such as -1 below zero and +1 from zero on"
+            raise self.refused(f"{place}: comparison", [below, zero, above], rule)
+        x = self.sign(value.source, place, zero_is_plus=zero == above)
+        if (below, above) == (-1, 1):
+            return x
+        scale, bias = (above - below) / 2, (above + below) / 2
+        if (below, above) != (0, 1):
+            return self.scaled(x, scale, np.full(x.shape[0], bias))
+        channels = x.shape[0]
+        halves = {"scale": np.full(channels, scale), "bias": np.full(channels, bias)}
+        constants = {role: (value, FLOAT32) for role, value in halves.items()}
+        return self.add("Requantize", x, constants, label="quantize", dtype="uint1")
 
     def sign(self, x: Any, place: str, *, zero_is_plus: bool) -> Activation:
         """Append a binarization; a clipping that cannot change a sign is left out."""
@@ -263,7 +293,10 @@ class Importer:
                 raise self.refused(place, text, "sign(0) = +1", remedy)
             self.note_once(f"{place}: {text}; lowered to sign(0) = +1.")
         plain = self.activation(x, place)
-        return self.add("Quantize", plain, label="sign", quantizer="sign")
+        if plain.tensor not in self.signs:
+            self.signs[plain.tensor] = self.add("Quantize", plain, label="sign", quantizer="sign")
+        made = self.signs[plain.tensor]
+        return Activation(made.tensor, plain.shape, plain.order)
 
     def stochastic_sign(self, x: Any, place: str, *, bits: int) -> Activation:
         """Append a stochastic sign; a clipping beyond its saturation is left out."""

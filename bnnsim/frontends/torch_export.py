@@ -13,6 +13,7 @@ import math
 import os
 import pickle
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -277,7 +278,7 @@ def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name
             try:
                 with torch.no_grad():
                     module(batch)  # the export itself lets some wrong types pass
-                    program = torch.export.export(module, (batch,), strict=False)
+                    program = _program(module, batch)
             except Exception as error:
                 failures.append(f"{batch.dtype}: {_first_line(error)}")
                 continue
@@ -290,6 +291,19 @@ def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name
         return programs[::-1]
     remedy = "Check the shape, or give example=; control flow on values cannot be exported."
     raise SourceError(message(name, "; ".join(failures), "a module torch.export takes", remedy))
+
+
+def _program(module: Any, batch: Any) -> Any:
+    """Return a module's program; strict tracing also takes modules that write to their tensors."""
+    import torch
+
+    try:
+        return torch.export.export(module, (batch,), strict=False)
+    except Exception:
+        with contextlib.suppress(Exception), _without_logs(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the module writes to
+            return torch.export.export(module, (batch,), strict=True)
+        raise
 
 
 def _converts_bytes(program: Any) -> bool:

@@ -13,12 +13,13 @@ from pathlib import PurePath
 from typing import Any
 
 from bnnsim.frontends.aten import unsupported
-from bnnsim.frontends.aten_levels import HANDLERS
+from bnnsim.frontends.aten_joins import HANDLERS
 from bnnsim.frontends.elementwise import ELEMENTWISE, Lookup, apply_to_table
 from bnnsim.frontends.importer import Activation, Call, Importer, is_symbolic
 
 _FRAME = re.compile(r'File "([^"]+)", line ([0-9]+)')
 _TRANSPARENT = ("aten.detach", "aten.clone", "aten.alias", "aten.contiguous")
+_PURE = ELEMENTWISE | {"aten.tanh", "aten.sigmoid"}  # soft signs, of which estimators take slopes
 _UNSEEN = object()
 
 
@@ -102,27 +103,39 @@ def _same(left: Any, right: Any) -> bool:
     left, right = _bare(left), _bare(right)
     if left is right:
         return True
-    if _packet(left) not in ELEMENTWISE or left.target != right.target or _writes(left):
+    if _packet(left) not in _PURE or left.target != right.target or _writes(left):
         return False
     plain = not left.kwargs and not right.kwargs and len(left.args) == len(right.args)
     return plain and all(map(_same, left.args, right.args))
 
 
 def _straight_through(nodes: list[Any]) -> dict[Any, Any]:
-    """Return the additions of the form ``(x - y) + y``, each with its x."""
+    """Return the sums of x, y and -y in any order and arrangement, each with its x."""
     found = {}
     for node in nodes:
-        if _packet(node) != "aten.add" or len(node.args) != 2 or node.kwargs:
-            continue
-        for left, right in (node.args, node.args[::-1]):
-            if not hasattr(left, "op") or not hasattr(right, "op"):
+        parts = _terms(node, 1)
+        for terms in ([*_terms(*parts[0]), *parts[1:]], [*parts[:-1], *_terms(*parts[-1])]):
+            positive = [term for term, sign in terms if sign > 0]
+            negative = [term for term, sign in terms if sign < 0]
+            if (len(positive), len(negative)) != (2, 1):
                 continue
-            difference = _bare(left)
-            if _packet(difference) == "aten.sub" and not difference.kwargs:
-                x, y = difference.args[:2]
-                if hasattr(y, "op") and hasattr(x, "op") and _same(y, right):
+            for x, y in (positive, positive[::-1]):
+                if _same(y, negative[0]):
                     found[node] = x
     return found
+
+
+def _terms(node: Any, sign: int) -> list[tuple[Any, int]]:
+    """Return what a sum or difference of two values adds up, with signs; or the node alone."""
+    whole = _bare(node)
+    packet = _packet(whole)
+    plain = len(whole.args) == 2 and not whole.kwargs
+    if packet not in ("aten.add", "aten.sub") or not plain:
+        return [(node, sign)]
+    left, right = whole.args
+    if not hasattr(left, "all_input_nodes") or not hasattr(right, "all_input_nodes"):
+        return [(node, sign)]
+    return [(left, sign), (right, sign if packet == "aten.add" else -sign)]
 
 
 def _live(nodes: list[Any], skipped: Mapping[Any, Any]) -> set[Any]:

@@ -59,6 +59,24 @@ def tuple_of(count: int, low: int) -> Callable[[Any], tuple[int, ...]]:
     return check
 
 
+def sizes(value: Any) -> tuple[int, ...]:
+    """Return the shape of an activation: one to three positive integers."""
+    if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= 3:
+        raise ValueError("one to three integers of at least 1")
+    return tuple_of(len(value), 1)(value)
+
+
+def limits(value: Any) -> tuple[int, ...]:
+    """Return nothing, or the lowest and the highest of some integers."""
+    rule = "nothing, or two integers of which the first is not the greater"
+    if not isinstance(value, (list, tuple)) or len(value) not in (0, 2):
+        raise ValueError(rule)
+    ends = tuple(map(integer, value))
+    if ends and ends[0] > ends[1]:
+        raise ValueError(rule)
+    return ends
+
+
 def one_of(*choices: Any) -> Callable[[Any], Any]:
     """Return a checker of membership."""
 

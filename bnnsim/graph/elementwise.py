@@ -16,7 +16,7 @@ import numpy as np
 from bnnsim.errors import GraphError
 from bnnsim.graph.dtypes import DType
 from bnnsim.graph.grids import grid_of
-from bnnsim.graph.quantizers import QUANTIZERS
+from bnnsim.graph.quantizers import QUANTIZERS, ROUNDINGS, requantized_range
 
 Array = np.ndarray
 Attrs = Mapping[str, Any]
@@ -76,6 +76,17 @@ def _relu(operands: list[Array], _: Attrs, __: DType) -> Array:
     return np.maximum(operands[0], operands[0].dtype.type(0))
 
 
+def _prelu(operands: list[Array], _: Attrs, dtype: DType) -> Array:
+    x, slope = operands
+    wide = _working(x)
+    return to_dtype(np.where(wide >= 0, wide, wide * slope), dtype)
+
+
+def _sigmoid(operands: list[Array], _: Attrs, dtype: DType) -> Array:
+    with np.errstate(over="ignore"):  # exp(-x) is infinite where the result is 0
+        return to_dtype(1 / (1 + np.exp(-operands[0].astype(np.float64))), dtype)
+
+
 def _clip(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     (x,) = operands
     return np.clip(x, x.dtype.type(attrs["low"]), x.dtype.type(attrs["high"]))
@@ -106,10 +117,13 @@ def _threshold(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     return (attrs["base"] + level).astype(dtype.numpy)
 
 
-def _requantize(operands: list[Array], _: Attrs, dtype: DType) -> Array:
+def _requantize(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     x, scale, bias = operands
-    rounded = np.rint(_working(x) * scale + bias)
-    return np.clip(rounded, dtype.low, dtype.high).astype(dtype.numpy)
+    scaled = _working(_working(x) * scale) + bias
+    low, high = requantized_range(attrs)
+    shift = attrs["zero_point"]
+    rounded = ROUNDINGS[attrs["rounding"]](scaled)
+    return (np.clip(rounded, low + shift, high + shift) - shift).astype(dtype.numpy)
 
 
 def _integer_affine(operands: list[Array], attrs: Attrs, _: DType) -> Array:
@@ -134,6 +148,8 @@ ELEMENTWISE: Mapping[str, Meaning] = MappingProxyType(
         "Affine": _affine,
         "BatchNorm": _batch_norm,
         "Relu": _relu,
+        "PRelu": _prelu,
+        "Sigmoid": _sigmoid,
         "Clip": _clip,
         "Quantize": _quantize,
         "Threshold": _threshold,

@@ -11,22 +11,27 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from bnnsim.errors import GraphError, message, nearest
-from bnnsim.graph import scale_rules, shape_rules
+from bnnsim.graph import linear_rules, scale_rules, shape_rules
 from bnnsim.graph.attributes import dtype_name as _dtype_name
 from bnnsim.graph.attributes import integer as _integer
+from bnnsim.graph.attributes import limits as _limits
 from bnnsim.graph.attributes import natural as _natural
 from bnnsim.graph.attributes import number as _number
 from bnnsim.graph.attributes import one_of as _one_of
 from bnnsim.graph.attributes import positive as _positive
+from bnnsim.graph.attributes import sizes as _sizes
 from bnnsim.graph.attributes import truth as _truth
 from bnnsim.graph.attributes import tuple_of as _tuple_of
-from bnnsim.graph.dtypes import BIT, FLOAT32, INT32, DType
+from bnnsim.graph.dtypes import BIT, FLOAT32, DType
 from bnnsim.graph.ir import Node, Tensor
-from bnnsim.graph.quantizers import QUANTIZER_NAMES, quantized_dtype
-from bnnsim.graph.shape_rules import Inference, check_padded, pooled, window_output
+from bnnsim.graph.quantizers import (
+    QUANTIZER_NAMES,
+    ROUNDINGS,
+    quantized_dtype,
+    requantized_range,
+)
+from bnnsim.graph.shape_rules import Inference, pooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class Op:
         How many of the last inputs may be left out.
     activations : int
         How many of the first inputs are activations.
+    variadic : bool
+        Whether any further inputs may follow, all of them activations.
     attrs : mapping of str to (checker, default)
         A default of None marks a required attribute.
     infer : callable
@@ -55,66 +62,10 @@ class Op:
     attrs: Mapping[str, tuple[Callable[[Any], Any], Any]] = field(default_factory=dict)
     optional: int = 0
     activations: int = 1
+    variadic: bool = False
 
 
 # --- shape and dtype rules ---------------------------------------------------------------------
-
-
-def product_dtype(activation: DType, weight: DType) -> DType:
-    """Return the accumulator type of a Dense or Conv2d with these operand types.
-
-    Integers by integers give int32; a float activation keeps its own type (sums are formed in
-    float64 and rounded once).
-    """
-    if activation.is_float:
-        return activation
-    if weight.is_float:
-        raise GraphError(
-            f"weight is {weight} but the activation is {activation}: "
-            "cast the activation to a float type first."
-        )
-    return INT32
-
-
-def _dense(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
-    x, weight = tensors
-    if len(x.shape) != 1 or len(weight.shape) != 2 or weight.shape[1] != x.shape[0]:
-        raise GraphError(
-            f"activation of shape {x.shape} and weight of shape {weight.shape} do not fit: "
-            "(K,) and (N, K) are needed. Flatten images first."
-        )
-    return (weight.shape[0],), product_dtype(x.dtype, weight.dtype)
-
-
-def _conv2d(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
-    x, weight = tensors
-    if len(x.shape) != 3 or len(weight.shape) != 4:
-        raise GraphError(
-            f"activation of shape {x.shape} and weight of shape {weight.shape}: "
-            "(H, W, C) and (C_out, R, S, C / groups) are needed."
-        )
-    check_padded(x, attrs["pads"])
-    groups, channels = attrs["groups"], x.shape[2]
-    if channels != weight.shape[3] * groups:
-        raise GraphError(
-            f"weight has C={weight.shape[3]} in {groups} group(s), activation has C={channels}. "
-            "Check the exporter's groups attribute."
-        )
-    if weight.shape[0] % groups:
-        raise GraphError(f"{weight.shape[0]} output channels do not divide into {groups} groups.")
-    pad = attrs["pad_value"]
-    if x.dtype.kind in ("bipolar", "ternary") and pad and not x.dtype.valid(np.array(pad)):
-        values = "-1, 0 or 1" if x.dtype.high == 1 else "0 or a value of its own"
-        what = "bits are" if x.dtype == BIT else f"{x.dtype} is"
-        raise GraphError(f"pad_value is {pad}, but {what} padded by {values}.")
-    size = window_output(
-        x.shape,
-        weight.shape[1:3],
-        stride=attrs["stride"],
-        pads=attrs["pads"],
-        dilation=attrs["dilation"],
-    )
-    return (*size, weight.shape[0]), product_dtype(x.dtype, weight.dtype)
 
 
 def _check_channels(x: Tensor, *vectors: Tensor) -> None:
@@ -130,6 +81,11 @@ def _per_channel_float(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Infer
     x, *vectors = tensors
     _check_channels(x, *vectors)
     return x.shape, x.dtype if x.dtype.is_float else FLOAT32
+
+
+def _function(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    dtype = tensors[0].dtype
+    return tensors[0].shape, dtype if dtype.is_float else FLOAT32
 
 
 def _rectify(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
@@ -155,8 +111,9 @@ def _quantize(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
 
 def _threshold(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     x, thresholds, direction = tensors
-    if not x.dtype.is_integer:
-        raise GraphError(f"the input is {x.dtype}, but integer thresholds need an integer.")
+    if x.dtype.is_integer != thresholds.dtype.is_integer:
+        kind = "integer" if thresholds.dtype.is_integer else "float"
+        raise GraphError(f"the input is {x.dtype}, but {kind} thresholds need its own kind.")
     if len(thresholds.shape) != 2 or thresholds.shape[0] != x.shape[-1]:
         raise GraphError(
             f"thresholds have shape {thresholds.shape}, not ({x.shape[-1]} channels, levels - 1)."
@@ -176,8 +133,11 @@ def _requantize(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inferenc
     x, *vectors = tensors
     _check_channels(x, *vectors)
     out = DType.parse(attrs["dtype"])
-    if out.kind not in ("signed", "unsigned"):
+    if out.kind not in ("signed", "unsigned", "ternary"):
         raise GraphError(f"dtype {out} is no integer type with a range to round into.")
+    low, high = requantized_range(attrs)
+    if not out.low <= low <= high <= out.high:
+        raise GraphError(f"levels {low} to {high} do not fit dtype {out}.")
     return x.shape, out
 
 
@@ -212,10 +172,10 @@ OPS: Mapping[str, Op] = MappingProxyType(
             "or rounded once to it; every other x is refused",
             {"scale": (_number, None), "zero": (_integer, 0), "dtype": (_dtype_name, "uint8")},
         ),
-        "Dense": Op(("x", "weight"), _dense, "y[n] = sum_k weight[n, k] * x[k]"),
+        "Dense": Op(("x", "weight"), linear_rules.dense, "y[n] = sum_k weight[n, k] * x[k]"),
         "Conv2d": Op(
             ("x", "weight"),
-            _conv2d,
+            linear_rules.conv2d,
             "y[i, j, n] = sum_{r, s, c} weight[n, r, s, c] * "
             "x[i * stride + r * dilation - top, j * stride + s * dilation - left, c]; "
             "a tap outside the image has the value pad_value",
@@ -228,7 +188,11 @@ OPS: Mapping[str, Op] = MappingProxyType(
             },
         ),
         "Bias": Op(("x", "bias"), _per_channel_float, "y = x + bias[c]"),
-        "Scale": Op(("x", "scale"), _per_channel_float, "y = x * scale[c]"),
+        "Scale": Op(
+            ("x", "scale"),
+            _per_channel_float,
+            "y = x * scale[c]; a float64 scale 1 / s divides by s",
+        ),
         "Affine": Op(("x", "scale", "bias"), _per_channel_float, "y = x * scale[c] + bias[c]"),
         "BatchNorm": Op(
             ("x", "gamma", "beta", "mean", "var"),
@@ -237,6 +201,20 @@ OPS: Mapping[str, Op] = MappingProxyType(
             {"eps": (_number, None)},
         ),
         "Relu": Op(("x",), _rectify, "y = max(x, 0)"),
+        "PRelu": Op(
+            ("x", "slope"),
+            _per_channel_float,
+            "y = x where x >= 0 else x * slope[c]; slopes may be negative",
+        ),
+        "Sigmoid": Op(("x",), _function, "y = 1 / (1 + exp(-x)), in float64, rounded once"),
+        "Softmax": Op(
+            ("x",),
+            _function,
+            "y[..., c] = exp(x[..., c] - m) / sum_k exp(x[..., k] - m) with m the maximum over "
+            "channels, or with log its logarithm x[..., c] - m - log(sum); in float64, rounded "
+            "once",
+            {"log": (_truth, False)},
+        ),
         "Clip": Op(
             ("x",),
             _clip,
@@ -266,8 +244,15 @@ OPS: Mapping[str, Op] = MappingProxyType(
         "Requantize": Op(
             ("x", "scale", "bias"),
             _requantize,
-            "y = round_half_even(float32(x) * scale[c] + bias[c]), saturated to dtype",
-            {"dtype": (_dtype_name, "int8")},
+            "y = min(max(round(float32(float32(x) * scale[c]) + bias[c]), low), high) - zero_point;"
+            " limits are (low, high), or the ends of dtype + zero_point; a float64 scale 1 / s "
+            "divides by s",
+            {
+                "dtype": (_dtype_name, "int8"),
+                "rounding": (_one_of(*ROUNDINGS), "half_even"),
+                "limits": (_limits, ()),
+                "zero_point": (_integer, 0),
+            },
         ),
         "MaxPool": Op(
             ("x", "minimum"),
@@ -330,7 +315,27 @@ OPS: Mapping[str, Op] = MappingProxyType(
             "y[..., c] = x[..., c - before], and 0 where that channel is none of x",
             {"before": (_natural, 0), "after": (_natural, 0)},
         ),
+        "Concat": Op(
+            ("a", "b"),
+            shape_rules.concatenated,
+            "y[..., c] = the channels of a, then those of b and of any further inputs",
+            activations=2,
+            variadic=True,
+        ),
+        "ChannelShuffle": Op(
+            ("x",),
+            shape_rules.shuffled,
+            "y[..., c] = x[..., (c mod groups) * (C / groups) + floor(c / groups)]: the channels "
+            "as a (groups, C / groups) matrix, transposed",
+            {"groups": (_positive, None)},
+        ),
         "Flatten": Op(("x",), shape_rules.flattened, "y = the elements of x in (H, W, C) order"),
+        "Reshape": Op(
+            ("x",),
+            shape_rules.reshaped,
+            "y = the elements of x in (H, W, C) order, in another shape",
+            {"shape": (_sizes, None)},
+        ),
         "IntegerAffine": Op(
             ("x",),
             shape_rules.integer_affine,
@@ -376,7 +381,10 @@ def lookup(node: Node) -> Op:
 
 def activations_of(node: Node) -> tuple[str, ...]:
     """Return the names of the inputs of a node that are activations (one for an unknown op)."""
-    return node.inputs[: OPS[node.op].activations if node.op in OPS else 1]
+    op = OPS.get(node.op)
+    if op is not None and op.variadic:
+        return node.inputs
+    return node.inputs[: op.activations if op else 1]
 
 
 def constants_of(node: Node) -> tuple[str, ...]:
@@ -394,11 +402,13 @@ def infer(node: Node, tensors: Sequence[Tensor]) -> Inference:
     """
     op = lookup(node)
     need, most = len(op.inputs) - op.optional, len(op.inputs)
-    if not need <= len(tensors) <= most:
-        rule = f"inputs ({', '.join(op.inputs)})"
+    if len(tensors) < need or (len(tensors) > most and not op.variadic):
+        rule = f"inputs ({', '.join(op.inputs)}{', ...' if op.variadic else ''})"
         raise GraphError(message(node.describe(), f"{len(tensors)} inputs", rule))
-    for i, (role, tensor) in enumerate(zip(op.inputs, tensors, strict=False)):
-        if tensor.constant != (i >= op.activations):
+    computed = len(activations_of(node))
+    for i, tensor in enumerate(tensors):
+        role = op.inputs[min(i, most - 1)]
+        if tensor.constant != (i >= computed):
             wrong = "a" if tensor.constant else "no"
             what = f"input {role!r} ({tensor.name!r}) is {wrong} constant."
             raise GraphError(f"{node.describe()}: {what}")

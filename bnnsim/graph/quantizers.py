@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -78,6 +79,34 @@ def _grid(x: Array, dtype: DType) -> Array:
 
 def _ternary(x: Array, dtype: DType) -> Array:
     return np.rint(_clipped(x, -1)).astype(dtype.numpy)
+
+
+def _away_from_zero(rounds: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return a rounding of magnitudes as one of signed numbers."""
+    return lambda x: np.sign(x) * rounds(np.abs(x))
+
+
+_HALF = np.float32(0.5)
+ROUNDINGS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
+    {
+        "half_even": np.rint,
+        "ceil": np.ceil,
+        "floor": np.floor,
+        "up": _away_from_zero(np.ceil),
+        "down": np.trunc,
+        "half_up": _away_from_zero(lambda x: np.floor(x + _HALF)),
+        "half_down": _away_from_zero(lambda x: np.ceil(x - _HALF)),
+    }
+)
+
+
+def requantized_range(attrs: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the lowest and the highest level that a Requantize of these attributes gives."""
+    dtype, shift = DType.parse(attrs["dtype"]), attrs["zero_point"]
+    if not attrs["limits"]:
+        return int(dtype.low), int(dtype.high)
+    low, high = attrs["limits"]
+    return low - shift, high - shift
 
 
 # Of numbers that are not NaN; graph/draws.py has the meaning of the stochastic sign.

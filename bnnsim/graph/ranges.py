@@ -8,7 +8,7 @@ from bnnsim.errors import GraphError, message
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, normal_attrs
 
-_KEEPING = ("MaxPool", "GlobalAvgPool", "Slice", "Flatten", "Cast")
+_KEEPING = ("MaxPool", "GlobalAvgPool", "Slice", "ChannelShuffle", "Flatten", "Reshape", "Cast")
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 
@@ -42,6 +42,9 @@ def _node_range(graph: Graph, node: Node, ranges: dict[str, tuple[int, int]]) ->
     if node.op == "Add":
         spans = [ranges[name] for name in activations_of(node)]
         return sum(span[0] for span in spans), sum(span[1] for span in spans)
+    if node.op == "Concat":
+        spans = [ranges[name] for name in activations_of(node)]
+        return min(span[0] for span in spans), max(span[1] for span in spans)
     if node.op in ("AvgPool", "PadChannels"):
         return min(low, 0), max(high, 0)
     if node.op == "Encode":

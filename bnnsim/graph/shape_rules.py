@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,6 +132,44 @@ def channel_padding(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Infe
     if channels > _MAX_SIDE:
         raise GraphError(f"{channels} channels are above the limit of {_MAX_SIDE}.")
     return (*x.shape[:-1], channels), x.dtype
+
+
+def concatenated(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """Channels side by side: of one type, and of images of one size."""
+    first = tensors[0]
+    for other in tensors[1:]:
+        if other.shape[:-1] != first.shape[:-1]:
+            raise GraphError(
+                f"activations of shapes {first.shape} and {other.shape}: images of one height and "
+                "width, or vectors, are needed."
+            )
+        if other.dtype != first.dtype:
+            raise GraphError(
+                f"activations are {first.dtype} and {other.dtype}: one type is needed. "
+                "Cast one of them first."
+            )
+    channels = sum(tensor.shape[-1] for tensor in tensors)
+    if channels > _MAX_SIDE and len(first.shape) == 3:
+        raise GraphError(f"{channels} channels are above the limit of {_MAX_SIDE}.")
+    return (*first.shape[:-1], channels), first.dtype
+
+
+def shuffled(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """Return the shape and type of the same channels in another order."""
+    (x,) = tensors
+    if x.shape[-1] % attrs["groups"]:
+        raise GraphError(f"{x.shape[-1]} channels do not divide into {attrs['groups']} groups.")
+    return x.shape, x.dtype
+
+
+def reshaped(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """Return the attribute as the shape; the elements and their type stay."""
+    (x,) = tensors
+    if math.prod(attrs["shape"]) != x.size:
+        raise GraphError(
+            f"shape {attrs['shape']} does not hold the {x.size} elements of {x.shape}."
+        )
+    return attrs["shape"], x.dtype
 
 
 def flattened(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:

@@ -17,7 +17,7 @@ from bnnsim.graph.dtypes import BIT, DType
 from bnnsim.graph.grids import grid_of
 from bnnsim.graph.ir import WHAT_IF, Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
-from bnnsim.graph.quantizers import DOREFA, GRID, SIGN, TERNARIZE
+from bnnsim.graph.quantizers import DOREFA, GRID, SIGN, TERNARIZE, requantized_range
 from bnnsim.graph.ranges import INT32_MAX, INT32_MIN
 
 LINEAR = ("Dense", "Conv2d")
@@ -161,7 +161,8 @@ def _values(dtype: DType) -> str:
 def _threshold_why(graph: Graph, node: Node) -> str:
     thresholds, direction = (graph.tensor(name) for name in node.inputs[1:])
     steps = thresholds.shape[1]
-    text = f"integer compare per channel, {steps} step{'s' if steps > 1 else ''}"
+    kind = "integer" if thresholds.dtype.is_integer else "float"
+    text = f"{kind} compare per channel, {steps} step{'s' if steps > 1 else ''}"
     if thresholds.data is None or direction.data is None:
         return text
     ends = np.isin(thresholds.data, (INT32_MIN, INT32_MAX)).all(axis=1)
@@ -179,6 +180,14 @@ def _pool_why(graph: Graph, node: Node) -> str:
     return f"{word} over each window, {other} in {count} falling channels"
 
 
+def _prelu_why(graph: Graph, node: Node) -> str:
+    slope = graph.tensor(node.inputs[1]).data
+    if slope is None or not (slope < 0).any():
+        return "one slope per channel below 0"
+    negative = int((slope < 0).sum())
+    return f"one slope per channel below 0, {negative} of {slope.size} negative: not monotone"
+
+
 _QUANTIZED = {
     SIGN: "sign, with sign(0) = +1",
     DOREFA: "clip to [0, 1], rounded half to even to levels of {bits} bits",
@@ -191,6 +200,14 @@ def _quantize_why(node: Node) -> str:
     if is_stochastic(node):
         return f"+1 with the probability of a hard sigmoid, {rng_bits(node)} random bits a draw"
     return _QUANTIZED[node.attrs["quantizer"]].format(bits=node.attrs.get("bits"))
+
+
+def _requantize_why(node: Node) -> str:
+    attrs = normal_attrs(node)
+    low, high = requantized_range(attrs)
+    how = {"half_even": "rounded half to even"}.get(attrs["rounding"])
+    ends = f", to {low} to {high}" if attrs["limits"] else ""
+    return f"per-channel scale, {how or 'rounding ' + attrs['rounding']}{ends}"
 
 
 def _slice_why(node: Node) -> str:
@@ -214,7 +231,7 @@ _WHY: Mapping[str, Callable[[Graph, Node], str]] = MappingProxyType(
         "MaxPool": _pool_why,
         "BatchNorm": lambda _, __: "float32 batch norm, evaluated as written",
         "Quantize": lambda _, node: _quantize_why(node),
-        "Requantize": lambda _, __: "per-channel scale, rounded half to even",
+        "Requantize": lambda _, node: _requantize_why(node),
         "Flatten": lambda _, __: "height, width, channel order",
         "Add": lambda graph, node: f"sum of two {graph.activation(node).dtype} activations",
         "Mul": lambda _, __: "product of two activations, rounded once",
@@ -222,6 +239,12 @@ _WHY: Mapping[str, Callable[[Graph, Node], str]] = MappingProxyType(
         "InputScale": lambda _, __: "XNOR-Net's K: mean of |x| over channels and window",
         "AvgPool": lambda _, __: "mean over each window, rounded once",
         "GlobalAvgPool": lambda _, __: "mean over height and width, rounded once",
+        "PRelu": lambda graph, node: _prelu_why(graph, node),
+        "Sigmoid": lambda _, __: "1 / (1 + exp(-x)), rounded once",
+        "Softmax": lambda _, node: f"{'logarithm of ' * node.attrs.get('log', False)}softmax",
+        "Concat": lambda _, node: f"channels of {len(node.inputs)} activations side by side",
+        "ChannelShuffle": lambda _, node: f"channels of {node.attrs['groups']} groups interleaved",
+        "Reshape": lambda _, node: f"the same elements as {node.attrs['shape']}",
         "Slice": lambda _, node: _slice_why(node),
         "PadChannels": lambda _, __: "channels of zeros beside the activation's",
         "IntegerAffine": lambda _, __: "exact integer scale and offset",

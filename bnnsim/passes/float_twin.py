@@ -16,7 +16,7 @@ from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, TERNARY, DType
 from bnnsim.graph.elementwise import to_dtype
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, normal_attrs
-from bnnsim.graph.quantizers import DOREFA, GRID, SIGN, TERNARIZE
+from bnnsim.graph.quantizers import DOREFA, GRID, SIGN, TERNARIZE, requantized_range
 from bnnsim.passes.affine import affine_of
 from bnnsim.passes.input_scales import InputScales
 from bnnsim.passes.layers import BIT_WEIGHTS, INTEGER, LEVELS, LINEAR, LOW, SOURCE, has_bits
@@ -25,10 +25,11 @@ from bnnsim.passes.requantize import to_int8
 from bnnsim.passes.rewriter import Rewriter
 from bnnsim.passes.weights import binarized, on_levels
 
-_MOVES = ("MaxPool", "Slice", "Flatten")
-_SIGN_KEEPING = ("MaxPool", "AvgPool", "GlobalAvgPool", "Slice", "PadChannels", "Flatten")
+_MOVES = ("MaxPool", "Slice", "ChannelShuffle", "Flatten", "Reshape")
+_SIGN_KEEPING = (*_MOVES, "AvgPool", "GlobalAvgPool", "PadChannels")
 _COUNTING = ("Threshold", "AvgPool", "GlobalAvgPool")
 _EXACT = 1e-9  # a product of an integer and 1 / an integer is an integer, or farther from one
+_JOINING = ("Add", "Concat")
 _SCALED = ("BatchNorm", "Affine", "Bias", "Scale", "IntegerAffine")
 
 
@@ -61,7 +62,7 @@ class _FloatTwin:
 
     def rewrite(self, node: Node) -> None:
         """Append what the mode makes of ``node``."""
-        scaled = [name for name in activations_of(node) if name in self.ratios]
+        scaled = [name for name in dict.fromkeys(activations_of(node)) if name in self.ratios]
         cast_away = node.op == "Cast" and self._needless(node)
         if not scaled or (node.op in LINEAR and not self._pads_between(node)):
             self._rewrite(node)
@@ -103,14 +104,19 @@ class _FloatTwin:
             out.emit(node)
         elif node.op in _SCALED:
             self._affine(node)
-        elif node.op == "Add" or (node.op == "Mul" and not mixed):
-            if not all(out.current(node, i).dtype.is_integer for i in (0, 1)) or not mixed:
+        elif node.op in _JOINING or (node.op == "Mul" and not mixed):
+            if not (mixed and self._joins_integers(node)):
                 out.cast(node, self.dtype)
             out.emit(node)
         elif node.op in ("Encode", "Quantize", "Threshold", "Requantize"):
             self._requantized(node)
         else:
             out.emit(node)
+
+    def _joins_integers(self, node: Node) -> bool:
+        """Whether what a node joins are integers that need no common type first."""
+        types = {self.out.current(node, i).dtype for i in range(len(activations_of(node)))}
+        return all(t.is_integer for t in types) and (node.op == "Add" or len(types) == 1)
 
     def _requantized(self, node: Node) -> None:
         """Append what stands in the place of a quantizer, a table or thresholds."""
@@ -158,10 +164,15 @@ class _FloatTwin:
             out.emit(node, constants=[replace(table, dtype=self.dtype, data=data)])
             return
         if node.op == "Requantize":  # its integers are the values: a clip without the rounding
-            constants = [out.source.tensor(name) for name in node.inputs[1:]]
+            attrs = normal_attrs(node)
+            scale, bias = (out.source.tensor(name) for name in node.inputs[1:])
+            if attrs["zero_point"] and bias.data is not None:
+                moved = (bias.data - attrs["zero_point"]).astype(np.float32)
+                bias = replace(bias, name=f"{bias.name}.moved", data=moved)
+            constants = [scale, bias]
             out.insert(node, f"{node.name}.affine", "Affine", constants)
-            limits = {"low": float(trained.low), "high": float(trained.high)}
-            out.emit(node, op="Clip", attrs=limits, constants=[])
+            ends = zip(("low", "high"), map(float, requantized_range(attrs)), strict=True)
+            out.emit(node, op="Clip", attrs=dict(ends), constants=[])
             return
         if node.op == "Threshold":
             self._unknown_affine(node)

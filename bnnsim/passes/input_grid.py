@@ -22,7 +22,8 @@ from bnnsim.graph.verify import verify
 from bnnsim.passes.layers import LINEAR
 from bnnsim.passes.rewriter import Rewriter
 
-_MOVES = ("Flatten", "Slice", "MaxPool")  # a positive scale keeps the order that a maximum needs
+# A positive scale keeps the order that a maximum needs.
+_MOVES = ("MaxPool", "Slice", "ChannelShuffle", "Flatten", "Reshape")
 _EXACT = 2**24  # integers up to here are numbers of float32, in which the zero is taken off
 _NODE = "input_grid"
 

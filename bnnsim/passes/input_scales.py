@@ -17,7 +17,8 @@ from bnnsim.graph.ops import constants_of, normal_attrs
 from bnnsim.passes.modes import K_MODE
 from bnnsim.passes.rewriter import Rewriter
 
-_MOVES = ("MaxPool", "Slice", "Flatten")  # of a sign: the sign of the same of what it was taken of
+# Of a sign: the sign of the same of what it was taken of.
+_MOVES = ("MaxPool", "Slice", "ChannelShuffle", "Flatten", "Reshape")
 
 
 class InputScales:

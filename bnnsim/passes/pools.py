@@ -16,6 +16,7 @@ from bnnsim.graph.draws import is_stochastic
 from bnnsim.graph.dtypes import DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import infer
+from bnnsim.passes.thresholds import is_monotone
 
 _UINT1 = DType("unsigned", 1)
 
@@ -45,7 +46,7 @@ def _follower(graph: Graph, pool: Node) -> Node | None:
             return None
         if node.op in ("Quantize", "Threshold", "Requantize"):
             return first
-        if node.op not in ("BatchNorm", "Affine", "Scale", "Bias", "Relu", "Clip"):
+        if node.op == "Cast" or not is_monotone(graph, node):
             return None
         node = _only_consumer(graph, node)
     return None

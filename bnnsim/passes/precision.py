@@ -108,9 +108,10 @@ def _marked(graph: Graph, row: Mode, *, what_if: bool, synthetic: bool = False) 
 
 
 def _check_binary(graph: Graph, row: Mode) -> None:
-    """Refuse to call a network binary whose inner layers multiply anything but bits by bits.
+    """Refuse to call a network binary whose inner integer layers multiply more than bits by bits.
 
-    A source without bit weights gets a what-if twin, but none that draws.
+    Float layers, such as a projection in a shortcut, stay as the source has them. A source without
+    bit weights gets a what-if twin, but none that draws.
     """
     if not has_bits(graph):
         if row.name != STOCHASTIC_MODE:
@@ -123,8 +124,8 @@ def _check_binary(graph: Graph, row: Mode) -> None:
         return  # as the hardware has it
     for node in layers[1:-1]:
         x, weight = (graph.tensor(name).dtype for name in node.inputs[:2])
-        if not x == weight == BIT:
-            rule = "bit x bit in every layer between the first and the last"
+        if weight.is_integer and not x == weight == BIT:
+            rule = "bit x bit, or floats, in every layer between the first and the last"
             remedy = "Use native, or a source that was trained with binary activations."
             place = f"{graph.name}: mode {row.name!r}: {node.describe()}"
             raise InputError(message(place, f"{x} x {weight}", rule, remedy))

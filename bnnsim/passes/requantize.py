@@ -63,6 +63,8 @@ def integer_twin(graph: Graph, row: Mode, operands: dict[int, str]) -> Graph:
             real[node.output] = _linear(out, node, real, (row, operands[node.id]))
         elif node.op == "Add":
             real[node.output] = _add(out, node, real)
+        elif node.op == "Concat":
+            real[node.output] = _concat(out, node, real)
         elif node.op == "Mul":
             real[node.output] = _mul(out, node, real)
         else:
@@ -88,7 +90,7 @@ def _node(out: Rewriter, node: Node, real: Real) -> Real:
         return _absorb(out, node, real)
     if node.op == "Quantize":
         return _requantize(out, node, real)
-    if node.op in ("Threshold", "Relu", "Clip"):
+    if node.op in ("Threshold", "Relu", "PRelu", "Clip"):
         return _requantize(out, node, _UNKNOWN)
     if node.op == "Requantize":
         factor, shift = (_wide(out.source.tensor(name).data) for name in node.inputs[1:])
@@ -97,7 +99,7 @@ def _node(out: Rewriter, node: Node, real: Real) -> Real:
         return _PLAIN
     if node.op == "MaxPool":
         return _pool(out, node, real)
-    if node.op == "InputScale":
+    if node.op in ("InputScale", "Sigmoid", "Softmax"):
         return _of_numbers(out, node, real)
     out.emit(node)
     return _reshaped(out, node, real)
@@ -105,11 +107,16 @@ def _node(out: Rewriter, node: Node, real: Real) -> Real:
 
 def _reshaped(out: Rewriter, node: Node, real: Real) -> Real:
     """Return what a moved or averaged tensor's integers stand for."""
-    if node.op == "Flatten":
-        return _flattened(real, out.source.activation(node))
+    if node.op in ("Flatten", "Reshape"):
+        return _flattened(real, out.source.activation(node), out.source.result(node))
     if real.scale is None or real.bias is None or real.scale.size == real.bias.size == 1:
         moved = real.bias is not None and real.bias.any()
         return _UNKNOWN if node.op == "PadChannels" and moved else real
+    if node.op == "ChannelShuffle":
+        shape = (normal_attrs(node)["groups"], -1)
+        wide = (np.broadcast_to(v, out.source.result(node).shape[-1:])
+                for v in (real.scale, real.bias))  # fmt: skip
+        return Real(*(v.reshape(shape).T.reshape(-1) for v in wide))
     if node.op == "PadChannels":
         return _UNKNOWN  # zeros stand for 0 only under one scale without offset
     if node.op == "Slice":
@@ -197,6 +204,25 @@ def _add(out: Rewriter, node: Node, reals: dict[str, Real]) -> Real:
     return _UNKNOWN
 
 
+def _concat(out: Rewriter, node: Node, reals: dict[str, Real]) -> Real:
+    """Append the channels of several tensors as they are where one type holds them all."""
+    indices = range(len(activations_of(node)))
+    if len({out.current(node, index).dtype for index in indices}) > 1:
+        for index in indices:
+            if out.current(node, index).dtype != INT8:
+                _round(out, node, reals, index)
+    out.emit(node)
+    pairs = [reals[name] for name in activations_of(node)]
+    if all(pair is _PLAIN for pair in pairs):
+        return _PLAIN
+    sizes = [out.source.tensor(name).shape[-1:] for name in activations_of(node)]
+    if any(pair.scale is None or pair.bias is None for pair in pairs):
+        return _UNKNOWN
+    both = [[np.broadcast_to(v, s) for v, s in zip(part, sizes, strict=True)]
+            for part in zip(*((p.scale, p.bias) for p in pairs), strict=True)]  # fmt: skip
+    return Real(*(np.concatenate(part) for part in both))
+
+
 def _mul(out: Rewriter, node: Node, reals: dict[str, Real]) -> Real:
     """Append the product of what stands for two tensors; of an offset it is not that of both."""
     a, b = (reals[name] for name in activations_of(node))
@@ -263,14 +289,18 @@ def _pool(out: Rewriter, node: Node, real: Real) -> Real:
     return real
 
 
-def _flattened(real: Real, image: Tensor) -> Real:
-    """Return per-feature scales for the (H, W, C) order of a flattened image."""
+def _flattened(real: Real, image: Tensor, result: Tensor) -> Real:
+    """Return per-feature scales for the (H, W, C) order of a reshaped image.
+
+    Where the new shape has several pixels, one scale for all is needed.
+    """
     if real.scale is None or real.bias is None or real.scale.size == real.bias.size == 1:
         return real
     pixels = image.size // image.shape[-1]
     shape = (image.shape[-1],)
     scale, bias = (np.broadcast_to(v, shape) for v in (real.scale, real.bias))
-    return Real(np.tile(scale, pixels), np.tile(bias, pixels))
+    scale, bias = np.tile(scale, pixels), np.tile(bias, pixels)
+    return Real(scale, bias) if result.shape[-1] == result.size else _UNKNOWN
 
 
 def _dequantize_output(out: Rewriter, graph: Graph, real: Real) -> None:

@@ -1,9 +1,10 @@
 """Fold the float chain between an integer accumulator and its quantization into compares.
 
-The chain (BatchNorm, Bias, Affine, Scale, Relu, Clip, Cast) and the quantizer are monotone in the
-accumulator for every channel, so that each level of the result is entered at most once over the
-reachable integers. The places are found by bisection on the reference's own float32 evaluation:
-its rounding, ties at zero and halves included, is inherited and not approximated by a formula.
+The chain (BatchNorm, Bias, Affine, Scale, Relu, Clip, Cast, PRelu without negative slopes) and the
+quantizer are monotone in the accumulator for every channel, so that each level of the result is
+entered at most once over the reachable integers. The places are found by bisection on the
+reference's own float32 evaluation: its rounding, ties at zero and halves included, is inherited and
+not approximated by a formula.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from bnnsim.graph.dtypes import INT8, INT32
 from bnnsim.graph.elementwise import ELEMENTWISE
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
-from bnnsim.graph.quantizers import level_of, steps_of
+from bnnsim.graph.quantizers import level_of, requantized_range, steps_of
 from bnnsim.graph.ranges import INT32_MAX, INT32_MIN, value_ranges
 
-MONOTONE = ("BatchNorm", "Bias", "Affine", "Scale", "Relu", "Clip", "Cast")
+_MONOTONE = ("BatchNorm", "Bias", "Affine", "Scale", "Relu", "Clip", "Cast")
+_MOST_STEPS = 15  # of a Requantize; a byte's 255 thresholds would cost more than its rounding
 
 
 def fold_thresholds(graph: Graph) -> Graph:
-    """Replace each chain from an integer tensor to a Quantize by one Threshold.
+    """Replace each chain from an integer tensor to a quantization by one integer Threshold.
+
+    A quantization is a Quantize, a Requantize to few levels, or a Threshold of floats.
 
     Parameters
     ----------
@@ -42,14 +46,14 @@ def fold_thresholds(graph: Graph) -> Graph:
         Compares that never change use the ends of int32, with direction +1 where that holds for a
         whole channel. The Threshold keeps the Quantize's id and name. Chains stay that start from
         a float tensor or with a float result that other nodes read as well, that overflow inside
-        the reach, or that end in a stochastic sign, whose probability depends on the value.
+        the reach, that hold a PRelu with a negative slope, which first falls and then rises, or
+        that end in a stochastic sign, whose probability depends on the value.
     """
     ranges = value_ranges(graph)
     nodes: list[Node] = []
     fresh: list[Tensor] = []
     for node in graph.nodes:
-        folds = node.op == "Quantize" and not is_stochastic(node)
-        chain = _chain(graph, node) if folds else None
+        chain = _chain(graph, node) if _is_quantization(graph, node) else None
         if chain is None:
             nodes.append(node)
             continue
@@ -63,9 +67,29 @@ def fold_thresholds(graph: Graph) -> Graph:
         out = graph.result(node).dtype
         attrs: dict[str, Any] = {"dtype": str(out)}
         if out.kind != "bipolar":
-            attrs["base"] = int(out.low)
+            attrs["base"] = _levels(graph, node)[0]
         nodes.append(replace(node, op="Threshold", inputs=names, attrs=attrs))
     return drop_unused(graph.with_nodes(nodes, fresh))
+
+
+def _is_quantization(graph: Graph, node: Node) -> bool:
+    """Whether a node gives levels that thresholds of its float input could give."""
+    if node.op == "Requantize":
+        return _levels(graph, node)[1] <= _MOST_STEPS
+    if node.op == "Threshold":
+        return graph.activation(node).dtype.is_float
+    return node.op == "Quantize" and not is_stochastic(node)
+
+
+def _levels(graph: Graph, node: Node) -> tuple[int, int]:
+    """Return the lowest level of a quantization, and how many steps there are above it."""
+    out = graph.result(node).dtype
+    if node.op == "Requantize":
+        low, high = requantized_range(normal_attrs(node))
+        return low, high - low
+    if node.op == "Threshold" and out.kind != "bipolar":
+        return normal_attrs(node)["base"], graph.tensor(node.inputs[1]).shape[1]
+    return int(out.low), steps_of(out)
 
 
 def drop_unused(graph: Graph) -> Graph:
@@ -79,12 +103,23 @@ def drop_unused(graph: Graph) -> Graph:
     return graph.with_nodes(reversed(kept))
 
 
+def is_monotone(graph: Graph, node: Node) -> bool:
+    """Whether a node never falls, or never rises, in its input, channel by channel.
+
+    Slopes without data are taken for positive ones: they are for costs.
+    """
+    if node.op != "PRelu":
+        return node.op in _MONOTONE
+    slope = graph.tensor(node.inputs[1]).data
+    return slope is None or bool((slope >= 0).all())
+
+
 def _chain(graph: Graph, quantize: Node) -> list[Node] | None:
     """Return the nodes from an integer tensor to ``quantize``, or None if there are none."""
     chain = [quantize]
     while not graph.activation(chain[0]).dtype.is_integer:
         before = graph.producer(chain[0].inputs[0])
-        if before is None or before.op not in MONOTONE or _kept(graph, before, chain[0]):
+        if before is None or not is_monotone(graph, before) or _kept(graph, before, chain[0]):
             return None
         chain.insert(0, before)
     return chain
@@ -105,7 +140,7 @@ def _constants(
     None where the chain gives no number at an end of the reach, because it overflows there.
     """
     source = graph.activation(chain[0])
-    channels, steps = source.shape[-1], steps_of(graph.result(quantize).dtype)
+    channels, steps = source.shape[-1], _levels(graph, quantize)[1]
     thresholds = direction = None
     operands = [graph.tensor(name) for node in chain for name in node.inputs[1:]]
     if all(t.data is not None for t in operands):
@@ -124,6 +159,7 @@ def _constants(
 def _evaluator(graph: Graph, chain: list[Node]) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from (steps, C) accumulators to whether row i reaches level i + 1."""
     out = graph.result(chain[-1]).dtype
+    base = _levels(graph, chain[-1])[0] - int(out.low)  # of the first step
 
     def is_met(accumulators: np.ndarray) -> np.ndarray:
         values = accumulators
@@ -131,7 +167,7 @@ def _evaluator(graph: Graph, chain: list[Node]) -> Callable[[np.ndarray], np.nda
             constants = [graph.tensor(name).data for name in node.inputs[1:]]
             operands = [values, *(c for c in constants if c is not None)]
             values = ELEMENTWISE[node.op](operands, normal_attrs(node), graph.result(node).dtype)
-        return level_of(values, out) > np.arange(len(values))[:, None]
+        return level_of(values, out) - base > np.arange(len(values))[:, None]
 
     return is_met
 

@@ -11,15 +11,17 @@ from bnnsim.report.tables import Block, table
 from bnnsim.units import format_bytes, format_si
 
 if TYPE_CHECKING:
-    from bnnsim.cost.hardware import Constant, HardwareProfile, Memory
+    from bnnsim.cost.hardware import Array, Constant, HardwareProfile, Kernels, Memory
 
 Result = Mapping[str, Any]
 
 
 def machine_dict(profile: HardwareProfile) -> dict[str, Any]:
-    """Return the machine as JSON: either an array with its memories, or a pipeline."""
+    """Return the machine as JSON: an array with its memories, a pipeline, or kernels."""
     if profile.pipeline is not None:
         return {"pipeline": asdict(profile.pipeline)}
+    if profile.kernels is not None:
+        return {"kernels": _kernels(profile.kernels, profile.array)}
     array, accumulator, rng = profile.array, profile.datapath.accumulator, profile.rng
     return {
         "array": {
@@ -40,6 +42,34 @@ def machine_dict(profile: HardwareProfile) -> dict[str, Any]:
             key: getattr(rng, key)
             for key in ("generator", "bits", "lazy", "skip_saturated", "unsaturated")
         },
+    }  # fmt: skip
+
+
+_FACTS = ("units", "tile_pixels", "tile_channels", "bit_products", "convolution", "epilogue",
+          "batching", "energy")  # fmt: skip
+
+
+def _kernels(kernels: Kernels, array: Array) -> dict[str, Any]:
+    rates = {
+        table: {key: constant.value_si for key, constant in getattr(kernels, table).items()}
+        for table in ("macs", "depthwise", "operations")
+    }
+    return {
+        **{key: getattr(kernels, key) for key in _FACTS},
+        "first_layer": "planes" if array.planes else "wider",
+        "emulate": array.emulate,
+        "launch_s": None if kernels.launch is None else kernels.launch.value_si,
+        "randbits": None if kernels.randbits is None else kernels.randbits.value_si,
+        **rates,
+        "granules": dict(kernels.granules),
+        "levels": [
+            {
+                "name": level.name, "kind": level.kind, "size_bytes": level.size_bytes,
+                "line_bits": level.line_bits, "holds": list(level.holds),
+                "bytes_per_s": level.bandwidth.value_si,
+            }
+            for level in kernels.levels
+        ],
     }  # fmt: skip
 
 
@@ -72,6 +102,8 @@ def machine_blocks(machine: Result) -> list[Block]:
     if "pipeline" in machine:
         rows = [(key, str(value)) for key, value in machine["pipeline"].items()]
         return [table("Pipeline", ("key", "value"), rows)]
+    if "kernels" in machine:
+        return _kernel_blocks(machine["kernels"])
     rates = machine["array"]["ops_per_pe"]
     blocks: list[Block] = [
         table("Machine", ("key", "value"), _settings(machine)),
@@ -83,6 +115,34 @@ def machine_blocks(machine: Result) -> list[Block]:
         cells = [_memory_row(memory) for memory in machine["memories"]]
         blocks.append(table("Memories, nearest to the array first", heads, cells))
     return blocks
+
+
+def _kernel_blocks(kernels: Result) -> list[Block]:
+    """Return the tables of a processor: facts, rates, levels."""
+    facts = [(key, str(kernels[key])) for key in (*_FACTS, "first_layer", "emulate")]
+    launch = kernels["launch_s"]
+    facts.append(("launch", "none" if launch is None else format_si(launch, "s")))
+    tables = {"MACs": "macs", "MACs, depthwise": "depthwise", "operations": "operations"}
+    rates = [(of, key, digits(rate)) for of, table_ in tables.items()
+             for key, rate in kernels[table_].items()]  # fmt: skip
+    rates += [("random bits", "-", digits(rate)) for rate in [kernels["randbits"]] if rate]
+    levels = [
+        (
+            level["name"],
+            level["kind"],
+            "-" if level["size_bytes"] is None else format_bytes(level["size_bytes"]),
+            str(level["line_bits"]),
+            ", ".join(level["holds"]),
+            format_si(level["bytes_per_s"], "B/s"),
+        )
+        for level in kernels["levels"]
+    ]
+    heads = ("level", "kind", "size", "line (bit)", "holds", "bandwidth")
+    return [
+        table("Kernels", ("key", "value"), facts),
+        table("Rates: per cycle and unit", ("of", "types", "rate"), rates),
+        table("Caches and memories, nearest first", heads, levels),
+    ]
 
 
 def _settings(machine: Result) -> list[tuple[str, str]]:

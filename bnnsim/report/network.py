@@ -52,6 +52,15 @@ def inspect_blocks(result: Result) -> list[Block]:
     return [summary, table("", heads, rows), *map(str, result.get("notes", ()))]
 
 
+def export_blocks(result: Result) -> list[Block]:
+    """Return the blocks of an `export` result."""
+    files, costs = len(result["files"]), result["profile"]
+    what = f"{result['model']} ({result['mode']}): {count(result['nodes'])} nodes as {result['to']}"
+    beside = f", each with its cost on {costs}" if costs else ""
+    where = f"wrote {result['output']}" + (f" ({count(files)} files)" if files > 1 else "")
+    return [f"{what}{beside}", *map(str, result["notes"]), where]
+
+
 def run_blocks(result: Result) -> list[Block]:
     """Return the blocks of a `run` result."""
     blocks: list[Block] = [

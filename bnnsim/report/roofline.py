@@ -2,7 +2,7 @@
 
 A layer has one intensity for each way in or out of a memory that it uses: reads and writes are two
 ways where they have ports of their own. It is drawn at the way that would take longest for the
-layer's bytes, and held against the lower of that way's roof and the array's.
+layer's bytes, and held against the lower of that way's roof and that of the MACs.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Work:
     moved_bytes : float
         That way.
     peak_ops_per_s : float
-        Of the array.
+        Of the array or the units.
     """
 
     layer: Result
@@ -206,7 +206,7 @@ def roofline_figure(column: Result, name: str, styles: Mapping[str, int]) -> Fig
     text = f"{len(found)} layers with MACs; the table below holds the figures."
     caption = (
         "Roofline: each layer with MACs at the memory that takes it longest. "
-        f"Sloped roofs are bandwidths, flat roofs the array.{unstated(column)}"
+        f"Sloped roofs are bandwidths, flat roofs are rates of MACs.{unstated(column)}"
     )
     return Figure(
         name,

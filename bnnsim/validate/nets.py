@@ -8,8 +8,9 @@ from types import MappingProxyType
 
 from bnnsim.graph.dtypes import BIT, FLOAT32, INT16, TERNARY, DType
 from bnnsim.graph.folding import layers_of, with_folding
-from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import infer, normal_attrs
+from bnnsim.graph.ir import Graph
+from bnnsim.validate import timed_nets
+from bnnsim.validate.shapes import Shapes
 from bnnsim.zoo import build
 
 Q2_9 = DType("signed", 12)
@@ -21,59 +22,6 @@ ALEXNET = (
     ("conv4", (13, 13, 384), 384, 3, 1, 1, 2),
     ("conv5", (13, 13, 384), 256, 3, 1, 1, 2),
 )
-
-
-class Shapes:
-    """A chain of ops whose constants have no data."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: DType) -> None:
-        self.nodes: list[Node] = []
-        self.tensors = {"input": Tensor("input", shape, dtype)}
-        self.last = "input"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of what the last op gives."""
-        return self.tensors[self.last].shape
-
-    def add(self, op: str, *constants: tuple[tuple[int, ...], DType], **attrs: object) -> None:
-        """Append one op with constants of these shapes and types."""
-        i = len(self.nodes)
-        held = [Tensor(f"c{i}_{j}", s, d, constant=True) for j, (s, d) in enumerate(constants)]
-        inputs = (self.last, *(tensor.name for tensor in held))
-        node = Node(i, f"{op.lower()}{i}", op, inputs, (f"t{i}",), attrs)
-        node = Node(i, node.name, op, inputs, node.outputs, normal_attrs(node))
-        shape, dtype = infer(node, [self.tensors[self.last], *held])
-        self.tensors.update({tensor.name: tensor for tensor in held})
-        self.tensors[f"t{i}"] = Tensor(f"t{i}", shape, dtype)
-        self.nodes.append(node)
-        self.last = f"t{i}"
-
-    def conv(
-        self, out: int, kernel: int, dtype: DType, *, stride: int = 1, pad: int = 0, groups: int = 1
-    ) -> None:
-        """Append a convolution with weights of ``dtype``."""
-        weight = (out, kernel, kernel, self.shape[-1] // groups)
-        self.add("Conv2d", (weight, dtype), stride=(stride, stride), pads=(pad,) * 4, groups=groups)
-
-    def threshold(self, dtype: DType = BIT) -> None:
-        """Append a comparison per channel and level, its constants as small as they can be."""
-        channels, levels = self.shape[-1], 1 if dtype is BIT else 2
-        base = {} if dtype is BIT else {"base": -1}
-        self.add("Threshold", ((channels, levels), INT16), ((channels,), BIT),
-                 dtype=str(dtype), **base)  # fmt: skip
-
-    def narrow(self, dtype: DType) -> None:
-        """Append a Cast to a type that need not hold all values, which no graph to run may have."""
-        i, last = len(self.nodes), self.tensors[self.last]
-        node = Node(i, f"cast{i}", "Cast", (last.name,), (f"t{i}",), {"dtype": str(dtype)})
-        self.tensors[node.output] = Tensor(node.output, last.shape, dtype)
-        self.nodes.append(node)
-        self.last = node.output
-
-    def graph(self, name: str) -> Graph:
-        """Return the graph; it is priced, never run, so sums wider than int32 are left alone."""
-        return Graph(name, tuple(self.nodes), self.tensors, ("input",), (self.last,), {})
 
 
 def binareye_cifar10() -> Graph:
@@ -155,5 +103,6 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = MappingProxyType(
         "lfc": partial(build, "lfc"),
         "lfc-unfolded": partial(unfolded, "lfc"),
         "sfc": partial(build, "sfc"),
+        **timed_nets.NETWORKS,
     }
 )

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from bnnsim.graph.dtypes import BIT, INT16, DType
+from bnnsim.zoo import imagenet
 from bnnsim.zoo.chain import Chain
+from bnnsim.zoo.images import IMAGE, ImageChain
 from bnnsim.zoo.residual import FloatChain, resnet20
 
 _BNN = (
@@ -107,6 +109,72 @@ _CNV_FOLDING = (
     (4, 32, 256, 1152), (1, 32, 256, 2304), (1, 4, 512, 256), (1, 8, 512, 512), (4, 1, 64, 512),
 )  # fmt: skip
 
+_TORCHVISION = "pytorch/vision, torchvision/models/{file}"
+_LARQ = "larq/zoo, larq_zoo/{file}"
+_IMAGENET: Mapping[str, tuple[Callable[[Any], None], str]] = {
+    "alexnet": (
+        imagenet.alexnet,
+        "Krizhevsky, 'One weird trick for parallelizing convolutional neural networks', 2014; "
+        + _TORCHVISION.format(file="alexnet.py"),
+    ),
+    "googlenet": (
+        imagenet.googlenet,
+        "Szegedy et al., 'Going Deeper with Convolutions', CVPR 2015; "
+        + _TORCHVISION.format(file="googlenet.py"),
+    ),
+    "xnor-alexnet": (
+        imagenet.xnor_alexnet,
+        "Rastegari et al., 'XNOR-Net', ECCV 2016; " + _LARQ.format(file="literature/xnornet.py"),
+    ),
+    "xnor-resnet18": (
+        imagenet.xnor_resnet18,
+        "Rastegari et al., 'XNOR-Net', ECCV 2016, section 4.2: ResNet-18 of blocks batch norm, "
+        "sign, convolution; float projections are our reading, no released code was read",
+    ),
+    "dorefa-alexnet": (
+        imagenet.dorefa_alexnet,
+        "Zhou et al., 'DoReFa-Net', arXiv 1606.06160, 1-bit weights, 2-bit activations; "
+        + _LARQ.format(file="literature/dorefanet.py"),
+    ),
+    "twn-resnet18": (
+        imagenet.twn_resnet18,
+        "Li, Liu, 'Ternary Weight Networks', arXiv 1605.04711, on ResNet-18; float first and last "
+        "layers are our reading",
+    ),
+    "resnet18": (
+        imagenet.resnet18,
+        "He, Zhang, Ren, Sun, 'Deep Residual Learning for Image Recognition', CVPR 2016; "
+        + _TORCHVISION.format(file="resnet.py"),
+    ),
+    "bireal18": (
+        imagenet.bireal18,
+        "Liu et al., 'Bi-Real Net', ECCV 2018; " + _LARQ.format(file="literature/birealnet.py"),
+    ),
+    "bireal34": (imagenet.bireal34, "Liu et al., 'Bi-Real Net', ECCV 2018, 34 layers"),
+    "reactnet-a": (
+        imagenet.reactnet_a,
+        "Liu et al., 'ReActNet', ECCV 2020; liuzechun/ReActNet, mobilenet/2_step2/reactnet.py",
+    ),
+    "quicknet-small": (imagenet.quicknet_small, _LARQ.format(file="sota/quicknet.py")),
+    "quicknet": (imagenet.quicknet_medium, _LARQ.format(file="sota/quicknet.py")),
+    "quicknet-large": (imagenet.quicknet_large, _LARQ.format(file="sota/quicknet.py")),
+    "densenet28": (
+        imagenet.densenet28,
+        "Bethge et al., 'Back to Simplicity', arXiv 1906.08637; "
+        + _LARQ.format(file="literature/densenet.py"),
+    ),
+    "meliusnet22": (
+        imagenet.meliusnet22,
+        "Bethge et al., 'MeliusNet', arXiv 2001.05936; "
+        + _LARQ.format(file="literature/meliusnet.py"),
+    ),
+    "real2binary": (
+        imagenet.real2binary,
+        "Martinez et al., 'Training binary neural networks with real-to-binary convolutions', "
+        "ICLR 2020; " + _LARQ.format(file="literature/real_to_bin_nets.py"),
+    ),
+}
+
 NETWORKS: Mapping[str, Network] = MappingProxyType(
     {
         "mlp-3x2048": Network(
@@ -159,5 +227,9 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             resnet20,
             FloatChain,
         ),
+        **{
+            name: Network(IMAGE, source, layers, ImageChain)
+            for name, (layers, source) in _IMAGENET.items()
+        },
     }
 )

@@ -152,6 +152,26 @@ def run_sum(tally, a, b, kinds):
     return out
 
 
+def run_softmax(tally, x, log, name):
+    """Of each row the maximum, its distance from each element, powers, their sum and an end."""
+    out = np.zeros(x.shape)
+    for place in np.ndindex(x.shape[:-1]):
+        row = list(x[place])
+        top = row[0]
+        for value in row[1:]:
+            top = tally.one(f"compare.{name}", max(top, value))
+        down = [tally.one(f"add.{name}", value - top) for value in row]
+        powers = [tally.one(f"exp.{name}", np.exp(value)) for value in down]
+        total = powers[0]
+        for power in powers[1:]:
+            total = tally.one(f"add.{name}", total + power)
+        end = tally.one(f"log.{name}" if log else f"divide.{name}", total)
+        for c, value in enumerate(down if log else powers):
+            how = f"add.{name}" if log else f"mul.{name}"
+            out[(*place, c)] = tally.one(how, value - np.log(end) if log else value / end)
+    return out
+
+
 def run_slice(x, attrs):
     """Copy, without arithmetic."""
     places = zip(attrs["start"], attrs["stop"], attrs["step"], strict=True)
@@ -191,6 +211,23 @@ PAIRS = {"Add": run_sum, "Mul": run_product}
 MEANS = {"AvgPool": run_average, "InputScale": run_input_scale}
 
 
+def pad_channels(x, attrs):
+    return np.pad(x, (*[(0, 0)] * (x.ndim - 1), (attrs["before"], attrs["after"])))
+
+
+def shuffle(x, attrs):
+    return x.reshape(*x.shape[:-1], attrs["groups"], -1).swapaxes(-1, -2).reshape(x.shape)
+
+
+MOVES = {
+    "Slice": run_slice,
+    "PadChannels": pad_channels,
+    "ChannelShuffle": shuffle,
+    "Flatten": lambda x, _: x.reshape(-1),
+    "Reshape": lambda x, attrs: x.reshape(attrs["shape"]),
+}
+
+
 def run(node: Node, values, tally: Tally, how: dict) -> np.ndarray:
     x = values[node.inputs[0]]
     if node.op == "Dense":
@@ -207,11 +244,10 @@ def run(node: Node, values, tally: Tally, how: dict) -> np.ndarray:
     if node.op == "GlobalAvgPool":
         window = {"kernel": x.shape[:2], "stride": (1, 1), "pads": (0,) * 4}
         return run_average(tally, x, {**window, "count_include_pad": False}, how["kinds"])
-    if node.op == "Slice":
-        return run_slice(x, node.attrs)
-    if node.op == "PadChannels":
-        sides = (node.attrs["before"], node.attrs["after"])
-        return np.pad(x, (*[(0, 0)] * (x.ndim - 1), sides))
-    if node.op == "Flatten":
-        return x.reshape(-1)
+    if node.op == "Softmax":
+        return run_softmax(tally, x, node.attrs["log"], how["name"])
+    if node.op == "Concat":
+        return np.concatenate([values[name] for name in node.inputs], axis=-1)
+    if node.op in MOVES:
+        return MOVES[node.op](x, node.attrs)
     return per_element(tally, x, how["kinds"])

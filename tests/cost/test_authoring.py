@@ -144,7 +144,7 @@ def test_a_base_with_odd_texts_survives(tmp_path):
 
 
 def schema_keys(schema: Any, at: str = "") -> Iterator[str]:
-    """Yield every key of the schema, provenance as ``*.key`` and operators as ``actions.*``."""
+    """Yield every key of the schema, provenance as ``*.key``, operators and types as ``*``."""
     provenance = {key.path.removeprefix("*.") for key in PROVENANCE_KEYS}
     for part in (p for word in ("anyOf", "oneOf", "allOf") for p in schema.get(word, [])):
         yield from schema_keys(part, at)
@@ -154,7 +154,8 @@ def schema_keys(schema: Any, at: str = "") -> Iterator[str]:
         if is_price and key in provenance:
             yield f"*.{key}"
             continue
-        path = "actions.*" if at == "actions" else f"{at}.{key}" if at else key
+        starred = at in ("actions", "kernels.operations")
+        path = f"{at}.*" if starred else f"{at}.{key}" if at else key
         yield path
         yield from schema_keys(value, path)
     if isinstance(schema.get("items"), dict):

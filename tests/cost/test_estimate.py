@@ -48,7 +48,14 @@ ONE_TYPE = {"binareye", "eyeriss", "yodann", "pynq-z1", "ultra96", "zc706"}
 @pytest.mark.parametrize("mode", ["binary", "int8", "float32"])
 @pytest.mark.parametrize("batch", [1, 6])
 def test_parts_sum_to_the_total(profile, mode, batch):
-    report = estimate(convnet(mode, 16), profile, batch=batch)
+    small = load_profile(profile).kind == "mcu"
+    if small and mode == "float32":  # layers of 1,024 x 1,024 floats do not fit its flash
+        with pytest.raises(
+            ProfileError, match=r"kernels\.levels: got .* expected weights of at most"
+        ):
+            estimate(convnet(mode, 4), profile, batch=batch)
+        return
+    report = estimate(convnet(mode, 4 if small else 16), profile, batch=batch)
     total = report.energy.value
     assert sum(report.energy_by.values()) == pytest.approx(total, rel=RELATIVE)
     assert sum(layer.energy_j for layer in report.layers) == pytest.approx(total, rel=RELATIVE)
@@ -60,7 +67,8 @@ def test_parts_sum_to_the_total(profile, mode, batch):
     )  # fmt: skip
     assert priced + report.energy_by["static"] == pytest.approx(total, rel=RELATIVE)
     *constants, structure = report.assumptions
-    assert sum(a.share_of_energy for a in constants) == pytest.approx(1, rel=1e-6)
+    shares = sum(a.share_of_energy for a in constants)
+    assert shares == pytest.approx(1 if total else 0, rel=1e-6)  # none where no energy is estimated
     assert structure.constant == "structure"
     assert 0 <= structure.share_of_energy <= 1
     assert sum(layer.latency_s for layer in report.layers) == pytest.approx(report.latency.value)

@@ -167,8 +167,10 @@ def test_normalization_per_channel_stays_a_layer() -> None:
     module = nn.Sequential(Do(lambda x: (x.float() - mean) / 4), BinaryConv2d(3, 2, 1))
     graph = assert_exact(module, (3, 2, 2))
     assert ops(graph) == ["Bias", "Scale", "Conv2d"]
-    with pytest.raises(SourceError, match=r"division by a power of two\. Multiply by the recip"):
-        from_torch(nn.Sequential(Do(lambda x: x.float() / mean), BinaryConv2d(3, 2, 1)), (3, 2, 2))
+    graph = from_torch(nn.Sequential(Do(lambda x: x.float() / mean), BinaryConv2d(3, 2, 1)),
+                       (3, 2, 2))  # fmt: skip
+    assert (graph.tensor("scale.scale").data == 1 / np.float32([3, 5, 7])).all()
+    assert any("quotient by a constant is the product" in note for note in graph.meta["notes"])
 
 
 def test_float_input_is_taken_where_uint8_is_not() -> None:

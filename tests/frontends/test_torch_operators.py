@@ -64,9 +64,17 @@ def test_sign_that_is_not_plus_at_zero_is_noted_or_refused(sign) -> None:
         from_torch(module, (4,), sign_zero="maybe")
 
 
+@pytest.mark.parametrize(("above", "below"), [(1.0, 0.0), (-1.0, 1.0), (0.25, -3.0)])
+def test_comparisons_with_other_outcomes_equal_torch(above: float, below: float) -> None:
+    step = Do(lambda x: torch.where(x >= 0, above, below))
+    graph = assert_exact(nn.Sequential(InputEncoding(), BinaryDense(9, 16), step), (9,))
+    assert (str(graph.tensor(graph.outputs[0]).dtype) == "uint1") == (below == 0)
+
+
 def test_other_comparisons_are_refused() -> None:
-    with pytest.raises(SourceError, match=r"comparison: got \[0\.0, 1\.0\], expected -1 below"):
-        from_torch(nn.Sequential(BinaryDense(4, 3), Do(lambda x: (x >= 0).float())), (4,))
+    same = Do(lambda x: torch.where(x >= 0, 2.0, 2.0))
+    with pytest.raises(SourceError, match=r"got \[2\.0, 2\.0, 2\.0\], expected two outcomes that"):
+        from_torch(nn.Sequential(BinaryDense(4, 3), same), (4,))
     with pytest.raises(SourceError, match=r"got 'aten\.ge\.Scalar with anything but 0'"):
         from_torch(nn.Sequential(BinaryDense(4, 3), Do(lambda x: (x >= 1).float())), (4,))
 

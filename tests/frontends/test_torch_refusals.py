@@ -31,8 +31,8 @@ def after_dense(function) -> nn.Module:
     ("function", "expected"),
     [
         (
-            lambda x: x.softmax(1),
-            r"'softmax' at torch_nets\.py:\d+: got 'aten\.softmax",
+            lambda x: x.erf(),
+            r"'erf' at torch_nets\.py:\d+: got 'aten\.erf",
         ),
         (lambda x: x / x, r"got 'aten\.div\.Tensor of two activations'"),
         (lambda x: torch.add(x, x, alpha=2), r"got 'aten\.add\.Tensor that is not plain float32'"),
@@ -40,7 +40,7 @@ def after_dense(function) -> nn.Module:
         (lambda x: x.mean(1), r"got 'aten\.mean\.dim other than over height and width'"),
         (lambda x: functional.linear(x, x), r"got 'aten\.linear\.default of two activations'"),
         (lambda x: x.view(3, 4), r"got \('3', '4'\), expected a result whose first axis"),
-        (lambda x: x.view(2, 2, 3), r"got \(2, 3\), expected flattening to"),
+        (lambda x: x.view(2, 2, 3), r"got 'channels viewed as groups', expected a tr"),
         (lambda x: x.double(), r"got 'torch\.float64', expected float32 throughout"),
         (lambda x: functional.pad(x, (1, 1)), r"other than a constant border of an image"),
         (lambda x: x.chunk(2, 1)[0], r"got 'aten\.chunk"),
@@ -68,8 +68,26 @@ def test_refusals_name_the_place(function, expected: str) -> None:
             r"other than a constant border",
         ),
         (lambda x: torch.relu(functional.pad(x, (1, 1))), r"expected a convolution right after"),
-        (lambda x: functional.max_pool2d(x, 2, ceil_mode=True), r"with dilation or ceil_mode"),
-        (lambda x: functional.avg_pool2d(x, 2, ceil_mode=True), r"aten\.avg_pool2d\.default with"),
+        (lambda x: functional.max_pool2d(x, 2, dilation=2), r"max_pool2d\.default with dilation"),
+        (
+            lambda x: functional.avg_pool2d(x, 3, 2, 1, ceil_mode=True),
+            r"aten\.avg_pool2d\.default with",
+        ),
+        (
+            lambda x: x.view(-1, 2, 1, 6, 5).transpose(2, 3).reshape(x.shape),
+            r"transpose\.int other than of groups",
+        ),
+        (
+            lambda x: x.view(-1, 2, 1, 6, 5).reshape(-1, 1, 2, 6, 5).reshape(x.shape),
+            r"got \(1, 2, 6, 5\), expected the view back to \(2, 6, 5\)",
+        ),
+        (
+            lambda x: torch.cat([x[:, :1], torch.ones(2, 1, 6, 5)], 1),
+            r"cat\.default other than of the chann",
+        ),
+        (lambda x: torch.cat([x, x], 2), r"cat\.default other than of the channels of activations"),
+        (lambda x: functional.prelu(x, x.mean((0, 2, 3))), r"mean\.dim"),
+        (lambda x: x.softmax(3), r"softmax\.int other than over channels"),
         (lambda x: functional.adaptive_avg_pool2d(x, 4), r"got \(4, 4\), .* divides .*\(6, 5\)"),
         (lambda x: x + x[:, :1], r"of \(2, 6, 5\) and \(1, 6, 5\)', expected one shape"),
         (

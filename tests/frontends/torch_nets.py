@@ -26,9 +26,10 @@ def shaken(module: nn.Module) -> nn.Module:
     """Give every batch norm random statistics, with negative and zero gammas."""
     for layer in module.modules():
         if hasattr(layer, "running_var"):
-            layer.weight.data.normal_()
-            layer.weight.data[::3] = 0
-            layer.bias.data.normal_()
+            if layer.weight is not None:
+                layer.weight.data.normal_()
+                layer.weight.data[::3] = 0
+                layer.bias.data.normal_()
             layer.running_mean.normal_().mul_(10)
             layer.running_var.uniform_(0.5, 300)
     return module.eval()

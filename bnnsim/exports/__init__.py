@@ -1,0 +1,1 @@
+"""Write networks as files for other tools."""
