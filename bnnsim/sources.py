@@ -8,8 +8,10 @@ from typing import Any
 
 from bnnsim.errors import SourceError, message
 from bnnsim.graph.folding import with_folding
+from bnnsim.graph.grids import Grid
 from bnnsim.graph.io import load as load_bnn
 from bnnsim.graph.ir import Graph
+from bnnsim.passes.input_grid import with_input_grid
 
 FORMS = (
     "NET.bnn, NET.onnx, NET.pt2, NET.h5, NET.keras, NET.json, pynq:FOLDER, "
@@ -28,6 +30,7 @@ def load(
     trust: bool = False,
     example: Any = None,
     sign_zero: str = "plus",
+    input_grid: Grid | str | None = None,
 ) -> Graph:
     """Return the model graph of a network.
 
@@ -55,18 +58,33 @@ def load(
     sign_zero : str, optional
         Of torch and ONNX sources whose sign(0) is not +1: ``plus`` lowers it to +1 with a note,
         ``error`` refuses it.
+    input_grid : Grid or str, optional
+        Of a float32 input: the fixed-point grid that its values lie on, such as ``uint8`` (0 to
+        255), ``q1.7`` (n / 128) or ``1/255``; layers with integer weights then read its integers.
+        See :func:`bnnsim.passes.input_grid.with_input_grid`.
 
     Raises
     ------
-    SourceError, GraphError
+    InputError, SourceError, GraphError
         Naming the file or object, the place, the value, the rule and a remedy.
     """
+    options: dict[str, Any] = {
+        "weights": weights, "input_shape": input_shape, "trust": trust, "sign_zero": sign_zero
+    }  # fmt: skip
+    graph = _model(source, folding, network, example, options)
+    return graph if input_grid is None else with_input_grid(graph, input_grid)
+
+
+def _model(
+    source: Any, folding: Any, network: str | None, example: Any, options: dict[str, Any]
+) -> Graph:
     if isinstance(source, Graph):
         return source
     if not isinstance(source, (str, Path)):
         from bnnsim.frontends.torch_export import from_torch
 
-        return from_torch(source, input_shape, example=example, sign_zero=sign_zero)
+        how = {key: options[key] for key in ("input_shape", "sign_zero")}
+        return from_torch(source, example=example, **how)
     text = str(source)
     if example is not None:
         rule = "no example for a source that is no torch module"
@@ -76,9 +94,7 @@ def load(
         from bnnsim.frontends.pynq import from_pynq
 
         return from_pynq(rest, folding, network=network)
-    graph = _by_scheme(
-        text, weights=weights, input_shape=input_shape, trust=trust, sign_zero=sign_zero
-    )
+    graph = _by_scheme(text, **options)
     return graph if folding is None else _folded(graph, folding, network)
 
 

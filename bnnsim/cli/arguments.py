@@ -115,6 +115,10 @@ def add_source(parser: Parser, *, many: bool = False, default: str = "") -> None
         "--sign-zero", choices=("plus", "error"),
         help="a sign that is 0 at 0: lower it to +1 with a note (default), or refuse it",
     )  # fmt: skip
+    group.add_argument(
+        "--input-grid", metavar="GRID",
+        help="of a float32 input: uint8, q1.7 or SCALE[,ZERO[,int8|uint8]], such as 1/255",
+    )  # fmt: skip
 
 
 def add_preact_scale(parser: Any) -> None:

@@ -55,6 +55,7 @@ def load_source(args: Namespace, source: Any) -> Any:
             input_shape=args.input_shape,
             trust=args.trust,
             sign_zero=args.sign_zero or "plus",
+            input_grid=args.input_grid,
         )
 
 

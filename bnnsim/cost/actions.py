@@ -103,8 +103,9 @@ def count_actions(graph: Graph) -> tuple[LayerCounts, ...]:
 def encoded_bits(graph: Graph) -> dict[str, int]:
     """Return by tensor the bits of the pixel that it stands for, before any Encode.
 
-    Unsigned graph inputs, what integers an Encode makes of them, and Flatten of either. None in
-    weight-only modes, which add activations of their own type in every layer, the first included.
+    Unsigned graph inputs, those of a grid, what integers an Encode makes of them, and Flatten of
+    any. None in weight-only modes, which add activations of their own type in every layer, the
+    first included.
     """
     bits: dict[str, int] = {}
     if str(graph.meta.get("mode", "")).startswith("weight-only"):
@@ -114,13 +115,15 @@ def encoded_bits(graph: Graph) -> dict[str, int]:
         if dtype.kind == "unsigned":
             bits[name] = dtype.bits
     for node in graph.nodes:
-        source = node.inputs[0]
+        source, made = node.inputs[0], graph.result(node).dtype
+        if node.op == "FromGrid" and made.kind == "unsigned":
+            bits[node.output] = made.bits
         if source not in bits:
             continue
         if node.op in ("Flatten", "Reshape"):
             bits[node.output] = bits[source]
-        elif node.op == "Encode" and graph.result(node).dtype.is_integer:
-            width = graph.result(node).dtype.bits
+        elif node.op == "Encode" and made.is_integer:
+            width = made.bits
             if width > _PLANE_BITS:
                 is_pixel = width <= bits[source] or _is_affine(graph.tensor(node.inputs[1]))
                 bits[node.output] = min(width, bits[source]) if is_pixel else width
@@ -244,6 +247,16 @@ def _numeric(graph: Graph, tensor: str, widths: Mapping[str, int]) -> str:
 def _encode(graph: Graph, node: Node, _: Mapping[str, int]) -> Mapping[Action, int]:
     out = graph.result(node)
     return {Action("lookup", str(out.dtype)): out.size}
+
+
+def _from_grid(graph: Graph, node: Node, _: Mapping[str, int]) -> Mapping[Action, int]:
+    """One product by 1 / scale and one rounding; the zero is added to the integer."""
+    out, zero = graph.result(node), normal_attrs(node)["zero"]
+    return {
+        Action("mul", "float32"): out.size,
+        Action("convert", str(out.dtype)): out.size,
+        Action("add", f"int{out.dtype.bits}"): out.size * (zero != 0),
+    }
 
 
 def _per_channel(*verbs: str) -> Rule:
@@ -400,6 +413,7 @@ def _nothing(graph: Graph, node: Node, _: Mapping[str, int]) -> Mapping[Action, 
 _RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "Encode": _encode,
+        "FromGrid": _from_grid,
         "Bias": _per_channel("add"),
         "Scale": _per_channel("mul"),
         "Affine": _per_channel("mul", "add"),

@@ -213,7 +213,8 @@ class Pipeline:
     bus_bits : int
         Bits of an image that come in per cycle, and of a result that go out.
     encode : str
-        ``host``: the stream carries what Encode yields; ``chip``: the network's input as it is.
+        ``host``: the stream carries what Encode or FromGrid yields; ``chip``: the network's input
+        as it is.
     operands : str
         ``parallel``: an activation of several bits takes one cycle; ``serial``: one for each bit.
     weight_bits, activation_bits : int

@@ -27,6 +27,7 @@ from bnnsim.graph.ir import Graph, Node
 from bnnsim.graph.ops import normal_attrs
 
 _INPUT, _OUTPUT = "input", "output"
+_ENCODING = frozenset({"Encode", "FromGrid"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def _holes(profile: HardwareProfile) -> tuple[str, ...]:
 def _stream_bits(graph: Graph, machine: Pipeline, name: str) -> int:
     """Return the bits of one image's input that the bus carries."""
     tensor, readers = graph.tensor(name), graph.consumers(name)
-    if machine.encode == "chip" or any(node.op != "Encode" for node in readers):
+    if machine.encode == "chip" or any(node.op not in _ENCODING for node in readers):
         return tensor.bits
     pixels = encoded_bits(graph)
     return max(t.size * pixels.get(t.name, t.dtype.bits) for t in map(graph.result, readers))

@@ -42,7 +42,7 @@ CATEGORIES = (
 )  # fmt: skip
 _MAX_PARTS = 16
 NODE_CATEGORY = {
-    "Encode": "packing", "Bias": "normalization", "Affine": "normalization",
+    "Encode": "packing", "FromGrid": "packing", "Bias": "normalization", "Affine": "normalization",
     "BatchNorm": "normalization", "Threshold": "normalization", "Requantize": "scaling",
     "IntegerAffine": "scaling", "Scale": "scaling", "Mul": "scaling", "InputScale": "scaling",
     "Relu": "elementwise", "Clip": "elementwise", "PRelu": "elementwise",

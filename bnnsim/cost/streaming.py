@@ -31,7 +31,7 @@ from bnnsim.graph.ir import Graph, Node
 from bnnsim.graph.ops import activations_of, normal_attrs
 
 _PASSING = frozenset(
-    {"Encode", "Bias", "Affine", "BatchNorm", "Relu", "Clip", "Quantize", "Threshold",
+    {"Encode", "FromGrid", "Bias", "Affine", "BatchNorm", "Relu", "Clip", "Quantize", "Threshold",
      "Requantize", "IntegerAffine", "Cast", "Add", "PadChannels", "Scale", "Mul", "PRelu",
      "Sigmoid", "Softmax", "Concat", "ChannelShuffle"}
 )  # fmt: skip

@@ -18,6 +18,7 @@ from bnnsim.errors import GraphError, InputError, message
 from bnnsim.graph.draws import Draws, is_stochastic, needed, stochastic_sign
 from bnnsim.graph.dtypes import DType
 from bnnsim.graph.elementwise import ELEMENTWISE, Array, Attrs, Meaning, to_dtype
+from bnnsim.graph.grids import grid_of
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
 from bnnsim.graph.shape_rules import window_output
@@ -87,6 +88,11 @@ def check_input(graph: Graph, x: Array) -> None:
     if x.dtype != held:
         remedy = f"Convert with x.astype({str(held)!r}) if the values allow it."
         raise InputError(message(where, str(x.dtype), f"dtype {held}", remedy))
+    grids = [node for node in graph.consumers(spec.name) if node.op == "FromGrid"]
+    for node in grids:
+        grid_of(normal_attrs(node)).check(x, where)
+    if grids:
+        return
     if held.kind in "iu" and (spec.dtype.low, spec.dtype.high) == _range(held):
         return
     if not (valid := spec.dtype.valid(x)).all():

@@ -15,6 +15,7 @@ import numpy as np
 
 from bnnsim.errors import GraphError
 from bnnsim.graph.dtypes import DType
+from bnnsim.graph.grids import grid_of
 from bnnsim.graph.quantizers import QUANTIZERS, ROUNDINGS, requantized_range
 
 Array = np.ndarray
@@ -96,6 +97,10 @@ def _encode(operands: list[Array], _: Attrs, __: DType) -> Array:
     return table[x]
 
 
+def _from_grid(operands: list[Array], attrs: Attrs, _: DType) -> Array:
+    return grid_of(attrs).integers(operands[0], "FromGrid: x")
+
+
 def _quantize(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
     (x,) = operands
     if np.isnan(x).any():
@@ -135,6 +140,7 @@ def _cast(operands: list[Array], _: Attrs, dtype: DType) -> Array:
 ELEMENTWISE: Mapping[str, Meaning] = MappingProxyType(
     {
         "Encode": _encode,
+        "FromGrid": _from_grid,
         "Bias": _bias,
         "Add": _add,
         "Mul": _mul,

@@ -165,6 +165,13 @@ _WINDOW = {"kernel": (_PAIR, None), "stride": (_PAIR, None), "pads": (_PADS, (0,
 OPS: Mapping[str, Op] = MappingProxyType(
     {
         "Encode": Op(("x", "table"), shape_rules.encoded, "y = table[x]"),
+        "FromGrid": Op(
+            ("x",),
+            shape_rules.from_grid,
+            "y = n, the integer of dtype with x = scale * (n - zero), a product formed in float32 "
+            "or rounded once to it; every other x is refused",
+            {"scale": (_number, None), "zero": (_integer, 0), "dtype": (_dtype_name, "uint8")},
+        ),
         "Dense": Op(("x", "weight"), linear_rules.dense, "y[n] = sum_k weight[n, k] * x[k]"),
         "Conv2d": Op(
             ("x", "weight"),

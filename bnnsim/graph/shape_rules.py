@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnnsim.errors import GraphError
-from bnnsim.graph.dtypes import INT32, DType
+from bnnsim.graph.dtypes import FLOAT32, INT32, DType
+from bnnsim.graph.grids import grid_of
 from bnnsim.graph.ir import Tensor
 
 Shape = tuple[int, ...]
@@ -191,3 +192,10 @@ def encoded(_: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
     if table.shape != (2**x.dtype.bits,):
         raise GraphError(f"the table has shape {table.shape}, not ({2**x.dtype.bits},).")
     return x.shape, table.dtype
+
+
+def from_grid(attrs: Mapping[str, Any], tensors: Sequence[Tensor]) -> Inference:
+    """Return the 8-bit type of a grid's integers in the shape of the values."""
+    if tensors[0].dtype != FLOAT32:
+        raise GraphError(f"the input is {tensors[0].dtype}, but float32 is needed.")
+    return tensors[0].shape, DType.parse(grid_of(attrs).dtype)

@@ -14,6 +14,7 @@ import numpy as np
 from bnnsim.display import Displayed
 from bnnsim.graph.draws import is_stochastic, rng_bits
 from bnnsim.graph.dtypes import BIT, DType
+from bnnsim.graph.grids import grid_of
 from bnnsim.graph.ir import WHAT_IF, Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
 from bnnsim.graph.quantizers import DOREFA, GRID, SIGN, TERNARIZE, requantized_range
@@ -127,7 +128,7 @@ def _layer(graph: Graph, node: Node) -> Layer:
 def _is_input(graph: Graph, name: str) -> bool:
     """Return whether a tensor is the network's input, encoded or not."""
     node = graph.producer(name)
-    while node is not None and node.op in ("Encode", "Flatten"):
+    while node is not None and node.op in ("Encode", "FromGrid", "Flatten"):
         node = graph.producer(node.inputs[0])
     return node is None
 
@@ -214,8 +215,17 @@ def _slice_why(node: Node) -> str:
     return "elements {start} to {stop} of (H, W, C) in steps of {step}".format_map(attrs)
 
 
+def _grid_why(graph: Graph, node: Node) -> str:
+    grid = grid_of(normal_attrs(node))
+    readers = graph.consumers(node.output)
+    back = all(reader.op in ("Bias", "Scale", "Cast") for reader in readers)
+    use = "no layer reads the integers: floats again" if back else "exact integers from here on"
+    return f"the input's grid, every value checked: {grid.rule}; {use}"
+
+
 _WHY: Mapping[str, Callable[[Graph, Node], str]] = MappingProxyType(
     {
+        "FromGrid": _grid_why,
         "Encode": lambda _, __: "table of what each pixel value means in training",
         "Threshold": _threshold_why,
         "MaxPool": _pool_why,

@@ -17,6 +17,7 @@ from bnnsim.graph.quantizers import SIGN
 from bnnsim.graph.verify import verify
 from bnnsim.passes.affine import fold_affine
 from bnnsim.passes.float_twin import float_twin
+from bnnsim.passes.input_grid import sums_of_integers
 from bnnsim.passes.layers import DEFAULT, LINEAR, SOURCE, Layers, has_bits, operands_by_layer
 from bnnsim.passes.lower import lower
 from bnnsim.passes.modes import STOCHASTIC_MODE, Mode, mode_named
@@ -82,6 +83,7 @@ def to_mode(
         twin = integer_twin(graph, row, operands)
     else:
         twin = float_twin(graph, row, operands, keep_bn=keep_bn)
+        twin = twin if row.activation else sums_of_integers(twin)
     if row.batch_norm == "fold" and not keep_bn:
         twin = fold_affine(twin)
     return _marked(
