@@ -71,11 +71,12 @@ class Sliced:
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """The channels of an image as a matrix of groups, perhaps transposed."""
+    """The channels of an image as a matrix of groups, perhaps transposed, times a constant."""
 
     inner: Activation
     groups: int
     transposed: bool = False
+    factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,8 @@ class Importer:
         if isinstance(value, Grouped):
             rule = "a transpose of the groups and the view back to (N, C, H, W)"
             raise self.refused(place, "channels viewed as groups", rule)
+        if not isinstance(value, Padded):
+            raise self.refused(place, "axes in another order", "(N, C, H, W) or (N, features)")
         raise self.refused(place, "padding", "a convolution right after padding")
 
     def input_scale(self, x: Activation, shape: tuple[int, ...], **window: Any) -> Activation:

@@ -198,13 +198,6 @@ def _relu(call: OnnxCall) -> Any:
     return call.aten("relu", call.shape, self=call.args[0])
 
 
-@lowers("LeakyRelu")
-def _leaky(call: OnnxCall) -> Any:
-    if call.attrs.get("alpha", 0.01) != 0:
-        raise call.unsupported("with a slope other than 0")
-    return _relu(call)
-
-
 @lowers("Sign")
 def _sign(call: OnnxCall) -> Any:
     return call.aten("sign", call.shape, self=call.args[0])

@@ -14,7 +14,7 @@ import numpy as np
 
 from bnnsim.frontends.elementwise import Lookup
 from bnnsim.frontends.importer import Activation, Scaled
-from bnnsim.frontends.onnx_images import HANDLERS
+from bnnsim.frontends.onnx_joins import HANDLERS
 from bnnsim.frontends.onnx_numpy import MEANING, limits_of, rounding_of
 from bnnsim.frontends.onnx_ops import lowers
 from bnnsim.frontends.onnx_values import Levels, OnnxCall, Permuted, levels_of
