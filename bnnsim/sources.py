@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bnnsim.errors import SourceError, message
+from bnnsim.errors import InputError, SourceError, message
 from bnnsim.graph.folding import with_folding
 from bnnsim.graph.io import load as load_bnn
 from bnnsim.graph.ir import Graph
@@ -28,6 +28,8 @@ def load(
     trust: bool = False,
     example: Any = None,
     sign_zero: str = "plus",
+    latent: Sequence[str] = (),
+    centered: bool = False,
 ) -> Graph:
     """Return the model graph of a network.
 
@@ -55,12 +57,35 @@ def load(
     sign_zero : str, optional
         Of torch and ONNX sources whose sign(0) is not +1: ``plus`` lowers it to +1 with a note,
         ``error`` refuses it.
+    latent : sequence of str, optional
+        Layers, by their names in the graph and with wildcards, whose float weights the training
+        binarized outside of the source: they become sign(w) times the mean of their magnitudes
+        per output channel, with a note.
+    centered : bool, optional
+        Take the mean over input channels away before that, and clamp to [-1, 1].
 
     Raises
     ------
-    SourceError, GraphError
+    SourceError, GraphError, InputError
         Naming the file or object, the place, the value, the rule and a remedy.
     """
+    graph = _loaded(
+        source, folding=folding, network=network, weights=weights, input_shape=input_shape,
+        trust=trust, example=example, sign_zero=sign_zero,
+    )  # fmt: skip
+    if centered and not latent:
+        raise InputError(message("centered", True, "layers to binarize", "Name them by latent."))
+    if not latent:
+        return graph
+    from bnnsim.frontends.latent import binarize_latent
+
+    return binarize_latent(graph, latent, centered=centered, sign_zero=sign_zero)
+
+
+def _loaded(
+    source: Any, *, folding: Any, network: str | None, weights: str | Path | None,
+    input_shape: Sequence[int] | None, trust: bool, example: Any, sign_zero: str,
+) -> Graph:  # fmt: skip
     if isinstance(source, Graph):
         return source
     if not isinstance(source, (str, Path)):

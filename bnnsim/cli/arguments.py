@@ -115,6 +115,14 @@ def add_source(parser: Parser, *, many: bool = False, default: str = "") -> None
         "--sign-zero", choices=("plus", "error"),
         help="a sign that is 0 at 0: lower it to +1 with a note (default), or refuse it",
     )  # fmt: skip
+    group.add_argument(
+        "--latent", metavar="PATTERN", action="append", default=[],
+        help="layers whose floats were binarized in training: sign*alpha; may be repeated",
+    )  # fmt: skip
+    group.add_argument(
+        "--centered", action="store_true",
+        help="with --latent: take the mean over input channels away first",
+    )  # fmt: skip
 
 
 def add_preact_scale(parser: Any) -> None:

@@ -55,6 +55,8 @@ def load_source(args: Namespace, source: Any) -> Any:
             input_shape=args.input_shape,
             trust=args.trust,
             sign_zero=args.sign_zero or "plus",
+            latent=args.latent,
+            centered=args.centered,
         )
 
 
