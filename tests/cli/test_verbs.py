@@ -167,7 +167,7 @@ def test_compare_takes_several_sources_profiles_and_modes(bnnsim, tmp_path):
         (["zoo:tfc", "--profile", "cmos45", "--mode", "binry"], "Did you mean 'binary'?"),
         (["zoo:tcf", "--profile", "cmos45"], "Did you mean 'tfc'?"),
         (["missing.bnn", "--profile", "cmos45"], "missing.bnn: got 'No such file or directory'"),
-        (["net.txt", "--profile", "cmos45"], "expected NET.bnn, NET.pt2, pynq:FOLDER"),
+        (["net.txt", "--profile", "cmos45"], "expected NET.bnn, NET.onnx, NET.pt2, NET.h5"),
         (["py:os:getcwd", "--profile", "cmos45"], "rust"),
     ],
 )
@@ -404,7 +404,7 @@ def test_one_layer_is_dumped_to_two_files(bnnsim, net, tmp_path):
             "zoo:tfc --input-shape 4",
             "--input-shape: got 'zoo:tfc', expected a source of the form p",
         ),
-        ("pynq:f --sign-zero plus", "expected a source of the form py: or .pt2 with --sign-zero."),
+        ("pynq:f --sign-zero plus", "expected a source of the form py: or .pt2 or .onnx with --sign-zero."),
         ("no.pt2", "no.pt2: got 'no such file', expected a .pt2 archive."),
         ("zoo:tfc:", "zoo:tfc:: got '', expected nothing, 'trained'"),
         (

@@ -98,7 +98,7 @@ VALUES = [
      "--binarize: got 'nothing', expected a pattern that fits a layer"),
     ("lower net.bnn -o n.bnn --require-binary nothing", "--require-binary: got 'nothing'"),
     ("verify net.bnn --input x.npy --against torch", "verify against torch: got 'net.bnn'"),
-    ("verify net.bnn --input x.npy --against onnx", "got 'onnx'"),
+    ("verify net.bnn --input x.npy --against onnx", "expected an .onnx source"),
     ("verify net.bnn --input x.npy --against gone.npy", "gone.npy: got 'No such file"),
     ("demo --images 5001", "--images: got 5001, expected at most 5000"),
     ("demo --images many", "argument --images: got 'many'"),
