@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bnnsim.frontends.aten import Handler, unsupported
-from bnnsim.frontends.aten_levels import HANDLERS
+from bnnsim.frontends.aten_levels import HANDLERS, signs_apart
 from bnnsim.frontends.elementwise import Lookup, scalar_of
 from bnnsim.frontends.importer import (
     Activation,
@@ -123,6 +123,8 @@ def _swap(im: Importer, call: Call) -> Grouped:
 
 def _reshape(im: Importer, call: Call) -> Any:
     """Lower views of channels as groups and back, and of vectors as images of one pixel."""
+    if len(call.shape) > 1:
+        call = signs_apart(im, call)
     x = call.first
     if isinstance(x, Grouped):
         return _regrouped(im, call, x)

@@ -19,6 +19,7 @@ from bnnsim.frontends.importer import (
     Importer,
     Magnitude,
     Padded,
+    Rounded,
     Scaled,
     ScaleMap,
     Sliced,
@@ -130,6 +131,8 @@ def _own_shape(value: Any) -> tuple[int, ...]:
         channels, height, width = value.inner.shape
         top, left, bottom, right = value.pads
         return channels, height + top + bottom, width + left + right
+    if isinstance(value, Rounded):
+        return value.inner.shape
     if isinstance(value, Grouped):
         channels, *size = value.inner.shape
         matrix = (value.groups, channels // value.groups)
