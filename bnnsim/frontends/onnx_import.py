@@ -199,7 +199,7 @@ class _Walk:
     def _before_end(self, makers: dict[str, OnnxNode], name: str) -> str:
         node = makers.get(name)
         while node is not None and node.op in (*_ENDS, "Identity", "Cast") and not node.domain:
-            if node.op in _ENDS:
+            if node.op in _ENDS or int(node.attrs.get("to", 1)) != 1:
                 self.im.note_once(
                     f"{node.place}: left out at the end; the outputs are what it decides on, and "
                     "the class is the index of the largest."
