@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bnnsim.errors import SourceError, message
+from bnnsim.errors import InputError, SourceError, message
 from bnnsim.graph.folding import with_folding
 from bnnsim.graph.grids import Grid
 from bnnsim.graph.io import load as load_bnn
@@ -30,6 +30,8 @@ def load(
     trust: bool = False,
     example: Any = None,
     sign_zero: str = "plus",
+    latent: Sequence[str] = (),
+    centered: bool = False,
     input_grid: Grid | str | None = None,
 ) -> Graph:
     """Return the model graph of a network.
@@ -58,6 +60,12 @@ def load(
     sign_zero : str, optional
         Of torch and ONNX sources whose sign(0) is not +1: ``plus`` lowers it to +1 with a note,
         ``error`` refuses it.
+    latent : sequence of str, optional
+        Layers, by their names in the graph and with wildcards, whose float weights the training
+        binarized outside of the source: they become sign(w) times the mean of their magnitudes
+        per output channel, with a note.
+    centered : bool, optional
+        Take the mean over input channels away before that, and clamp to [-1, 1].
     input_grid : Grid or str, optional
         Of a float32 input: the fixed-point grid that its values lie on, such as ``uint8`` (0 to
         255), ``q1.7`` (n / 128) or ``1/255``; layers with integer weights then read its integers.
@@ -68,10 +76,16 @@ def load(
     InputError, SourceError, GraphError
         Naming the file or object, the place, the value, the rule and a remedy.
     """
+    if centered and not latent:
+        raise InputError(message("centered", True, "layers to binarize", "Name them by latent."))
     options: dict[str, Any] = {
         "weights": weights, "input_shape": input_shape, "trust": trust, "sign_zero": sign_zero
     }  # fmt: skip
     graph = _model(source, folding, network, example, options)
+    if latent:
+        from bnnsim.frontends.latent import binarize_latent
+
+        graph = binarize_latent(graph, latent, centered=centered, sign_zero=sign_zero)
     return graph if input_grid is None else with_input_grid(graph, input_grid)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,6 +27,8 @@ from bnnsim.graph.quantizers import SIGN
 from bnnsim.passes.precision import to_mode
 from bnnsim.passes.stochastic import deterministic
 from bnnsim.record import RunRecord, record
+
+FLOATS_OF_OTHERS = 1e-5  # of the largest of a tensor: float32 sums in another order, with room
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Verification(Displayed):
         What must be known before the rest is read.
     tolerance : float
         By how much floats may differ, as a share of the largest; 0 is ``==``.
+    ties_at : mapping of str to int
+        The ties, by the binarization that met them.
     """
 
     model: str
@@ -72,6 +76,7 @@ class Verification(Displayed):
     mode: str = "native"
     notes: tuple[str, ...] = ()
     tolerance: float = 0.0
+    ties_at: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -96,6 +101,7 @@ class Verification(Displayed):
             "layers": [asdict(layer) for layer in self.layers],
             "argmax_agreement": self.argmax_agreement,
             "ties": self.ties,
+            "ties_at": dict(self.ties_at),
             "record": self.record.to_dict(),
         }
 
@@ -108,7 +114,7 @@ def verify(
     against: Any = "reference",
     isa: str = "auto",
     threads: int = 1,
-    tolerance: float = 0.0,
+    tolerance: float | None = None,
     progress: Progress | None = None,
 ) -> Verification:
     """Compare the compiled engine with another executor on every image of ``x``.
@@ -126,9 +132,11 @@ def verify(
         tensor that the file and the model graph have in common. Signs are taken, never drawn.
     isa, threads, progress
         See :func:`bnnsim.run`.
-    tolerance : float
-        Of float outputs a against those b of an array or a module: abs(a - b) may be up to
-        ``tolerance`` x the largest finite abs(b). Integers and bits are compared by ``==``.
+    tolerance : float, optional
+        Of floats a against those b of an array, a module or a file: abs(a - b) may be up to
+        ``tolerance`` x the largest finite abs(b) of the tensor. Integers and bits are compared by
+        ``==``. Default: `FLOATS_OF_OTHERS` for a module or a file, which round sums and batch
+        norms in an order of their own, 0 for the reference and stored outputs.
 
     Raises
     ------
@@ -144,6 +152,9 @@ def verify(
     if len(x) == 0:
         raise InputError(message("input", "0 images", "at least one image to compare"))
     engine = Plan(lowered, isa=isa, threads=threads)
+    if tolerance is None:
+        is_own = isinstance(against, (str, np.ndarray))
+        tolerance = 0.0 if is_own else FLOATS_OF_OTHERS
     _check_tolerance(tolerance, against)
     tally: _Tally | _FileTally
     if isinstance(against, OnnxExecutor):
@@ -165,7 +176,8 @@ def verify(
         images=len(x),
         layers=tuple(tally.layers()),
         argmax_agreement=tally.agreeing / len(x),
-        ties=tally.ties,
+        ties=sum(tally.ties_at.values()),
+        ties_at={name: count for name, count in tally.ties_at.items() if count},
         record=record(isa=isa, inputs={"input": x}),
         mode=str(lowered.meta.get("mode", "native")),
         notes=notes_on(lowered),
@@ -215,16 +227,17 @@ class _Tally:
         if other is not None:
             self.tensors = {lowered.outputs[0]: "output"}
         quantizers = [node for node in model.nodes if node.op == "Quantize"]
-        self.signs = [n.inputs[0] for n in quantizers if n.attrs["quantizer"] == SIGN]
+        self.signs = {n.name: n.inputs[0] for n in quantizers if n.attrs["quantizer"] == SIGN}
         self.counts: dict[str, list[float]] = {}
-        self.agreeing = self.ties = 0
+        self.ties_at = dict.fromkeys(self.signs, 0)
+        self.agreeing = 0
 
     def add(self, x: np.ndarray, other: np.ndarray | None) -> None:
         got = self.engine.run(x, keep=self.tensors.keys() - self.engine.unstored)
         if self.tensors.keys() & self.engine.unstored:
             got = self.engine.run(x, keep=self.tensors) | got
-        before = reference_tensors(self.model, x, self.signs)
-        self.ties += sum(int((before[name] == 0).sum()) for name in self.signs)
+        before = reference_tensors(self.model, x, list(self.signs.values()))
+        self._count_ties(before)
         output = self.lowered.outputs[0]
         if other is None:
             expected = reference_tensors(self.lowered, x, list(self.tensors))
@@ -235,6 +248,10 @@ class _Tally:
             self._compare(tensor, expected[tensor], got[tensor])
         same = decide(self.lowered, expected[output]) == decide(self.lowered, got[output])
         self.agreeing += int(same.sum())
+
+    def _count_ties(self, tensors: Mapping[str, np.ndarray]) -> None:
+        for name, source in self.signs.items():
+            self.ties_at[name] += int((tensors[source] == 0).sum())
 
     def _compare(self, key: str, expected: np.ndarray, got: np.ndarray) -> None:
         differs, allowed = expected != got, 0.0
@@ -304,8 +321,8 @@ class _FileTally(_Tally):
     def add(self, x: np.ndarray, _: np.ndarray | None) -> None:
         """Run both on some images, and count."""
         theirs = self.file.tensors(x, channels_first=bool(self.model.meta["channels_first"]))
-        got = self.every.run(x, keep=(*self.tensors, *self.signs))
-        self.ties += sum(int((got[name] == 0).sum()) for name in self.signs)
+        got = self.every.run(x, keep=(*self.tensors, *self.signs.values()))
+        self._count_ties(got)
         for name in self.tensors:
             pair = self.pairs[name]
             mine = got[name].astype(np.float32) * np.float32(pair["factor"])

@@ -76,6 +76,35 @@ def test_the_reference_has_no_tolerance(linear, x):
     assert head.endswith("300 images (by ==)")
 
 
+def test_floats_of_torch_are_judged_within_a_stated_share_by_default(rng):
+    """A batch norm's last bit is no difference; a sign or an integer off by one is."""
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Linear(63, 40), torch.nn.BatchNorm1d(40)).eval()
+    graph = bnnsim.load(net, input_shape=(63,))
+    x = rng.standard_normal((200, 63)).astype(np.float32)
+    result = bnnsim.verify(graph, x, against=net)
+    assert (result.ok, result.tolerance) == (True, 1e-5)
+    assert 0 < result.layers[0].max_abs_difference < 1e-4
+    head, *_ = verify_blocks(result.to_dict())
+    assert head.endswith("(floats within 1e-05 x the largest, integers and bits by ==)")
+    exact = bnnsim.verify(graph, x, against=net, tolerance=0.0)
+    assert not exact.ok
+    assert exact.layers[0].mismatches > 0
+
+    class Off(torch.nn.Module):
+        def forward(self, x):
+            y = torch.where(x >= 0, 1.0, -1.0)
+            return torch.where(x == x[0, 0], -y, y)
+
+    class Sign(torch.nn.Module):
+        def forward(self, x):
+            return torch.where(x >= 0, 1.0, -1.0)
+
+    graph = bnnsim.load(Sign(), input_shape=(63,))
+    result = bnnsim.verify(graph, x, against=Off())
+    assert (result.ok, result.layers[0].mismatches) == (False, 1)
+
+
 def test_ties_are_named_where_classes_differ():
     torch = pytest.importorskip("torch")
 

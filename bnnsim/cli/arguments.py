@@ -119,6 +119,14 @@ def add_source(parser: Parser, *, many: bool = False, default: str = "") -> None
         "--input-grid", metavar="GRID",
         help="of a float32 input: uint8, q1.7 or SCALE[,ZERO[,int8|uint8]], such as 1/255",
     )  # fmt: skip
+    group.add_argument(
+        "--latent", metavar="PATTERN", action="append", default=[],
+        help="layers whose floats were binarized in training: sign*alpha; may be repeated",
+    )  # fmt: skip
+    group.add_argument(
+        "--centered", action="store_true",
+        help="with --latent: take the mean over input channels away first",
+    )  # fmt: skip
 
 
 def add_preact_scale(parser: Any) -> None:

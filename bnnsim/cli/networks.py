@@ -55,6 +55,8 @@ def load_source(args: Namespace, source: Any) -> Any:
             input_shape=args.input_shape,
             trust=args.trust,
             sign_zero=args.sign_zero or "plus",
+            latent=args.latent,
+            centered=args.centered,
             input_grid=args.input_grid,
         )
 
@@ -322,8 +324,8 @@ def _add_verify(verbs: Any) -> None:
         help="reference executor (default), the PyTorch or ONNX source itself, or saved outputs",
     )  # fmt: skip
     parser.add_argument(
-        "--tolerance", metavar="REL", type=float, default=0.0,
-        help="let floats differ by this share of the largest (default 0: equal); not integers",
+        "--tolerance", metavar="REL", type=float,
+        help="let floats differ by this share of the largest (default 0; torch, onnx 1e-5)",
     )  # fmt: skip
     add_mode(parser)
     add_engine(parser, choose=False)

@@ -248,6 +248,46 @@ def _pad_channels(out: Writer, node: Node) -> str:
     return out.emit("Pad", [out.x(node), held], node.output, shape)
 
 
+def _prelu(out: Writer, node: Node) -> str:
+    return out.channelwise(node, "PRelu", out.x(node), out.data(node, 1))
+
+
+def _softmax(out: Writer, node: Node) -> str:
+    op = "LogSoftmax" if normal_attrs(node)["log"] else "Softmax"
+    return out.emit(op, [out.x(node)], node.output, shape_of(out.graph.result(node)), axis=1)
+
+
+def _concat(out: Writer, node: Node) -> str:
+    inputs = [out.where[name] for name in node.inputs]
+    shape = shape_of(out.graph.result(node))
+    return out.emit("Concat", inputs, node.output, shape, axis=1)
+
+
+def _reshaped(out: Writer, x: str, output: str, shape: tuple[int, ...]) -> str:
+    held = out.constant(f"{output}.shape", shape, np.int64)
+    return out.emit("Reshape", [x, held], output, shape)
+
+
+def _shuffle(out: Writer, node: Node) -> str:
+    """Write a shuffle as exporters do: a view as groups, their transpose, the view back."""
+    one, channels, *size = shape_of(out.graph.result(node))
+    groups, name = normal_attrs(node)["groups"], node.output
+    if groups in (1, channels):
+        return out.emit("Identity", [out.x(node)], name, (one, channels, *size))
+    matrix, swapped = (groups, channels // groups), (channels // groups, groups)
+    x = _reshaped(out, out.x(node), f"{name}.groups", (one, *matrix, *size))
+    perm = [0, 2, 1, *range(3, 3 + len(size))]
+    x = out.emit("Transpose", [x], f"{name}.swapped", (one, *swapped, *size), perm=perm)
+    return _reshaped(out, x, name, (one, channels, *size))
+
+
+def _reshape(out: Writer, node: Node) -> str:
+    before, after = out.graph.activation(node).shape, out.graph.result(node).shape
+    if len(before) != 1 or after[:2] != (1, 1):
+        raise refused(node, f"a reshape of {before} to {after}, other than of a vector to a pixel")
+    return _reshaped(out, out.x(node), node.output, shape_of(out.graph.result(node)))
+
+
 def _flatten(out: Writer, node: Node) -> str:
     x, shape = out.x(node), shape_of(out.graph.activation(node))
     if len(shape) == 4:  # the graph's features are in the order (H, W, C)
@@ -287,6 +327,12 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "InputScale": _input_scale,
         "Slice": _slice,
         "PadChannels": _pad_channels,
+        "PRelu": _prelu,
+        "Sigmoid": _plain("Sigmoid"),
+        "Softmax": _softmax,
+        "Concat": _concat,
+        "ChannelShuffle": _shuffle,
+        "Reshape": _reshape,
         "Flatten": _flatten,
         "IntegerAffine": _integer_affine,
         "Cast": _plain("Identity"),

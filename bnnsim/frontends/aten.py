@@ -283,7 +283,7 @@ def _arithmetic(im: Importer, call: Call) -> Activation:
         if (np.abs(np.frexp(c)[0]) != 0.5).any():
             im.note_once(
                 "A quotient by a constant is the product with its reciprocal, rounded once more "
-                "than torch's."
+                f"than {im.source}'s."
             )
         c = np.float32(1) / c
     if kind in ("mul", "div", "neg"):

@@ -16,6 +16,7 @@ __all__ = ["HANDLERS"]
 _AXIS_OF_DIM = {1: 2, 2: 0, 3: 1}  # torch's channels, height and width in (H, W, C)
 _AVERAGE_NOTE = "An average is summed in float64 and rounded once; {} may round in between."
 _constant_sum: Handler = HANDLERS["aten.add"]
+_constant_difference: Handler = HANDLERS["aten.sub"]
 _border: Handler = HANDLERS["aten.pad"]
 
 
@@ -152,9 +153,23 @@ def _pad(im: Importer, call: Call) -> Any:
     return Activation(tensor, call.shape)
 
 
+def _difference(im: Importer, call: Call) -> Activation:
+    """Lower the difference of two activations as a sum with the negative, which is exact."""
+    a, b = call.args["self"], call.args["other"]
+    if not (is_symbolic(a) and is_symbolic(b)):
+        plain: Activation = _constant_difference(im, call)
+        return plain
+    if call.kind == "rsub":
+        a, b = b, a
+    negative = im.scaled(im.activation(b, call.place), -1.0)
+    return _sum(im, replace(call, args={**call.args, "self": a, "other": negative}))
+
+
 HANDLERS.update(
     {
         "aten.add": _sum,
+        "aten.sub": _difference,
+        "aten.rsub": _difference,
         "aten.avg_pool2d": _avg_pool,
         "aten.adaptive_avg_pool2d": _adaptive_avg_pool,
         "aten.mean": _mean,

@@ -5,19 +5,28 @@ They join the operators of ``aten_levels.py``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bnnsim.frontends.aten import Handler, unsupported
-from bnnsim.frontends.aten_levels import HANDLERS
-from bnnsim.frontends.elementwise import scalar_of
-from bnnsim.frontends.importer import Activation, Call, Grouped, Importer, is_symbolic
+from bnnsim.frontends.aten_levels import HANDLERS, signs_apart
+from bnnsim.frontends.elementwise import Lookup, scalar_of
+from bnnsim.frontends.importer import (
+    Activation,
+    Call,
+    Clipped,
+    Grouped,
+    Importer,
+    Scaled,
+    is_symbolic,
+)
 from bnnsim.graph.dtypes import FLOAT32
 
 __all__ = ["HANDLERS"]
 
-_FUNCTION_NOTE = "A {} is computed in float64 and rounded once; torch rounds each step."
+_FUNCTION_NOTE = "A {} is computed in float64 and rounded once; {} rounds each step."
 _SWAPPED = ([0, 2, 1, 3, 4], [0, 2, 1])
 _plain_reshape: dict[str, Handler] = {
     name: HANDLERS[name]
@@ -64,7 +73,7 @@ def _prelu(im: Importer, call: Call) -> Activation:
 
 
 def _sigmoid(im: Importer, call: Call) -> Activation:
-    im.note_once(_FUNCTION_NOTE.format("sigmoid"))
+    im.note_once(_FUNCTION_NOTE.format("sigmoid", im.source))
     return im.add("Sigmoid", im.floats(call.first, call.place), label="sigmoid")
 
 
@@ -72,7 +81,7 @@ def _softmax(im: Importer, call: Call) -> Activation:
     x = im.floats(call.first, call.place)
     if int(call.args["dim"]) % (1 + len(x.shape)) != 1 or call.args.get("dtype") is not None:
         raise unsupported(im, call.place, f"{call.op} other than over channels")
-    im.note_once(_FUNCTION_NOTE.format("softmax"))
+    im.note_once(_FUNCTION_NOTE.format("softmax", im.source))
     return im.add("Softmax", x, label="softmax", log="log" in call.kind)
 
 
@@ -109,18 +118,26 @@ def _swap(im: Importer, call: Call) -> Grouped:
         swapped = [int(d) % rank for d in dims] in _SWAPPED
     if not isinstance(x, Grouped) or not swapped:
         raise unsupported(im, call.place, f"{call.op} other than of groups of channels")
-    return Grouped(x.inner, x.groups, transposed=not x.transposed)
+    return replace(x, transposed=not x.transposed)
 
 
 def _reshape(im: Importer, call: Call) -> Any:
     """Lower views of channels as groups and back, and of vectors as images of one pixel."""
+    if len(call.shape) > 1:
+        call = signs_apart(im, call)
     x = call.first
     if isinstance(x, Grouped):
         return _regrouped(im, call, x)
-    groups = isinstance(x, Activation) and len(x.shape) == len(call.shape) - 1 and x.order is None
-    if groups and len(x.shape) in (1, 3) and call.shape[2:] == x.shape[1:] and x.shape[0] > 1:
-        is_pixel = len(x.shape) == 1 and call.shape[1:] == (1,)
-        return Activation(x.tensor, call.shape) if is_pixel else Grouped(x, call.shape[0])
+    if len(call.shape) > 1 and (isinstance(x, Clipped) or _is_comparison(x)):
+        x = im.activation(x, call.place)
+    levels = isinstance(x, Scaled) and isinstance(x.inner, Activation)
+    inner = x.inner if levels else x
+    groups = isinstance(inner, Activation) and len(inner.shape) == len(call.shape) - 1
+    if groups and inner.order is None and _splits_channels(inner.shape, call.shape):
+        if call.shape[1:] != (1,):
+            return Grouped(inner, call.shape[0], factor=x.factor if levels else 1.0)
+        pixel = Activation(inner.tensor, call.shape)
+        return Scaled(pixel, x.factor) if levels else pixel
     if isinstance(x, Activation) and call.shape != x.shape:
         flat = len(im.builder.tensor(x.tensor).shape) == 1
         if flat and x.order is None and call.shape[1:] == (1, 1):
@@ -132,13 +149,23 @@ def _reshape(im: Importer, call: Call) -> Any:
     return _plain_reshape[f"aten.{call.kind}"](im, call)
 
 
-def _regrouped(im: Importer, call: Call, x: Grouped) -> Activation:
+def _is_comparison(x: Any) -> bool:
+    return isinstance(x, Lookup) and x.compared
+
+
+def _splits_channels(shape: tuple[int, ...], view: tuple[int, ...]) -> bool:
+    """Whether a view of a vector or an image has its channels as a matrix."""
+    return len(shape) in (1, 3) and view[2:] == shape[1:] and shape[0] > 1
+
+
+def _regrouped(im: Importer, call: Call, x: Grouped) -> Activation | Scaled:
     if call.shape != x.inner.shape:
         rule = f"the view back to {x.inner.shape}"
         raise im.refused(call.place, call.shape, rule)
-    if not x.transposed:
-        return x.inner
-    return im.add("ChannelShuffle", x.inner, label="shuffle", groups=x.groups)
+    y = x.inner
+    if x.transposed:
+        y = im.add("ChannelShuffle", y, label="shuffle", groups=x.groups)
+    return y if x.factor == 1 else Scaled(y, x.factor)
 
 
 def _expand(im: Importer, call: Call) -> Any:

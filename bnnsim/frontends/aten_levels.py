@@ -14,20 +14,21 @@ import numpy as np
 
 from bnnsim.frontends.aten import unsupported
 from bnnsim.frontends.aten_scales import HANDLERS
-from bnnsim.frontends.elementwise import Lookup, numbers, scalar_of
+from bnnsim.frontends.elementwise import Lookup, levels_type, numbers, scalar_of
 from bnnsim.frontends.importer import (
     Activation,
     Call,
     Clipped,
     Importer,
     Padded,
+    Rounded,
     Scaled,
     is_symbolic,
 )
 from bnnsim.graph.dtypes import FLOAT32, MAX_GRID_BITS, DType
 from bnnsim.graph.quantizers import DOREFA, TERNARIZE
 
-__all__ = ["HANDLERS"]
+__all__ = ["HANDLERS", "signs_apart"]
 
 _TOPS = {2**bits - 1: bits for bits in range(1, MAX_GRID_BITS + 1)}
 _NOTE = (
@@ -77,7 +78,7 @@ def _is_levels(im: Importer, x: Activation) -> bool:
     return bool(made) and made[0].op in ("Quantize", "Requantize")
 
 
-def _round(im: Importer, call: Call) -> Activation:
+def _round(im: Importer, call: Call) -> Activation | Rounded:
     """Lower the rounding of a clipped value to levels."""
     value, digits = call.first, call.args.get("decimals", 0)
     if isinstance(value, Scaled) and isinstance(value.inner, Clipped) and not digits:
@@ -90,9 +91,10 @@ def _round(im: Importer, call: Call) -> Activation:
             return _quantize(im, value.inner, quantizer=TERNARIZE)
         if limits == (0, 1):
             return _quantize(im, value.inner, quantizer=DOREFA, bits=1)
-        dtype = _range(*limits)
-        if dtype is not None:
-            return _requantize(im, value.inner, dtype)
+        if _levels_type(*limits) is not None:
+            return _requantize(im, value.inner, *limits)
+    if isinstance(value, Activation) and not digits and im.dtype(value).is_float:
+        return Rounded(value)
     rule = "the rounding of clamp(x, 0, 1) * (2^k - 1), or of a clamp to integers of k bits"
     raise unsupported(im, call.place, f"{call.op} other than {rule}")
 
@@ -101,27 +103,45 @@ def _quantize(im: Importer, x: Activation, **attrs: Any) -> Activation:
     return im.add("Quantize", x, label="quantize", **attrs)
 
 
-def _range(low: float, high: float) -> DType | None:
-    """Return the type whose values are exactly the integers of [low, high]."""
-    for bits in range(2, MAX_GRID_BITS + 1):
-        for kind in ("unsigned", "signed"):
-            dtype = DType(kind, bits)
-            if (dtype.low, dtype.high) == (low, high):
-                return dtype
-    return None
+def _levels_type(low: float, high: float) -> DType | None:
+    """Return the narrowest type of the integers of [low, high], None beyond 8 bits."""
+    if not (float(low).is_integer() and float(high).is_integer() and low <= 0 < high):
+        return None
+    dtype = levels_type(int(low), int(high))
+    return dtype if dtype.bits <= MAX_GRID_BITS else None
 
 
-def _requantize(im: Importer, x: Activation, dtype: DType) -> Activation:
-    channels = x.shape[0]
+def _requantize(im: Importer, x: Activation, low: float, high: float) -> Activation:
+    channels, dtype = x.shape[0], levels_type(int(low), int(high))
     constants = {"scale": (np.ones(channels), FLOAT32), "bias": (np.zeros(channels), FLOAT32)}
-    return im.add("Requantize", x, constants, label="quantize", dtype=str(dtype))
+    attrs: dict[str, Any] = {"dtype": str(dtype)}
+    if (low, high) != (dtype.low, dtype.high):
+        attrs["limits"] = (int(low), int(high))
+    return im.add("Requantize", x, constants, label="quantize", **attrs)
+
+
+def _clamps(plain: Callable[[Importer, Call], Any]) -> Callable[[Importer, Call], Any]:
+    """Lower the clamp of a rounded value to levels: rounding first gives the same integers."""
+
+    def handler(im: Importer, call: Call) -> Any:
+        value = call.first
+        if not isinstance(value, Rounded):
+            return plain(im, call)
+        limits = [call.args["min"], call.args["max"]]
+        numbers_only = all(isinstance(v, (int, float)) for v in limits)
+        if not numbers_only or _levels_type(*limits) is None:
+            rule = "integers, at most 0 and at least 1, of up to 8 bits"
+            raise im.refused(call.place, f"{call.op} of a rounded value to {limits}", rule)
+        return _requantize(im, value.inner, *limits)
+
+    return handler
 
 
 def _levels(value: Any) -> bool:
     return isinstance(value, Scaled) and isinstance(value.inner, (Activation, Padded))
 
 
-def _signs_apart(im: Importer, call: Call) -> Call:
+def signs_apart(im: Importer, call: Call) -> Call:
     """Return the call with signs times a constant as signs and a pending scale."""
     value = call.first
     if not isinstance(value, Lookup) or not value.compared:
@@ -137,7 +157,7 @@ def _moves(plain: Callable[[Importer, Call], Any]) -> Callable[[Importer, Call],
     """Lower an operator that commutes with a positive scale."""
 
     def handler(im: Importer, call: Call) -> Any:
-        call = _signs_apart(im, call)
+        call = signs_apart(im, call)
         if not _levels(call.first):
             return plain(im, call)
         return Scaled(plain(im, _reading(call, call.first.inner)), call.first.factor)
@@ -149,7 +169,7 @@ def _sums(plain: Callable[[Importer, Call], Any]) -> Callable[[Importer, Call], 
     """Lower a layer over levels: integers first, then their scale and the bias."""
 
     def handler(im: Importer, call: Call) -> Any:
-        call = _signs_apart(im, call)
+        call = signs_apart(im, call)
         if not _levels(call.first):
             return plain(im, call)
         im.note_once(_NOTE.format(im.source))
@@ -170,6 +190,7 @@ def _reading(call: Call, x: Activation | Scaled) -> Call:
 
 HANDLERS.update({f"aten.{name}": _scales(HANDLERS[f"aten.{name}"]) for name in ("mul", "div")})
 HANDLERS["aten.round"] = _round
+HANDLERS["aten.clamp"] = _clamps(HANDLERS["aten.clamp"])
 for _name in ("max_pool2d", "flatten", "view", "reshape"):
     HANDLERS[f"aten.{_name}"] = _moves(HANDLERS[f"aten.{_name}"])
 for _name in ("linear", "conv2d", "convolution"):

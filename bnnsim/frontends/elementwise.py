@@ -109,3 +109,12 @@ def table_type(values: np.ndarray) -> DType:
         if dtype.valid(values.astype(np.float64)).all():
             return dtype
     return FLOAT32
+
+
+def levels_type(low: int, high: int) -> DType:
+    """Return the narrowest type of the integers from ``low`` to ``high``."""
+    if (low, high) == (-1, 1):
+        return DType("ternary", 2)
+    if low >= 0:
+        return DType("unsigned", max(1, high.bit_length()))
+    return DType("signed", 1 + max(-low - 1, high, 1).bit_length())

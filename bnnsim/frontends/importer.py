@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,13 @@ class Scaled:
 
 
 @dataclass(frozen=True, slots=True)
+class Rounded:
+    """A rounded activation, which a clamp to integers makes levels."""
+
+    inner: Activation
+
+
+@dataclass(frozen=True, slots=True)
 class Sliced:
     """Every ``step``-th element of [start, stop) of an image along height, width and channels."""
 
@@ -71,11 +79,12 @@ class Sliced:
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """The channels of an image as a matrix of groups, perhaps transposed."""
+    """The channels of an image as a matrix of groups, perhaps transposed, times a constant."""
 
     inner: Activation
     groups: int
     transposed: bool = False
+    factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +137,8 @@ def is_symbolic(value: Any) -> bool:
     """Whether a value depends on the input."""
     if isinstance(value, (list, tuple)):
         return any(map(is_symbolic, value))
-    kinds = (Activation, Lookup, Padded, Clipped, Scaled, Sliced, Grouped, Magnitude, ScaleMap)
-    return isinstance(value, kinds)
+    pending = (Padded, Clipped, Scaled, Rounded, Sliced, Grouped, Magnitude, ScaleMap)
+    return isinstance(value, (Activation, Lookup, *pending))
 
 
 def pair_of(value: Any) -> tuple[int, int]:
@@ -191,6 +200,17 @@ class Importer:
         """Return the element type of an activation."""
         return self.builder.tensor(x.tensor).dtype
 
+    def checked(self, value: Any, shape: tuple[int, ...], place: str) -> Any:
+        """Return what an operator became, which must have the shape that it has in the source."""
+        if isinstance(value, Activation):
+            channels, *size = value.shape
+            held = self.builder.tensor(value.tensor).shape
+            alike = held == (*size, channels) or (len(held) == 1 and held == (prod(value.shape),))
+            if value.shape != shape or not alike:
+                rule = f"{shape}, as the source has it: repeated elements only in products"
+                raise self.refused(place, (value.shape, held), rule)
+        return value
+
     def add(self, op: str, x: Activation, constants: Any = None, **attrs: Any) -> Activation:
         """Append a node that keeps shape and feature order."""
         tensor = self.builder.add(op, x.tensor, constants, **attrs)
@@ -216,11 +236,15 @@ class Importer:
         if isinstance(value, Magnitude):
             rule = "the mean over channels right after abs"
             raise self.refused(place, "the magnitudes themselves", rule)
+        if isinstance(value, Rounded):
+            raise self.refused(place, "a rounded value", "a clamp to integers around the rounding")
         if isinstance(value, Scaled):
             return self.scaled(self.activation(value.inner, place), value.factor)
         if isinstance(value, Grouped):
             rule = "a transpose of the groups and the view back to (N, C, H, W)"
             raise self.refused(place, "channels viewed as groups", rule)
+        if not isinstance(value, Padded):
+            raise self.refused(place, "axes in another order", "(N, C, H, W) or (N, features)")
         raise self.refused(place, "padding", "a convolution right after padding")
 
     def input_scale(self, x: Activation, shape: tuple[int, ...], **window: Any) -> Activation:
@@ -271,7 +295,10 @@ class Importer:
         if below == above:
             rule = "two outcomes that differ, such as -1 below zero and +1 from zero on"
             raise self.refused(f"{place}: comparison", [below, zero, above], rule)
-        x = self.sign(value.source, place, zero_is_plus=zero == above)
+        source = value.source
+        if below > above and zero != above:
+            source, below, above = self._negated(source, place), above, below
+        x = self.sign(source, place, zero_is_plus=zero == above)
         if (below, above) == (-1, 1):
             return x
         scale, bias = (above - below) / 2, (above + below) / 2
@@ -281,6 +308,12 @@ class Importer:
         halves = {"scale": np.full(channels, scale), "bias": np.full(channels, bias)}
         constants = {role: (value, FLOAT32) for role, value in halves.items()}
         return self.add("Requantize", x, constants, label="quantize", dtype="uint1")
+
+    def _negated(self, x: Any, place: str) -> Activation:
+        """Append -x for a sign that falls; a clipping that cannot change it is left out."""
+        if isinstance(x, Clipped) and x.low <= 0 < x.high:
+            x = x.inner
+        return self.scaled(self.activation(x, place), -1.0)
 
     def sign(self, x: Any, place: str, *, zero_is_plus: bool) -> Activation:
         """Append a binarization; a clipping that cannot change a sign is left out."""

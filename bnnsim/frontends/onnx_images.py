@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bnnsim.frontends.elementwise import Lookup
-from bnnsim.frontends.importer import Activation, Padded, Scaled
+from bnnsim.frontends.importer import Activation, Grouped, Padded, Scaled
 from bnnsim.frontends.onnx_numpy import (
     axes_of,
     flattened,
@@ -175,6 +175,10 @@ def _flat_permuted(call: OnnxCall, x: Permuted, wanted: tuple[int, ...]) -> Any:
 def _transpose(call: OnnxCall) -> Any:
     x = call.args[0]
     rank = len(call.shape)
+    if isinstance(x, Grouped):
+        dims = list(call.attrs.get("perm", range(rank)[::-1]))
+        shape = [call.shape[dim] for dim in dims]
+        return call.aten("permute", shape, self=x, dims=dims)
     perm = tuple(call.attrs.get("perm", range(rank)[::-1]))
     if sorted(perm) != list(range(rank)) or perm[0] != 0:
         raise call.unsupported(f"with perm {list(perm)}")

@@ -26,6 +26,10 @@ from bnnsim.graph.shape_rules import MAX_ELEMENTS
 
 _SIGN_ZERO = ("plus", "error")
 _ENDS = ("ArgMax", "TopK", "Softmax", "LogSoftmax", "Hardmax")
+_ANY_ORDER = frozenset(  # of axes: these are of one element each
+    ("Relu", "LeakyRelu", "Clip", "Sign", "Abs", "Neg", "Round", "Sigmoid", "HardSigmoid",
+     "HardSwish", "Cast", "Identity", "Dropout")
+)  # fmt: skip
 _FREE_ELEMENTS = 2**26  # that folding may make beside 16 times the file's own
 _FOLD_ERRORS = (ValueError, IndexError, TypeError, KeyError, OverflowError, AttributeError)
 _TO_CHANNELS_FIRST = (0, 3, 1, 2)
@@ -195,7 +199,7 @@ class _Walk:
     def _before_end(self, makers: dict[str, OnnxNode], name: str) -> str:
         node = makers.get(name)
         while node is not None and node.op in (*_ENDS, "Identity", "Cast") and not node.domain:
-            if node.op in _ENDS:
+            if node.op in _ENDS or int(node.attrs.get("to", 1)) != 1:
                 self.im.note_once(
                     f"{node.place}: left out at the end; the outputs are what it decides on, and "
                     "the class is the index of the largest."
@@ -267,6 +271,9 @@ class _Walk:
         handler: Callable[..., Any] | None = HANDLERS.get(node.op)
         if handler is None:
             raise unsupported(self.im, node)
+        if isinstance(args[0], Permuted) and node.op in _ANY_ORDER:
+            inner = self._handled(node, [args[0].inner, *args[1:]])
+            return Permuted(inner, args[0].perm)
         call = OnnxCall(self.im, node, args, self.model.opset)
         try:
             return handler(call)

@@ -198,13 +198,6 @@ def _relu(call: OnnxCall) -> Any:
     return call.aten("relu", call.shape, self=call.args[0])
 
 
-@lowers("LeakyRelu")
-def _leaky(call: OnnxCall) -> Any:
-    if call.attrs.get("alpha", 0.01) != 0:
-        raise call.unsupported("with a slope other than 0")
-    return _relu(call)
-
-
 @lowers("Sign")
 def _sign(call: OnnxCall) -> Any:
     return call.aten("sign", call.shape, self=call.args[0])
@@ -254,7 +247,8 @@ def _compare(call: OnnxCall) -> Lookup:
     if in_flight(other):
         raise call.unsupported("of two activations")
     if np.any(np.asarray(other)):
-        x = HANDLERS["Sub"](OnnxCall(call.im, call.node, (x, other), call.opset))
+        limit = _float32(np.asarray(other))
+        x = call.aten("sub", full_shape(call.im, x), self=x, other=limit)
     source = x if isinstance(x, Clipped) else call.im.activation(x, call.place)
     return Lookup(source, np.array(outcomes(kind)), True, call.place)
 

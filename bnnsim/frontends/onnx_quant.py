@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from bnnsim.frontends.elementwise import Lookup
+from bnnsim.frontends.elementwise import Lookup, levels_type
 from bnnsim.frontends.importer import Activation, Scaled
-from bnnsim.frontends.onnx_images import HANDLERS
+from bnnsim.frontends.onnx_joins import HANDLERS
 from bnnsim.frontends.onnx_numpy import MEANING, limits_of, rounding_of
 from bnnsim.frontends.onnx_ops import lowers
 from bnnsim.frontends.onnx_values import Levels, OnnxCall, Permuted, levels_of
@@ -122,15 +122,6 @@ def _rounded(
         attrs["limits"] = limits
     constants = {"scale": (reciprocal, kind), "bias": (bias, FLOAT32)}
     return im.add("Requantize", x, constants, label="quantize", **attrs)
-
-
-def levels_type(low: int, high: int) -> DType:
-    """Return the narrowest type of the integers from ``low`` to ``high``."""
-    if (low, high) == (-1, 1):
-        return DType("ternary", 2)
-    if low >= 0:
-        return DType("unsigned", max(1, high.bit_length()))
-    return DType("signed", 1 + max(-low - 1, high, 1).bit_length())
 
 
 @lowers("QuantizeLinear")

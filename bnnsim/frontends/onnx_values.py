@@ -15,9 +15,11 @@ from bnnsim.frontends.importer import (
     Activation,
     Call,
     Clipped,
+    Grouped,
     Importer,
     Magnitude,
     Padded,
+    Rounded,
     Scaled,
     ScaleMap,
     Sliced,
@@ -129,6 +131,12 @@ def _own_shape(value: Any) -> tuple[int, ...]:
         channels, height, width = value.inner.shape
         top, left, bottom, right = value.pads
         return channels, height + top + bottom, width + left + right
+    if isinstance(value, Rounded):
+        return value.inner.shape
+    if isinstance(value, Grouped):
+        channels, *size = value.inner.shape
+        matrix = (value.groups, channels // value.groups)
+        return (*(matrix[::-1] if value.transposed else matrix), *size)
     if isinstance(value, Sliced):
         rows = zip(value.start, value.stop, value.step, strict=True)
         height, width, channels = (-(-(stop - start) // step) for start, stop, step in rows)

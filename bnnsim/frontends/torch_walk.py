@@ -20,6 +20,7 @@ from bnnsim.frontends.importer import Activation, Call, Importer, is_symbolic
 _FRAME = re.compile(r'File "([^"]+)", line ([0-9]+)')
 _TRANSPARENT = ("aten.detach", "aten.clone", "aten.alias", "aten.contiguous")
 _PURE = ELEMENTWISE | {"aten.tanh", "aten.sigmoid"}  # soft signs, of which estimators take slopes
+_REPEATING = ("aten.expand", "aten.expand_as")  # whose readers repeat the elements instead
 _UNSEEN = object()
 
 
@@ -178,8 +179,14 @@ def _value(node: Any, values: dict[Any, Any], importer: Importer) -> Any:
     several = isinstance(result, (list, tuple))
     first = result[0] if several else result
     call = Call(str(node.target), place, bound, _shape(first, importer, place), str(first.dtype))
-    lowered = HANDLERS[packet](importer, call)
+    lowered = _lowered(importer, packet, call)
     return (lowered,) if several else lowered
+
+
+def _lowered(importer: Importer, packet: str, call: Call) -> Any:
+    """Return what an operator becomes, of the shape that torch says."""
+    value = HANDLERS[packet](importer, call)
+    return value if packet in _REPEATING else importer.checked(value, call.shape, call.place)
 
 
 def _copied(args: list[Any], node: Any) -> list[Any]:

@@ -132,7 +132,8 @@ def verify_blocks(result: Result) -> list[Block]:
     )
     agreement = f"argmax agreement {100 * result['argmax_agreement']:.4g} %"
     if result.get("ties") is not None:
-        agreement += f", ties {result['ties']}"
+        at = ", ".join(f"{name} {n}" for name, n in result.get("ties_at", {}).items())
+        agreement += f", ties {result['ties']}{f' ({at})' if at else ''}"
     verdicts = [head] if result["equal"] else [Mark(head), *map(Mark, _cause(result))]
     marks = map(Mark, result.get("notes", ()))
     return [*marks, *verdicts, _mismatches(layers), agreement]

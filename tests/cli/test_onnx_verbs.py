@@ -52,14 +52,14 @@ def net(tmp_path_factory) -> Path:
 
 def test_verify_against_onnx_compares_every_tensor(bnnsim, net) -> None:
     source = (net / "net.onnx", "--input-shape", "2,4,4", "--input", net / "x.npy")
-    result = bnnsim.json(
-        "verify", *source, "--against", "onnx", "--tolerance", "1e-6", schema="verify"
-    )
+    result = bnnsim.json("verify", *source, "--against", "onnx", schema="verify")
+    assert result["tolerance"] == 1e-5
     assert result["against"] in ("onnx", "onnxruntime")
     assert [layer["tensor"] for layer in result["layers"]] == [
         "conv1.out", "sign1.out", "pool1.out", "dense2.out",
     ]  # fmt: skip
     assert (result["equal"], result["argmax_agreement"]) == (True, 1.0)
+    assert result["ties_at"] == {"sign1": result["ties"]}
     assert result["ties"] > 0
 
 

@@ -114,6 +114,13 @@ STEPS = {
     ],
     "relu": lambda r: [("Relu", None, {})],
     "input scale": lambda r: [("InputScale", None, {})],
+    "prelu": lambda r: [("PRelu", {"slope": (_eighths(r), FLOAT32)}, {})],
+    "sigmoid": lambda r: [("Sigmoid", None, {})],
+    "softmax": lambda r: [("Softmax", None, {}), ("Relu", None, {})],
+    "its logarithm": lambda r: [
+        ("Softmax", None, {"log": True}), ("Clip", None, {"low": -2.0, "high": 0.0})
+    ],
+    "shuffle by one": lambda r: [("Relu", None, {}), ("ChannelShuffle", None, {"groups": 5})],
 }  # fmt: skip
 
 
@@ -134,6 +141,7 @@ IMAGES = {
     "pads of 0": [("Conv2d", {"pads": (1, 0, 0, 1), "dilation": (2, 1)})],
     "minimum": [("MaxPool", {"kernel": (2, 2), "stride": (2, 2)})],
     "slice": [("Slice", {"start": (0, 1, 2), "stop": (5, 4, 6), "step": (2, 1, 3)})],
+    "shuffle": [("ChannelShuffle", {"groups": 3})],
     "channels of zeros": [("PadChannels", {"before": 1, "after": 2})],
 }
 
@@ -150,6 +158,53 @@ def test_ops_of_images(name, tmp_path, rng) -> None:
     steps = [("Quantize", None, {"quantizer": quantizer}), (op, constants, attrs)]
     steps.append(("Flatten", None, {}))
     assert_round_trip(chain((7, 6, 6), FLOAT32, steps), tmp_path, rng)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (5,)])
+def test_joins_and_gates(shape, tmp_path, rng) -> None:
+    """Bits, levels and floats side by side, and a gate of one pixel per image."""
+    builder = GraphBuilder(shape, FLOAT32)
+    signs = builder.add("Quantize", "input", None, label="sign", quantizer="sign")
+    turned = builder.add("Relu", "input", None, label="relu")
+    bits = builder.add("Concat", signs, None, label="bits", also=(signs, signs))
+    wide = builder.add("Cast", bits, None, label="wide", dtype="float32")
+    x = builder.add("Concat", wide, None, label="all", also=(turned,))
+    channels = 4 * shape[-1]
+    if len(shape) == 3:
+        pooled = builder.add("GlobalAvgPool", x, None, label="pool")
+        flat = builder.add("Flatten", pooled, None, label="flatten")
+        weight = {"weight": (rng.standard_normal((channels, channels)), FLOAT32)}
+        gate = builder.add("Dense", flat, weight, label="dense")
+        gate = builder.add("Sigmoid", gate, None, label="gate")
+        gate = builder.add("Reshape", gate, None, label="pixel", shape=(1, 1, channels))
+        x = builder.add("Mul", x, None, label="gated", also=(gate,))
+    shuffled = builder.add("ChannelShuffle", x, None, label="shuffle", groups=2)
+    graph = builder.graph("joins", shuffled, {"decision": "argmax"})
+    again = assert_round_trip(graph, tmp_path, rng, n=20)
+    assert [n.op for n in again.nodes].count("Concat") == 2
+    assert {n.op for n in again.nodes} == {n.op for n in graph.nodes}
+
+
+def test_a_softmax_at_the_end_is_left_out_when_read_back(tmp_path, rng) -> None:
+    steps = [("Relu", None, {}), ("Softmax", None, {})]
+    again = back(chain((5,), FLOAT32, steps), tmp_path)
+    assert [n.op for n in again.nodes] == ["Relu"]
+    assert "left out at the end" in again.meta["notes"][0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["bireal18", "reactnet-a", "quicknet", "densenet28", "meliusnet22", "real2binary", "googlenet"],
+)
+def test_networks_of_224_pixels_come_back_with_equal_outputs(name, tmp_path, rng) -> None:
+    """The engine runs both, which the reference equals on every tensor; it would take minutes."""
+    graph = api.load(f"zoo:{name}:random,3")
+    again = back(graph, tmp_path)
+    x = rng.standard_normal((1, 224, 224, 3)).astype(np.float32)
+    mine = api.run(graph, x).outputs
+    assert (api.run(again, x).outputs == mine).all()
+    assert len(np.unique(mine)) > 100
 
 
 def test_pixels_by_a_table_and_by_a_line(tmp_path, rng) -> None:
@@ -169,6 +224,8 @@ def test_pixels_by_a_table_and_by_a_line(tmp_path, rng) -> None:
          r"node 'cast' \(Cast\): got 'float16', expected float32 or integers"),
         ([("Quantize", None, {"quantizer": "dorefa", "bits": 8}), ("GlobalAvgPool", None, {})],
          r"node 'globalavgpool' \(GlobalAvgPool\): got 'an average rounded to integers'"),
+        ([("Reshape", None, {"shape": (4, 3, 5)})],
+         r"node 'reshape' \(Reshape\): got 'a reshape of \(3, 4, 5\) to \(4, 3, 5\), other"),
         ([("Requantize", {"scale": (np.ones(5), FLOAT32), "bias": (np.ones(5), FLOAT32)},
            {"dtype": "int30"})],
          r"node 'requantize' \(Requantize\): got 'integers in .*2\^24"),

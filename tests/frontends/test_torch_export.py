@@ -140,7 +140,7 @@ def test_max_pooling(padding: int) -> None:
         (lambda x: (x > 127).float().mul(2).sub_(1), "bit"),
         (lambda x: torch.ops.bnnsim.sign(x.float() - 77), "bit"),
         (lambda x: -(x.float() * 1000), "int32"),
-        (lambda x: torch.round(x / 37).clamp(0, 3), "int8"),
+        (lambda x: torch.round(x.float() / 37).clamp(0, 3), "int8"),
     ],
 )
 def test_input_encodings_become_tables(function, dtype: str) -> None:
