@@ -94,7 +94,7 @@ def _round(im: Importer, call: Call) -> Activation | Rounded:
         if _levels_type(*limits) is not None:
             return _requantize(im, value.inner, *limits)
     if isinstance(value, Activation) and not digits and im.dtype(value).is_float:
-        return Rounded(value)
+        return Rounded(value, call.place)
     rule = "the rounding of clamp(x, 0, 1) * (2^k - 1), or of a clamp to integers of k bits"
     raise unsupported(im, call.place, f"{call.op} other than {rule}")
 

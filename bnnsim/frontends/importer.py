@@ -65,6 +65,7 @@ class Rounded:
     """A rounded activation, which a clamp to integers makes levels."""
 
     inner: Activation
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,8 @@ class Importer:
             rule = "the mean over channels right after abs"
             raise self.refused(place, "the magnitudes themselves", rule)
         if isinstance(value, Rounded):
-            raise self.refused(place, "a rounded value", "a clamp to integers around the rounding")
+            rule = "round(clamp(x, 0, 1) * n), or a clamp to integers around the rounding"
+            raise self.refused(value.place, "a rounded value", rule)
         if isinstance(value, Scaled):
             return self.scaled(self.activation(value.inner, place), value.factor)
         if isinstance(value, Grouped):

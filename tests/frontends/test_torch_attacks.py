@@ -140,7 +140,7 @@ REFUSED = {
     ),
     "rounding without a clamp": (
         lambda m, x: F.conv2d(torch.round(m.plain(x)), m.bits),
-        "node 'conv2d'.*got 'a rounded value', expected a clamp to integers around the rounding",
+        r"node 'round.*got 'a rounded value', expected round.*, or a clamp to integers around",
     ),
     "rounding and a clamp to no integer": (
         lambda m, x: torch.clamp(torch.round(m.plain(x)), -0.5, 7.0),
