@@ -177,6 +177,7 @@ def simulate(
     allow_unpriced: bool = False,
     preact_scale: float | None = None,
     progress: Progress | None = None,
+    fast_float: bool = False,
 ) -> SimulateResult:
     """Run a network on data and estimate what it costs: one twin, executed and priced.
 
@@ -194,7 +195,7 @@ def simulate(
         One whose twin can be executed.
     batch : int
         Images per call in the estimate; the run takes all of ``x``.
-    threads, isa, seed, samples, progress
+    threads, isa, seed, samples, progress, fast_float
         Of the run: see :func:`run`. Seed and samples are for ``binary-stochastic``.
     keep_bn, layers, allow_unpriced, preact_scale
         See :func:`estimate`.
@@ -210,13 +211,16 @@ def simulate(
     chip = load_profile(profile)
     twin = _twin(graph, chip, mode, keep_bn=keep_bn, layers=layers, preact_scale=preact_scale)
     _price(twin, chip, batch, allow_unpriced, None)  # refuses ops without a price before they run
-    seen = observe(twin, x, isa=isa, threads=threads, seed=seed, samples=samples, progress=progress)
+    seen = observe(twin, x, isa=isa, threads=threads, seed=seed, samples=samples,
+                   progress=progress, fast_float=fast_float)  # fmt: skip
     cost = _price(twin, chip, batch, allow_unpriced, seen.activity)
     right = same = None
     if not twin.meta["what_if"]:
         right = None if checked is None else accuracy(twin, seen.run.outputs, checked)
     else:
-        own = run(graph, x, isa=isa, threads=threads, progress=progress).outputs
+        own = run(
+            graph, x, isa=isa, threads=threads, progress=progress, fast_float=fast_float
+        ).outputs
         agree = decide(graph, own) == decide(graph, seen.run.outputs)
         same = share(int(agree.sum()), len(x))
     counts = counted(seen.work, cost.layers, seen.activity)

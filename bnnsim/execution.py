@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -122,9 +122,13 @@ def executable(graph: Graph, mode: str = "native") -> Graph:
     return graph
 
 
-def notes_on(lowered: Graph) -> tuple[str, ...]:
-    """Return what a reader of results of a lowered graph must know first."""
-    return (WHAT_IF,) if lowered.meta.get("what_if") else ()
+FAST_FLOAT = "float layers in single precision: sums may differ in their last bits"
+
+
+def notes_on(lowered: Graph, kernels: Sequence[Traced] = ()) -> tuple[str, ...]:
+    """Return what a reader of results of a lowered graph, run by some kernels, must know first."""
+    what_if = (WHAT_IF,) if lowered.meta.get("what_if") else ()
+    return (*what_if, FAST_FLOAT) if any("_single" in k.kernel for k in kernels) else what_if
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +203,14 @@ class Engine:
     threads : int
     isa : str
         ``auto`` (or what BNNSIM_ISA names), ``ref``, ``avx2``, ``avx512`` or ``neon``.
+    fast_float : bool
+        Form the sums of float layers in float32: faster, and may differ in their last bits.
     """
 
-    def __init__(self, graph: Graph, *, threads: int = 1, isa: str = "auto") -> None:
-        self.plan = Plan(executable(graph), isa=isa, threads=threads)
+    def __init__(
+        self, graph: Graph, *, threads: int = 1, isa: str = "auto", fast_float: bool = False
+    ) -> None:
+        self.plan = Plan(executable(graph), isa=isa, threads=threads, fast_float=fast_float)
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs for a batch of shape (N, features) or (N, H, W, C)."""
@@ -226,6 +234,7 @@ def run(
     bits: int | None = None,
     preact_scale: float | None = None,
     watch: Watch | None = None,
+    fast_float: bool = False,
 ) -> RunResult:
     """Execute a network on a batch.
 
@@ -238,7 +247,7 @@ def run(
         A name of the mode table: the twin of the network that is executed.
     engine : str
         ``compiled`` or ``reference``; they agree bit for bit.
-    isa, threads
+    isa, threads, fast_float
         See :class:`Engine`.
     keep : collection of str
         Nodes or tensors whose values to return as well.
@@ -272,7 +281,7 @@ def run(
     check_input(lowered, x)
     truth = None if labels is None else _truth(lowered, labels, len(x))
     names = {name: _tensor_name(lowered, name) for name in keep}
-    runner = _runner(engine, lowered, x, names.values(), isa, threads, progress, watch)
+    runner = _runner(engine, lowered, x, names.values(), isa, threads, progress, watch, fast_float)
     start = time.perf_counter()
     values = runner.once() if sampling is None else sampling.mean(runner.once)
     seconds = time.perf_counter() - start
@@ -293,7 +302,7 @@ def run(
         samples=sampling.samples if sampling else None,
         counts=sampling.counts(lowered, len(x)) if sampling else NO_DRAWS,
         mode=str(lowered.meta.get("mode", "native")),
-        notes=notes_on(lowered),
+        notes=notes_on(lowered, runner.kernels),
     )
 
 
@@ -324,6 +333,7 @@ def _runner(
     threads: int,
     progress: Progress | None,
     watch: Watch | None,
+    fast_float: bool,
 ) -> _Runner:
     """Return what runs ``lowered`` on ``x`` and returns its outputs and the tensors to keep."""
 
@@ -331,6 +341,10 @@ def _runner(
         return reference_tensors(lowered, x, keep, progress, draws)
 
     if engine == "reference":
+        if fast_float:
+            rule = "the compiled engine, whose float layers alone have single precision"
+            remedy = "Leave out fast_float (--fast-float), or use the compiled engine."
+            raise InputError(message("engine", engine, rule, remedy))
         if watch is not None:
             rule = "the compiled engine, whose steps alone can be watched"
             raise InputError(message("engine", engine, rule))
@@ -339,7 +353,7 @@ def _runner(
         rule = f"one of {', '.join(ENGINES)}"
         raise InputError(message("engine", engine, rule, nearest(engine, ENGINES)))
     stored = keep if watch is None else list(lowered.tensors)  # a watch sees every node
-    plan = Plan(lowered, isa=isa, threads=threads, keep=stored)
+    plan = Plan(lowered, isa=isa, threads=threads, keep=stored, fast_float=fast_float)
 
     def compiled(draws: Draws | None = None) -> dict[str, np.ndarray]:
         return plan.run(x, keep=keep, progress=progress, draws=draws, watch=watch)

@@ -19,7 +19,7 @@ from bnnsim.engine.work import Work, WorkCounter
 from bnnsim.errors import InputError, message
 from bnnsim.execution import Progress, RunResult, run
 from bnnsim.graph.draws import is_stochastic
-from bnnsim.graph.ir import Graph
+from bnnsim.graph.ir import WHAT_IF, Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +147,11 @@ class SimulateResult(Displayed):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form of schemas/simulate.schema.json: an estimate and what was observed."""
-        ran = self.run.to_dict()
+        ran, cost = self.run.to_dict(), self.cost.to_dict()
+        notes = [note for note in ran["notes"] if note not in cost["notes"] and note != WHAT_IF]
         return {
-            **self.cost.to_dict(),
+            **cost,
+            "notes": [*notes, *cost["notes"]],
             **{key: ran[key] for key in ("engine", "isa", "images", "samples", "seconds")},
             "kernels": ran["kernels"],
             "counts": {
@@ -182,6 +184,7 @@ def observe(
     seed: int | None = None,
     samples: int | None = None,
     progress: Progress | None = None,
+    fast_float: bool = False,
 ) -> Observation:
     """Run a lowered twin on at least one image and watch it.
 
@@ -203,7 +206,7 @@ def observe(
         work(*seen)
 
     ran = run(twin, x, isa=isa, threads=threads, stochastic=stochastic, seed=seed,
-              samples=samples, progress=progress, watch=watch)  # fmt: skip
+              samples=samples, progress=progress, watch=watch, fast_float=fast_float)  # fmt: skip
     activity = Activity(len(x), ran.samples or 1, bits.tensors(), bits.products())
     return Observation(ran, activity, work.result())
 

@@ -116,6 +116,7 @@ def verify(
     threads: int = 1,
     tolerance: float | None = None,
     progress: Progress | None = None,
+    fast_float: bool = False,
 ) -> Verification:
     """Compare the compiled engine with another executor on every image of ``x``.
 
@@ -130,7 +131,7 @@ def verify(
         of the model graph before any pass; an array or a module compares the outputs. A module
         gets images as (N, C, H, W). An executor (:func:`bnnsim.api.load_executor`) compares every
         tensor that the file and the model graph have in common. Signs are taken, never drawn.
-    isa, threads, progress
+    isa, threads, progress, fast_float
         See :func:`bnnsim.run`.
     tolerance : float, optional
         Of floats a against those b of an array, a module or a file: abs(a - b) may be up to
@@ -142,7 +143,8 @@ def verify(
     ------
     InputError
         If ``x`` does not fit, is empty, stored outputs have another shape, or ``tolerance`` is no
-        share or is given for the reference, which the engine equals exactly.
+        share or is given for the reference, which the engine equals exactly without
+        ``fast_float``.
     """
     lowered = executable(graph, mode)
     if "mode" not in graph.meta:
@@ -151,11 +153,11 @@ def verify(
     check_input(lowered, x)
     if len(x) == 0:
         raise InputError(message("input", "0 images", "at least one image to compare"))
-    engine = Plan(lowered, isa=isa, threads=threads)
+    engine = Plan(lowered, isa=isa, threads=threads, fast_float=fast_float)
     if tolerance is None:
         is_own = isinstance(against, (str, np.ndarray))
         tolerance = 0.0 if is_own else FLOATS_OF_OTHERS
-    _check_tolerance(tolerance, against)
+    _check_tolerance(tolerance, against, fast_float)
     tally: _Tally | _FileTally
     if isinstance(against, OnnxExecutor):
         name, other = against.name, None
@@ -180,16 +182,16 @@ def verify(
         ties_at={name: count for name, count in tally.ties_at.items() if count},
         record=record(isa=isa, inputs={"input": x}),
         mode=str(lowered.meta.get("mode", "native")),
-        notes=notes_on(lowered),
+        notes=notes_on(lowered, engine.trace),
         tolerance=float(tolerance),
     )
 
 
-def _check_tolerance(tolerance: float, against: Any) -> None:
+def _check_tolerance(tolerance: float, against: Any, fast_float: bool) -> None:
     number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
     if not number or not 0 <= tolerance < 1:
         raise InputError(message("tolerance", tolerance, "a number from 0 to below 1"))
-    if tolerance and isinstance(against, str):
+    if tolerance and isinstance(against, str) and not fast_float:
         rule = "0: the engine equals the reference exactly"
         raise InputError(message("tolerance", tolerance, rule, "Give it with a torch source."))
 
@@ -218,10 +220,9 @@ class _Tally:
         tolerance: float,
     ) -> None:
         self.model, self.lowered, self.engine = model, lowered, engine
-        self.allowed = 0.0  # how far floats may be apart
-        if other is not None and tolerance:
-            sizes = np.abs(other[np.isfinite(other)].astype(np.float64))
-            self.allowed = tolerance * float(sizes.max(initial=0.0))
+        self.tolerance = tolerance
+        # Of what floats may be apart by a share: of all outputs, or of a tile of each tensor.
+        self.largest = None if other is None else _largest(other)
         nodes = lowered.nodes if other is None else lowered.nodes[-1:]
         self.tensors = {node.output: node.name for node in nodes}
         if other is not None:
@@ -253,11 +254,14 @@ class _Tally:
         for name, source in self.signs.items():
             self.ties_at[name] += int((tensors[source] == 0).sum())
 
-    def _compare(self, key: str, expected: np.ndarray, got: np.ndarray) -> None:
+    def _compare(
+        self, key: str, expected: np.ndarray, got: np.ndarray, *, exact: bool = False
+    ) -> None:
         differs, allowed = expected != got, 0.0
         if got.dtype.kind == expected.dtype.kind == "f":
             differs &= ~(np.isnan(expected) & np.isnan(got))
-            allowed = self.allowed
+            largest = _largest(expected) if self.largest is None else self.largest
+            allowed = 0.0 if exact else self.tolerance * largest
         apart = np.abs(expected[differs].astype(np.float64) - got[differs])
         totals = self.counts.setdefault(key, [0, 0, 0.0])
         totals[0] += got.size
@@ -269,6 +273,11 @@ class _Tally:
         for tensor, (elements, mismatches, worst) in self.counts.items():
             name = self.tensors.get(tensor, "before any pass")
             yield LayerCheck(name, tensor, int(elements), int(mismatches), worst)
+
+
+def _largest(values: np.ndarray) -> float:
+    """Return the largest finite magnitude, 0 where there is none."""
+    return float(np.abs(values[np.isfinite(values)].astype(np.float64)).max(initial=0.0))
 
 
 def _check_outputs(graph: Graph, outputs: np.ndarray, images: int) -> None:
@@ -309,13 +318,13 @@ class _FileTally(_Tally):
     def __init__(
         self, model: Graph, lowered: Graph, engine: Plan, file: OnnxExecutor, tolerance: float
     ) -> None:
-        super().__init__(model, lowered, engine, None, 0.0)
+        super().__init__(model, lowered, engine, None, tolerance)
         if model.meta.get("source_kind") != "onnx" or str(lowered.meta.get("mode")) != "native":
             rule = "the native mode of a network that was read from that file"
             raise InputError(message("against", file.path, rule))
-        self.file, self.share = file, tolerance
-        self.pairs = model.meta["onnx"]
-        self.every = Plan(model, isa=engine.isa, threads=engine.threads, keep=tuple(self.pairs))
+        self.file, self.pairs = file, model.meta["onnx"]
+        self.every = Plan(model, isa=engine.isa, threads=engine.threads, keep=tuple(self.pairs),
+                          fast_float=engine.fast_float)  # fmt: skip
         self.tensors = {n.output: n.name for n in model.nodes if n.output in self.pairs}
 
     def add(self, x: np.ndarray, _: np.ndarray | None) -> None:
@@ -329,9 +338,7 @@ class _FileTally(_Tally):
             mine = mine.transpose(0, 3, 1, 2) if mine.ndim == 4 else mine
             expected = theirs[pair["tensor"]].reshape(mine.shape)
             integers = self.model.tensor(name).dtype.is_integer
-            size = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
-            self.allowed = 0.0 if integers else self.share * size
-            self._compare(name, expected, mine)
+            self._compare(name, expected, mine, exact=integers)
         output = self.lowered.outputs[0]
         final = self.engine.run(x)[output]
         logits = theirs[self.pairs[self.model.outputs[0]]["tensor"]].reshape(len(x), -1)

@@ -169,3 +169,7 @@ def add_engine(parser: Parser, *, choose: bool = True) -> None:
         )
     parser.add_argument("--isa", type=one_of(*ISAS), default="auto", help=" | ".join(ISAS))
     parser.add_argument("--threads", type=positive, default=1, metavar="N")
+    parser.add_argument(
+        "--fast-float", action="store_true",
+        help="float layers in single precision: faster, sums may differ in their last bits",
+    )  # fmt: skip

@@ -180,6 +180,7 @@ def run(args: Namespace) -> int:
         engine=args.engine,
         isa=args.isa,
         threads=args.threads,
+        fast_float=args.fast_float,
         keep=tuple(dict.fromkeys(layer for layer, _ in dumps)),
         labels=labels,
         stochastic=args.stochastic,
@@ -250,6 +251,7 @@ def verify(args: Namespace) -> int:
             against=against,
             isa=args.isa,
             threads=args.threads,
+            fast_float=args.fast_float,
             tolerance=args.tolerance,
         )
     plain = result.to_dict()

@@ -33,6 +33,7 @@ def simulate(args: Namespace) -> int:
             **estimate_options(args),
             threads=args.threads,
             isa=args.isa,
+            fast_float=args.fast_float,
             seed=args.seed,
             samples=args.samples,
             progress=advance,

@@ -58,6 +58,8 @@ class Plan:
     keep : collection of str
         Tensors that :meth:`run` will be asked to keep: sums among them are stored, and a kernel of
         its own compares them.
+    fast_float : bool
+        Form the sums of float layers in float32: faster, and may differ in their last bits.
 
     Raises
     ------
@@ -66,12 +68,19 @@ class Plan:
     """
 
     def __init__(
-        self, graph: Graph, *, isa: str = "auto", threads: int = 1, keep: Collection[str] = ()
+        self,
+        graph: Graph,
+        *,
+        isa: str = "auto",
+        threads: int = 1,
+        keep: Collection[str] = (),
+        fast_float: bool = False,
     ) -> None:
         if threads < 1:
             raise InputError(message("threads", threads, "at least 1"))
         self.graph, self.isa, self.threads = graph, resolve(isa), threads
-        self.steps: tuple[Step, ...] = plan(graph, self.isa, keep)
+        self.steps: tuple[Step, ...] = plan(graph, self.isa, keep, fast_float=fast_float)
+        self.fast_float = fast_float
         self._schedules: dict[tuple[frozenset[str], bool], Schedule] = {}
         self._arenas: list[Array] = []
         self._tile = tile_size(graph, TILE_BYTES)
@@ -97,7 +106,10 @@ class Plan:
     @cached_property
     def _storing(self) -> Plan:
         """The same graph with a tensor for every node."""
-        return Plan(self.graph, isa=self.isa, threads=self.threads, keep=self.graph.tensors)
+        return Plan(
+            self.graph, isa=self.isa, threads=self.threads, keep=self.graph.tensors,
+            fast_float=self.fast_float,
+        )  # fmt: skip
 
     def run(
         self,

@@ -70,7 +70,7 @@ def plan_floats(graph: Graph, node: Node, isa: str, *, fast: bool) -> Step | Non
     Sums are formed in float64 and rounded once; in float32 where ``fast``.
     """
     x, weight, out = graph.activation(node), graph.tensor(node.inputs[1]), graph.result(node).dtype
-    if node.op == "Dense" and weight.dtype != BIT:
+    if node.op == "Dense" and weight.dtype != BIT and not fast:
         return None  # sums that cancel keep the reference's order of rounding
     exact = np.can_cast(x.dtype.numpy, np.float32) and np.can_cast(weight.dtype.numpy, np.float32)
     fits = exact and out.is_float and fan_in(weight) <= _LARGEST_FAN_IN

@@ -1,15 +1,17 @@
 """Turn nodes into steps: kernels with their packed constants, or the reference's numpy.
 
 Planning is done once per graph: weights are packed, kernels are chosen and named, and how every
-tensor lies in memory is settled. Ops over bits, ternaries and integers get compiled kernels; float
-Dense, Conv2d and elementwise ops run the reference's own numpy, so that the two cannot differ.
+tensor lies in memory is settled. Products, thresholds, pools and affine ops get compiled kernels. A
+Dense of floats, and every other elementwise op, runs the reference's own numpy, so that the two
+cannot differ; docs/exactness.md says how sums of floats in kernels may.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,14 +32,18 @@ from bnnsim.graph.ops import activations_of, constants_of, normal_attrs
 from bnnsim.graph.quantizers import SIGN
 
 NUMPY = "numpy"
+_Planner: TypeAlias = Callable[[Graph, Node, str], Step]
 _KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
 
 
-def plan(graph: Graph, isa: str, keep: Container[str] = ()) -> tuple[Step, ...]:
+def plan(
+    graph: Graph, isa: str, keep: Container[str] = (), *, fast_float: bool = False
+) -> tuple[Step, ...]:
     """Return the steps of ``graph`` in execution order.
 
     Sums that nothing but a threshold reads are compared inside the kernel that forms them, and
-    have no tensor, unless ``keep`` holds their name.
+    have no tensor, unless ``keep`` holds their name. With ``fast_float`` float layers form their
+    sums in float32.
 
     Raises
     ------
@@ -52,11 +58,13 @@ def plan(graph: Graph, isa: str, keep: Container[str] = ()) -> tuple[Step, ...]:
         for node in graph.nodes
         if (sums := compared_sums(graph, node, isa)) is not None and sums.output not in keep
     }
+    linear: _Planner = partial(_plan_linear, fast=fast_float)
+    planners = {**_PLANNERS, "Dense": linear, "Conv2d": linear}
     without = {sums.name for sums in compared.values()}
     return tuple(
         plan_compared(graph, compared[node.name], node, isa)
         if node.name in compared
-        else _PLANNERS.get(node.op, _plan_numpy)(graph, node, isa)
+        else planners.get(node.op, _plan_numpy)(graph, node, isa)
         for node in graph.nodes
         if node.name not in without
     )
@@ -89,7 +97,7 @@ def _plan_encode(graph: Graph, node: Node, isa: str) -> Step:
 # --- Dense and Conv2d --------------------------------------------------------------------------
 
 
-def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
+def _plan_linear(graph: Graph, node: Node, isa: str, *, fast: bool) -> Step:
     weight = graph.tensor(node.inputs[1])
     recipe, fields = Recipe(graph, node, isa), product_fields(graph, node)
     held = recipe.read()
@@ -103,7 +111,7 @@ def _plan_linear(graph: Graph, node: Node, isa: str) -> Step:
         return _pixel_linear(recipe, held, fields)
     family = _family(graph, node)
     if family is None:
-        return plan_floats(graph, node, isa, fast=False) or _plan_numpy(graph, node, isa)
+        return plan_floats(graph, node, isa, fast=fast) or _plan_numpy(graph, node, isa)
     _LINEAR[family](recipe, held, fields)
     return recipe.step(f"{prefix}_{family}")
 
@@ -361,11 +369,9 @@ def _plan_affine(graph: Graph, node: Node, isa: str) -> Step:
     return recipe.step("affine")
 
 
-_PLANNERS: Mapping[str, Callable[[Graph, Node, str], Step]] = MappingProxyType(
+_PLANNERS: Mapping[str, _Planner] = MappingProxyType(
     {
         "Encode": _plan_encode,
-        "Dense": _plan_linear,
-        "Conv2d": _plan_linear,
         "Quantize": _plan_quantize,
         "Threshold": _plan_threshold,
         "MaxPool": _plan_max_pool,

@@ -151,3 +151,16 @@ def test_labels_outside_the_classes_are_refused(bnnsim, net, tmp_path):
     np.save(tmp_path / "l.npy", np.array([0, 1, 2, 3, 4, 5, 10]))
     said = bnnsim.refused(*simulate(net, "--labels", tmp_path / "l.npy"))
     assert "label: got 10, expected 0 to 9" in said
+
+
+@pytest.mark.parametrize("verb", ["run", "verify", "simulate"])
+def test_single_precision_is_said_on_the_terminal_and_in_json(bnnsim, tmp_path, verb):
+    graph = api.load("zoo:resnet20:random")
+    x = np.random.default_rng(1).standard_normal((2, *graph.tensor("input").shape))
+    np.save(tmp_path / "x.npy", x.astype(np.float32))
+    argv = ["zoo:resnet20:random", "--input", tmp_path / "x.npy", "--fast-float"]
+    argv += {"simulate": ["--profile", "cmos45"], "verify": ["--tolerance", "1e-4"]}.get(verb, [])
+    result = bnnsim.json(verb, *argv, schema=verb)
+    is_single = any("_single" in k.kernel for k in api.Engine(graph, fast_float=True).plan.trace)
+    assert any("single precision" in note for note in result["notes"]) == is_single
+    assert ("single precision" in bnnsim(verb, *argv).out) == is_single
