@@ -12,18 +12,24 @@ import pytest
 from experiments.bench_engine.__main__ import RESULTS
 from experiments.bench_engine.tables import TABLES
 from experiments.bench_engine.targets import TARGETS, judge
+from experiments.bench_planes import __main__ as bench_planes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "experiments/bench_engine/README.md")
+RUNS = {
+    "README.md": (RESULTS, TABLES),
+    "experiments/bench_engine/README.md": (RESULTS, TABLES),
+    "docs/kernels.md": (bench_planes.RESULTS, {"planes": bench_planes.table}),
+}
 TABLE = re.compile(r"(?<=<!-- table )(\w+) -->\n(.*?)(?=<!-- end -->)", re.DOTALL)
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", RUNS)
 def test_tables_are_those_of_the_recorded_run(name):
     path = REPOSITORY / name
     text = path.read_text(encoding="utf-8")
-    told = json.loads((RESULTS / "bench.json").read_text())
-    written = TABLE.sub(lambda m: f"{m[1]} -->\n{TABLES[m[1]](told)}", text)
+    folder, tables = RUNS[name]
+    told = json.loads((folder / "bench.json").read_text())
+    written = TABLE.sub(lambda m: f"{m[1]} -->\n{tables[m[1]](told)}", text)
     assert TABLE.search(text)
     if os.environ.get("BNNSIM_UPDATE_DOCS") == "1":
         path.write_text(written, encoding="utf-8")

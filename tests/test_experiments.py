@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.bench_planes import __main__ as bench_planes
+
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -33,6 +35,13 @@ def test_bench_engine_runs(tmp_path):
         for of in (r["contenders"] for r in told["results"])
     )
     assert smoke("experiments.bench_engine", "--out", tmp_path, "--table", "targets") in said
+
+
+def test_bench_planes_runs(tmp_path):
+    said = smoke("experiments.bench_planes", "--smoke", "--out", tmp_path / "bench.json")
+    told = json.loads((tmp_path / "bench.json").read_text())
+    assert bench_planes.table(told) in said
+    assert all(s["over_bits"]["low"] > 0 for row in told["rows"] for s in row["shapes"])
 
 
 @pytest.mark.parametrize("name", ["mnist_mlp", "mnist_convnet"])

@@ -1,0 +1,1 @@
+"""Products of few bits: planes against bytes."""
