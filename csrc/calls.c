@@ -25,8 +25,6 @@ static int invoke_product(const bnn_call *c) {
         return CALL(gemm_int)(c->x, c->type, c->weights, c->M, c->N, c->K, c->out);
     case BNN_OP_gemm_int_bit:
         return CALL(gemm_int_bit)(c->x, c->type, c->weights, c->M, c->N, c->K, c->out);
-    case BNN_OP_gemm_ternary:
-        return CALL(gemm_ternary)(c->x, c->x2, c->weights, c->weights2, c->M, c->N, c->K, c->out);
     default: return BNN_ERR_VALUE;
     }
 }
@@ -51,9 +49,6 @@ static int invoke_window(const bnn_call *c) {
         return CALL(conv2d_int)(c->x, c->type, c->weights, &c->conv, c->pad_value, c->out);
     case BNN_OP_conv2d_int_bit:
         return CALL(conv2d_int_bit)(c->x, c->type, c->weights, &c->conv, c->pad_value, c->out);
-    case BNN_OP_conv2d_ternary:
-        return CALL(conv2d_ternary)(c->x, c->x2, c->weights, c->weights2, &c->conv, c->pad_value,
-                                    c->out);
     case BNN_OP_byte_bit: /* weights2: map */
         return CALL(byte_bit)(c->x, c->weights2, c->weights, &c->conv, c->pad_value, c->out);
     case BNN_OP_byte_bit_threshold:
@@ -95,14 +90,11 @@ int bnn_invoke(const bnn_call *c) {
         return CALL(affine)(c->x, c->type, c->weights, c->pad_value, c->M, c->N, c->out);
     case BNN_OP_stochastic_pack: return invoke_draws(c);
     case BNN_OP_pack_sign: return CALL(pack_sign)(c->x, c->type, c->M, c->N, c->out);
-    case BNN_OP_pack_ternary: return CALL(pack_ternary)(c->x, c->M, c->N, c->out, c->out2);
     case BNN_OP_pack_planes: /* M: images, K: pixels of each */
         return CALL(pack_planes)(c->x, c->type, &c->planes, c->M, c->K, c->N, c->out);
     case BNN_OP_unpack_planes:
         return CALL(unpack_planes)(c->x, c->out_type, &c->planes, c->M, c->K, c->N, c->out);
     case BNN_OP_unpack_bit: return CALL(unpack_bit)(c->x, c->M, c->N, c->out);
-    case BNN_OP_unpack_ternary:
-        return CALL(unpack_ternary)(c->x, c->x2, c->M, c->N, c->out);
     default: return invoke_window(c);
     }
 }

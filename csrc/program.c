@@ -59,7 +59,6 @@ typedef struct run {
 } run;
 
 static void *place(const run *r, int32_t slot, int64_t start, int64_t images, char *arena) {
-    if (slot < 0) return NULL;
     const bnn_slot *s = &r->program->slots[slot];
     if (s->external >= 0) return r->batch->external[s->external] + start * s->image_bytes;
     return arena + whole_lines(images * s->offset) + LINE * s->rank;
@@ -79,9 +78,7 @@ static int run_step(const run *r, const bnn_step *step, int64_t start, int64_t i
     c.M *= images;
     c.conv.window.batch = images;
     c.x = place(r, step->x, start, images, arena);
-    c.x2 = place(r, step->x2, start, images, arena);
     c.out = place(r, step->out, start, images, arena);
-    c.out2 = place(r, step->out2, start, images, arena);
     return bnn_run(&c, r->step_threads);
 }
 

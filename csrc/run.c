@@ -35,8 +35,7 @@ static int is_product(const bnn_call *c) {
     case BNN_OP_gemm_planes_threshold:
     case BNN_OP_gemm_int:
     case BNN_OP_gemm_int_bit:
-    case BNN_OP_gemm_byte:
-    case BNN_OP_gemm_ternary: return 1;
+    case BNN_OP_gemm_byte: return 1;
     default: return 0;
     }
 }
@@ -46,12 +45,10 @@ static int output_size(const bnn_call *c, int64_t *out_h, int64_t *out_w) {
                               : bnn_window_out(&c->conv.window, out_h, out_w);
 }
 
-/* Move all buffers on by rows of the input and of the output. */
+/* Move both buffers on by rows of the input and of the output. */
 static void move_on(bnn_call *c, int64_t x_rows, int64_t out_rows) {
     c->x = (const char *)c->x + x_rows * c->x_bytes;
-    if (c->x2 != NULL) c->x2 = (const char *)c->x2 + x_rows * c->x_bytes;
     c->out = (char *)c->out + out_rows * c->out_bytes;
-    if (c->out2 != NULL) c->out2 = (char *)c->out2 + out_rows * c->out_bytes;
 }
 
 static int run_rows(const void *context, int64_t part) {

@@ -138,16 +138,6 @@ def gemm_int(a: Integers, b: Int8, *, isa: str = "auto", out: Int32 | None = Non
 def gemm_int_bit(
     a: Integers, b: Words, *, isa: str = "auto", out: Int32 | None = None
 ) -> Int32: ...
-def gemm_ternary(
-    a_sign: Words,
-    a_mask: Words,
-    b_sign: Words,
-    b_mask: Words,
-    K: int,
-    *,
-    isa: str = "auto",
-    out: Int32 | None = None,
-) -> Int32: ...
 def conv2d_bit(
     x: Words,
     w: Words | PackedWeights,
@@ -186,21 +176,6 @@ def conv2d_int_bit(
     isa: str = "auto",
     out: Int32 | None = None,
 ) -> Int32: ...
-def conv2d_ternary(
-    x_sign: Words,
-    x_mask: Words,
-    w_sign: Words,
-    w_mask: Words,
-    channels: int,
-    *,
-    stride: Pair = (1, 1),
-    dilation: Pair = (1, 1),
-    pads: Pads = (0, 0, 0, 0),
-    groups: int = 1,
-    pad_value: int = 0,
-    isa: str = "auto",
-    out: Int32 | None = None,
-) -> Int32: ...
 def threshold_pack(
     acc: Int32, t: Int32, direction: Int8, *, isa: str = "auto", out: Words | None = None
 ) -> Words: ...
@@ -230,11 +205,7 @@ def stochastic_pack(
     isa: str = "auto",
     out: Words | None = None,
 ) -> Words: ...
-def pack_ternary(x: Int8, *, isa: str = "auto") -> tuple[Words, Words]: ...
 def unpack_bit(words: Words, C: int, *, isa: str = "auto", out: Int8 | None = None) -> Int8: ...
-def unpack_ternary(
-    sign: Words, mask: Words, C: int, *, isa: str = "auto", out: Int8 | None = None
-) -> Int8: ...
 def maxpool_bit(
     x: Words,
     use_and: Words,
@@ -287,7 +258,7 @@ class Program:
     work: float
     def __init__(
         self,
-        steps: Sequence[tuple[Call, tuple[int, ...], tuple[int, ...]]],
+        steps: Sequence[tuple[Call, int, int]],
         slots: Sequence[tuple[int, int | None, int]],
         arena_image_bytes: int,
         tile: int,

@@ -64,18 +64,16 @@ cdef extern from "bnnsim.h" nogil:
         BNN_OP_gemm_int_bit, BNN_OP_conv2d_int_bit, BNN_OP_gemm_byte, BNN_OP_conv2d_byte
         BNN_OP_byte_bit, BNN_OP_byte_bit_threshold, BNN_OP_float_bit, BNN_OP_float_bit_single
         BNN_OP_float_float, BNN_OP_float_float_single
-        BNN_OP_gemm_ternary, BNN_OP_conv2d_ternary
-        BNN_OP_threshold_pack, BNN_OP_multi_threshold, BNN_OP_pack_sign, BNN_OP_pack_ternary
+        BNN_OP_threshold_pack, BNN_OP_multi_threshold, BNN_OP_pack_sign
         BNN_OP_stochastic_pack
         BNN_OP_pack_planes, BNN_OP_unpack_planes
-        BNN_OP_unpack_bit, BNN_OP_unpack_ternary, BNN_OP_maxpool_bit, BNN_OP_maxpool_int
+        BNN_OP_unpack_bit, BNN_OP_maxpool_bit, BNN_OP_maxpool_int
         BNN_OP_scale_int, BNN_OP_affine, BNN_OP_raw_rate
         BNN_OP_COUNT
 
     ctypedef struct bnn_call:
         const bnn_kernel *kernel
         const void *x
-        const void *x2
         const void *weights
         const void *weights2
         const int32_t *tap_sums
@@ -87,14 +85,13 @@ cdef extern from "bnnsim.h" nogil:
         int64_t M, N, K
         bnn_conv conv
         void *out
-        void *out2
         int64_t x_bytes, out_bytes, first
     ctypedef struct bnn_slot:
         int64_t image_bytes, offset
         int32_t rank, external
     ctypedef struct bnn_step:
         bnn_call call
-        int32_t x, x2, out, out2
+        int32_t x, out
     ctypedef struct bnn_program:
         const bnn_step *steps
         const bnn_slot *slots
@@ -146,10 +143,6 @@ cdef extern from "bnnsim.h" nogil:
                                      int64_t, int32_t *)
     ctypedef int bnn_conv2d_int_bit_fn(const void *, int, const uint64_t *, const bnn_conv *,
                                        int32_t, int32_t *)
-    ctypedef int bnn_gemm_ternary_fn(const uint64_t *, const uint64_t *, const uint64_t *,
-                                     const uint64_t *, int64_t, int64_t, int64_t, int32_t *)
-    ctypedef int bnn_conv2d_ternary_fn(const uint64_t *, const uint64_t *, const uint64_t *,
-                                       const uint64_t *, const bnn_conv *, int, int32_t *)
     ctypedef int bnn_threshold_pack_fn(const int32_t *, const int32_t *, const int8_t *, int64_t,
                                        int64_t, uint64_t *)
     ctypedef int bnn_multi_threshold_fn(const int32_t *, const int32_t *, const int8_t *, int64_t,
@@ -157,14 +150,11 @@ cdef extern from "bnnsim.h" nogil:
     ctypedef int bnn_pack_sign_fn(const void *, int, int64_t, int64_t, uint64_t *)
     ctypedef int bnn_stochastic_pack_fn(const float *, const bnn_draws *, int64_t, int64_t,
                                         uint64_t *)
-    ctypedef int bnn_pack_ternary_fn(const int8_t *, int64_t, int64_t, uint64_t *, uint64_t *)
     ctypedef int bnn_pack_planes_fn(const void *, int, const bnn_planes *, int64_t, int64_t,
                                     int64_t, uint64_t *)
     ctypedef int bnn_unpack_planes_fn(const uint64_t *, int, const bnn_planes *, int64_t, int64_t,
                                       int64_t, void *)
     ctypedef int bnn_unpack_bit_fn(const uint64_t *, int64_t, int64_t, int8_t *)
-    ctypedef int bnn_unpack_ternary_fn(const uint64_t *, const uint64_t *, int64_t, int64_t,
-                                       int8_t *)
     ctypedef int bnn_maxpool_bit_fn(const uint64_t *, const uint64_t *, const bnn_window *,
                                     int64_t, uint64_t *)
     ctypedef int bnn_maxpool_int_fn(const void *, int, const bnn_window *, int64_t, void *)
@@ -685,27 +675,6 @@ def gemm_byte(a, b, *, isa="auto", threads=None, out=None):
     return out
 
 
-def gemm_ternary(a_sign, a_mask, b_sign, b_mask, K, *, isa="auto", out=None):
-    """Multiply ternary planes: (M, words(K)) x (N, words(K)) -> int32 (M, N)."""
-    cdef const bnn_kernel *kernel = _choose(BNN_OP_gemm_ternary, isa)
-    cdef const uint64_t *a0 = <const uint64_t *>_read(a_sign, "a_sign", (U64,), 2)
-    cdef const uint64_t *a1 = <const uint64_t *>_read(a_mask, "a_mask", (U64,), 2)
-    cdef const uint64_t *b0 = <const uint64_t *>_read(b_sign, "b_sign", (U64,), 2)
-    cdef const uint64_t *b1 = <const uint64_t *>_read(b_mask, "b_mask", (U64,), 2)
-    cdef int64_t M = a_sign.shape[0], N = b_sign.shape[0], length = _size("K", K, 1)
-    _need("a_sign.shape[1]", a_sign.shape[1], bnn_words(length))
-    _need("b_sign.shape[1]", b_sign.shape[1], bnn_words(length))
-    _need("a_mask.shape", a_mask.shape, a_sign.shape)
-    _need("b_mask.shape", b_mask.shape, b_sign.shape)
-    out = _output(out, (M, N), I32)
-    cdef int32_t *result = <int32_t *>_write(out)
-    cdef int status
-    with nogil:
-        status = (<bnn_gemm_ternary_fn *>kernel.function)(a0, a1, b0, b1, M, N, length, result)
-    _check(status, kernel, (a_sign.shape, b_sign.shape, K))
-    return out
-
-
 # ---- Convolutions --------------------------------------------------------------------------------
 
 def conv2d_bit(x, w, channels, *, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0), groups=1,
@@ -880,30 +849,6 @@ def float_linear(x, w, *, dtype=DTYPES[4], isa="auto", threads=None, out=None, *
     return out
 
 
-def conv2d_ternary(x_sign, x_mask, w_sign, w_mask, channels, *, stride=(1, 1), dilation=(1, 1),
-                   pads=(0, 0, 0, 0), groups=1, pad_value=0, isa="auto", out=None):
-    """Convolve ternary planes; the shapes are those of conv2d_bit."""
-    cdef const bnn_kernel *kernel = _choose(BNN_OP_conv2d_ternary, isa)
-    cdef const uint64_t *x0 = <const uint64_t *>_read(x_sign, "x_sign", (U64,), 4)
-    cdef const uint64_t *x1 = <const uint64_t *>_read(x_mask, "x_mask", (U64,), 4)
-    cdef const uint64_t *w0 = <const uint64_t *>_read(w_sign, "w_sign", (U64,), 4)
-    cdef const uint64_t *w1 = <const uint64_t *>_read(w_mask, "w_mask", (U64,), 4)
-    cdef bnn_conv conv
-    _need("x_mask.shape", x_mask.shape, x_sign.shape)
-    _need("w_mask.shape", w_mask.shape, w_sign.shape)
-    _group_channels(&conv, channels, groups, w_sign.shape[0])
-    _need("x_sign.shape[3]", x_sign.shape[3], bnn_words(conv.channels))
-    _need("w_sign.shape[3]", w_sign.shape[3], bnn_words(conv.channels // conv.groups))
-    _fill_window(&conv.window, x_sign.shape[:3], w_sign.shape[1:3], stride, dilation, pads)
-    out = _output(out, _conv_shape(kernel, &conv), I32)
-    cdef int32_t *result = <int32_t *>_write(out)
-    cdef int status, padding = _int32("pad_value", pad_value)
-    with nogil:
-        status = (<bnn_conv2d_ternary_fn *>kernel.function)(x0, x1, w0, w1, &conv, padding, result)
-    _check(status, kernel, (x_sign.shape, w_sign.shape, pad_value))
-    return out
-
-
 # ---- Thresholds and packing ----------------------------------------------------------------------
 
 def threshold_pack(acc, t, direction, *, isa="auto", out=None):
@@ -975,22 +920,6 @@ def stochastic_pack(x, bits, *, seed, node, sample=0, first=0, isa="auto", out=N
     return out
 
 
-def pack_ternary(x, *, isa="auto"):
-    """Pack int8 (..., C) in {-1, 0, +1} -> (sign, mask), each (..., words(C))."""
-    cdef const bnn_kernel *kernel = _choose(BNN_OP_pack_ternary, isa)
-    cdef const int8_t *values = <const int8_t *>_read(x, "x", (I8,), -1)
-    cdef int64_t C = x.shape[x.ndim - 1], P = x.size // C
-    sign = np.empty(x.shape[:x.ndim - 1] + (bnn_words(C),), U64)
-    mask = np.empty_like(sign)
-    cdef uint64_t *plus = <uint64_t *>_write(sign)
-    cdef uint64_t *nonzero = <uint64_t *>_write(mask)
-    cdef int status
-    with nogil:
-        status = (<bnn_pack_ternary_fn *>kernel.function)(values, P, C, plus, nonzero)
-    _check(status, kernel, x.shape)
-    return sign, mask
-
-
 def unpack_bit(words, C, *, isa="auto", out=None):
     """Unpack bits (..., words(C)) -> int8 (..., C) in {-1, +1}."""
     cdef const bnn_kernel *kernel = _choose(BNN_OP_unpack_bit, isa)
@@ -1003,23 +932,6 @@ def unpack_bit(words, C, *, isa="auto", out=None):
     with nogil:
         status = (<bnn_unpack_bit_fn *>kernel.function)(bits, P, count, result)
     _check(status, kernel, (words.shape, C))
-    return out
-
-
-def unpack_ternary(sign, mask, C, *, isa="auto", out=None):
-    """Unpack ternary planes (..., words(C)) -> int8 (..., C) in {-1, 0, +1}."""
-    cdef const bnn_kernel *kernel = _choose(BNN_OP_unpack_ternary, isa)
-    cdef const uint64_t *plus = <const uint64_t *>_read(sign, "sign", (U64,), -1)
-    cdef const uint64_t *nonzero = <const uint64_t *>_read(mask, "mask", (U64,), -1)
-    cdef int64_t count = _size("C", C, 1), per_row = bnn_words(count), P = sign.size // per_row
-    _need("sign.shape[-1]", sign.shape[sign.ndim - 1], per_row)
-    _need("mask.shape", mask.shape, sign.shape)
-    out = _output(out, sign.shape[:sign.ndim - 1] + (count,), I8)
-    cdef int8_t *result = <int8_t *>_write(out)
-    cdef int status
-    with nogil:
-        status = (<bnn_unpack_ternary_fn *>kernel.function)(plus, nonzero, P, count, result)
-    _check(status, kernel, (sign.shape, C))
     return out
 
 

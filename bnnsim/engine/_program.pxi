@@ -104,9 +104,9 @@ cdef void *_sized(object array, int64_t nbytes) except NULL:
 cdef class Program:
     """Calls in order, run by one C call on a batch.
 
-    Parameters: steps, tuples (call, x slots, out slots), one or two slots of each; slots, tuples
-    (bytes of an image, its offset in the arena of one image or None where the caller gives the
-    buffer, its rank in the arena); the arena's bytes of one image; and how many images at most a
+    Parameters: steps, tuples (call, slot of x, slot of out); slots, tuples (bytes of an image, its
+    offset in the arena of one image or None where the caller gives the buffer, its rank in the
+    arena); the arena's bytes of one image; and how many images at most a
     thread takes at a time. The caller's buffers are numbered in the order of their slots.
     """
     cdef bnn_program program
@@ -136,11 +136,10 @@ cdef class Program:
         self.program.step_count, self.program.slot_count = len(steps), len(slots)
         self.program.arena_image_bytes, self.program.tile = arena_image_bytes, tile
 
-    cdef _fill_step(self, bnn_step *step, Call call, tuple x, tuple out):
+    cdef _fill_step(self, bnn_step *step, Call call, int x, int out):
         cdef int64_t x_rows = call.call.M, out_rows = call.call.M, width = 0
         step.call = call.call
-        step.x, step.x2 = x[0], x[1] if len(x) > 1 else -1
-        step.out, step.out2 = out[0], out[1] if len(out) > 1 else -1
+        step.x, step.out = x, out
         if call.call.conv.window.kernel_h > 0:
             x_rows = call.call.conv.window.height * max(1, call.call.planes.x_bits)
             _check(bnn_window_out(&call.call.conv.window, &out_rows, &width), call.call.kernel,

@@ -233,10 +233,7 @@ class _Cutter:
             (buffers[place].nbytes, arena.offsets.get(place), max(0, i - len(outside)))
             for i, place in enumerate(order)
         ]
-        planned = [
-            (call, tuple(number[p] for p in x), tuple(number[p] for p in out))
-            for call, x, out in calls
-        ]
+        planned = [(call, number[x], number[out]) for call, (x,), (out,) in calls]
         tile = max(1, min(_MAX_TILE, budget // max(1, arena.nbytes)))
         program = _kernels.Program(planned, slots, arena.nbytes, tile) if planned else None
         makes = {place: buffers[place] for place in outside if place in written}

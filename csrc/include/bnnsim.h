@@ -5,8 +5,6 @@
  *         word w (bit 0 = least significant); bit 1 = +1, bit 0 = -1; the bits past K are zero.
  *         Kernels refuse activations with a non-zero tail (BNN_ERR_TAIL); packing refuses weights.
  *         accumulator = K - 2 * popcount(a xor b): equal tails never count as mismatches.
- * Ternary. Two such planes: `sign` (1 = +1) and `mask` (1 = non-zero); sign is 0 where mask is 0.
- *         A bipolar row is the ternary row whose mask has all K bits set.
  * Planes. Values on a grid low + step * u, u of 1 to 8 bits, are that many planes of bits, each laid
  *         out as bits are: plane i holds bit i of every u. Planes lie [image][plane][pixel][word], a
  *         row of a matrix being an image of one pixel. Bits are the plane of low -1 and step 2,
@@ -17,10 +15,10 @@
  * Memory. The caller owns every buffer; kernels keep no pointer and write only `out`, which must
  *         not overlap an input. Natural alignment of the element is enough.
  * Limits. Sizes are at least 1; any product of sizes that does not fit an index is BNN_ERR_SIZE.
- *         K of one dot product: at most BNN_MAX_K_BIT for bit and ternary operands (then |acc| <= K
- *         fits int32), at most BNN_MAX_K_INT where an operand is an integer: sums there are exact
- *         int64 and a result outside int32 is BNN_ERR_OVERFLOW, never a wrapped number. The byte
- *         kernels sum in int32 and take K up to BNN_MAX_K_BYTE, where nothing can overflow.
+ *         K of one dot product: at most BNN_MAX_K_BIT for bit operands (then |acc| <= K fits int32),
+ *         at most BNN_MAX_K_INT where an operand is an integer: sums there are exact int64 and a
+ *         result outside int32 is BNN_ERR_OVERFLOW, never a wrapped number. The byte kernels sum in
+ *         int32 and take K up to BNN_MAX_K_BYTE, where nothing can overflow.
  * Threads. Every function is reentrant, also in the child of a fork.
  * Errors. Every kernel returns a bnn_status; on an error `out` holds no meaning.
  */
@@ -215,8 +213,7 @@ typedef struct bnn_draws {
  * and the output images. */
 typedef struct bnn_call {
     const bnn_kernel *kernel;
-    const void *x, *x2; /* x2: the mask of ternaries */
-    const void *weights, *weights2;
+    const void *x, *weights, *weights2;
     const int32_t *tap_sums;
     bnn_limits limits;
     bnn_draws draws;
@@ -225,7 +222,7 @@ typedef struct bnn_call {
     bnn_planes planes;
     int64_t M, N, K;
     bnn_conv conv;
-    void *out, *out2;
+    void *out;
     int64_t x_bytes, out_bytes;
     int64_t first; /* rows that a cut has left out before this call's, for ops whose rows differ */
 } bnn_call;
@@ -246,10 +243,10 @@ typedef struct bnn_slot {
     int32_t external; /* -1: in the arena */
 } bnn_slot;
 
-/* A call for one image, without buffers, and the slots that they come from (-1: none). */
+/* A call for one image, without buffers, and the slots that they come from. */
 typedef struct bnn_step {
     bnn_call call;
-    int32_t x, x2, out, out2;
+    int32_t x, out;
 } bnn_step;
 
 /* Steps in order. Every buffer of `tile` images fits bnn_arena_bytes(program, tile). */
@@ -350,13 +347,6 @@ typedef bnn_float_bit_fn bnn_float_bit_single_fn;
 typedef int bnn_float_float_fn(const float *x, const void *panels, const bnn_conv *conv,
                                float pad_value, int out_type, void *out);
 typedef bnn_float_float_fn bnn_float_float_single_fn;
-/* Ternary x ternary, planes in the plain layout; covers bit operands through a full mask. */
-typedef int bnn_gemm_ternary_fn(const uint64_t *a_sign, const uint64_t *a_mask,
-                                const uint64_t *b_sign, const uint64_t *b_mask, int64_t M,
-                                int64_t N, int64_t K, int32_t *out);
-typedef int bnn_conv2d_ternary_fn(const uint64_t *x_sign, const uint64_t *x_mask,
-                                  const uint64_t *w_sign, const uint64_t *w_mask,
-                                  const bnn_conv *conv, int pad_value, int32_t *out);
 /* acc (P, C), t (C), direction (C) -> (P, words(C)): +1 iff acc >= t (+1) or acc <= t (-1). */
 typedef int bnn_threshold_pack_fn(const int32_t *acc, const int32_t *t, const int8_t *direction,
                                   int64_t P, int64_t C, uint64_t *out);
@@ -370,9 +360,6 @@ typedef int bnn_pack_sign_fn(const void *x, int x_type, int64_t P, int64_t C, ui
  * little-endian number of 128 bits, with j = e % (128 / bits). */
 typedef int bnn_stochastic_pack_fn(const float *x, const bnn_draws *draws, int64_t P, int64_t C,
                                    uint64_t *out);
-/* x (P, C) in {-1, 0, +1} -> two planes. */
-typedef int bnn_pack_ternary_fn(const int8_t *x, int64_t P, int64_t C, uint64_t *sign,
-                                uint64_t *mask);
 /* x (images, P, C) of x_type (uint8, int8 or int16) on the grid of `planes`, of which low, step and
  * x_bits count -> (images, x_bits, P, words(C)); and back. */
 typedef int bnn_pack_planes_fn(const void *x, int x_type, const bnn_planes *planes, int64_t images,
@@ -380,8 +367,6 @@ typedef int bnn_pack_planes_fn(const void *x, int x_type, const bnn_planes *plan
 typedef int bnn_unpack_planes_fn(const uint64_t *x, int x_type, const bnn_planes *planes,
                                  int64_t images, int64_t P, int64_t C, void *out);
 typedef int bnn_unpack_bit_fn(const uint64_t *words, int64_t P, int64_t C, int8_t *out);
-typedef int bnn_unpack_ternary_fn(const uint64_t *sign, const uint64_t *mask, int64_t P, int64_t C,
-                                  int8_t *out);
 /* x (batch, H, W, words): per bit, OR of the window's in-image taps, AND where use_and is 1. */
 typedef int bnn_maxpool_bit_fn(const uint64_t *x, const uint64_t *use_and, const bnn_window *window,
                                int64_t words, uint64_t *out);

@@ -48,22 +48,14 @@ static int run(const float *x, const weights *w, const bnn_conv *conv, float pad
     return BNN_OK;
 }
 
-int bnn_float_bit_ref(const float *x, const uint64_t *panels, const bnn_conv *conv, float pad_value,
-                      int out_type, void *out) {
-    return run(x, &(weights){.bits = panels}, conv, pad_value, 0, out_type, out);
-}
+/* The kernel of an op: which of the weights its panels are, and whether it sums in float. */
+#define KERNEL(op, type, weight, single)                                                           \
+    int bnn_##op##_ref(const float *x, const type *panels, const bnn_conv *conv, float pad_value,  \
+                       int out_type, void *out) {                                                  \
+        return run(x, &(weights){.weight = panels}, conv, pad_value, single, out_type, out);       \
+    }
 
-int bnn_float_bit_single_ref(const float *x, const uint64_t *panels, const bnn_conv *conv,
-                             float pad_value, int out_type, void *out) {
-    return run(x, &(weights){.bits = panels}, conv, pad_value, 1, out_type, out);
-}
-
-int bnn_float_float_ref(const float *x, const void *panels, const bnn_conv *conv, float pad_value,
-                        int out_type, void *out) {
-    return run(x, &(weights){.doubles = panels}, conv, pad_value, 0, out_type, out);
-}
-
-int bnn_float_float_single_ref(const float *x, const void *panels, const bnn_conv *conv,
-                               float pad_value, int out_type, void *out) {
-    return run(x, &(weights){.floats = panels}, conv, pad_value, 1, out_type, out);
-}
+KERNEL(float_bit, uint64_t, bits, 0)
+KERNEL(float_bit_single, uint64_t, bits, 1)
+KERNEL(float_float, void, doubles, 0)
+KERNEL(float_float_single, void, floats, 1)

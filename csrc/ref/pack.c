@@ -45,43 +45,12 @@ int bnn_pack_sign_ref(const void *x, int x_type, int64_t P, int64_t C, uint64_t 
     return BNN_OK;
 }
 
-int bnn_pack_ternary_ref(const int8_t *x, int64_t P, int64_t C, uint64_t *sign, uint64_t *mask) {
-    const int64_t words = bnn_words(C);
-    BNN_TRY(bnn_check_size(P, C, 1, 1));
-    memset(sign, 0, (size_t)(P * words) * sizeof *sign);
-    memset(mask, 0, (size_t)(P * words) * sizeof *mask);
-    for (int64_t p = 0; p < P; p++) {
-        for (int64_t c = 0; c < C; c++) {
-            const int8_t value = x[p * C + c];
-            if (value < -1 || value > 1) return BNN_ERR_VALUE;
-            put_bit(sign + p * words, c, value > 0);
-            put_bit(mask + p * words, c, value != 0);
-        }
-    }
-    return BNN_OK;
-}
-
 int bnn_unpack_bit_ref(const uint64_t *words, int64_t P, int64_t C, int8_t *out) {
     BNN_TRY(bnn_check_size(P, C, 1, 1));
     BNN_TRY(bnn_check_tails(words, P, C));
     for (int64_t p = 0; p < P; p++)
         for (int64_t c = 0; c < C; c++)
             out[p * C + c] = (int8_t)(2 * get_bit(words + p * bnn_words(C), c) - 1);
-    return BNN_OK;
-}
-
-int bnn_unpack_ternary_ref(const uint64_t *sign, const uint64_t *mask, int64_t P, int64_t C,
-                           int8_t *out) {
-    const int64_t words = bnn_words(C);
-    BNN_TRY(bnn_check_size(P, C, 1, 1));
-    BNN_TRY(bnn_check_tails(mask, P, C));
-    for (int64_t p = 0; p < P; p++) {
-        for (int64_t j = 0; j < words; j++)
-            if (sign[p * words + j] & ~mask[p * words + j]) return BNN_ERR_VALUE;
-        for (int64_t c = 0; c < C; c++)
-            out[p * C + c] =
-                (int8_t)(2 * get_bit(sign + p * words, c) - get_bit(mask + p * words, c));
-    }
     return BNN_OK;
 }
 

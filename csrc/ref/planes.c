@@ -4,7 +4,7 @@
 
 #include "../internal.h"
 
-/* The operands of a convolution; a matrix product is one of 1 x 1 on images of 1 x 1. */
+/* The operands of a convolution. */
 typedef struct operands {
     const uint64_t *x, *weights;
     const int32_t *tap_sums;
@@ -100,25 +100,25 @@ static int multiply(const operands *o, const bnn_limits *limits, int32_t *out, u
     return BNN_OK;
 }
 
-static bnn_conv dense(int64_t M, int64_t N, int64_t K) {
-    return (bnn_conv){{M, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0}, K, N, 1};
+/* A matrix product is a convolution of images of one pixel. */
+static int multiply_rows(const uint64_t *a, const uint64_t *panels, const int32_t *tap_sums,
+                         const bnn_planes *planes, const bnn_limits *limits, int64_t M, int64_t N,
+                         int64_t K, int32_t *out, uint64_t *bits) {
+    const bnn_conv conv = {{M, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0}, K, N, 1};
+    const operands o = {a, panels, tap_sums, planes, &conv, 0};
+    BNN_TRY(bnn_check_gemm(M, N, K, BNN_MAX_K_BIT));
+    return multiply(&o, limits, out, bits);
 }
 
 int bnn_gemm_planes_ref(const uint64_t *a, const uint64_t *panels, const int32_t *tap_sums,
                         const bnn_planes *planes, int64_t M, int64_t N, int64_t K, int32_t *out) {
-    const bnn_conv conv = dense(M, N, K);
-    const operands o = {a, panels, tap_sums, planes, &conv, planes->low};
-    BNN_TRY(bnn_check_gemm(M, N, K, BNN_MAX_K_BIT));
-    return multiply(&o, NULL, out, NULL);
+    return multiply_rows(a, panels, tap_sums, planes, NULL, M, N, K, out, NULL);
 }
 
 int bnn_gemm_planes_threshold_ref(const uint64_t *a, const uint64_t *panels, const int32_t *tap_sums,
                                   const bnn_planes *planes, const bnn_limits *limits, int64_t M,
                                   int64_t N, int64_t K, uint64_t *out) {
-    const bnn_conv conv = dense(M, N, K);
-    const operands o = {a, panels, tap_sums, planes, &conv, planes->low};
-    BNN_TRY(bnn_check_gemm(M, N, K, BNN_MAX_K_BIT));
-    return multiply(&o, limits, NULL, out);
+    return multiply_rows(a, panels, tap_sums, planes, limits, M, N, K, NULL, out);
 }
 
 int bnn_conv2d_planes_ref(const uint64_t *x, const uint64_t *panels, const int32_t *tap_sums,

@@ -48,8 +48,8 @@ static operands pack_problem(const problem *p, const bnn_kernel *kernel) {
     const int64_t N = p->conv.out_channels;
     const int to_bits = kernel->op_id == BNN_OP_gemm_bit_threshold ||
                         kernel->op_id == BNN_OP_conv2d_bit_threshold;
-    operands o = {.x = pack_plane(p->x, p->pixels, p->conv.channels, 0),
-                  .w = pack_plane(p->w, N * p->taps, p->per_group, 0),
+    operands o = {.x = pack_plane(p->x, p->pixels, p->conv.channels),
+                  .w = pack_plane(p->w, N * p->taps, p->per_group),
                   .flips = fresh(bnn_words(N), 8),
                   .sums = fresh(p->taps * N, sizeof *o.sums),
                   .margins = fresh(N, 8),

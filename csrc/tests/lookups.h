@@ -9,7 +9,7 @@
 static uint64_t *new_lookup_panels(const problem *p, const bnn_kernel *kernel) {
     const int64_t N = p->conv.out_channels / p->conv.groups, K = p->taps * p->per_group;
     const int64_t words = bnn_words(K), each = bnn_panel_words(N, words, kernel->tile_n);
-    uint64_t *plain = pack_plane(p->w, p->conv.out_channels, K, 0);
+    uint64_t *plain = pack_plane(p->w, p->conv.out_channels, K);
     uint64_t *panels = fresh(each * p->conv.groups, 8);
     for (int64_t g = 0; g < p->conv.groups; g++)
         bnn_pack_panels(plain + g * N * words, N, words, kernel->tile_n, panels + g * each);
@@ -71,7 +71,7 @@ static void test_byte_bit_threshold(const bnn_kernel *kernel, int dense, int thr
         const int64_t acc = naive_output(&p, i);
         met[i] = sign[i % N] > 0 ? acc >= t[i % N] : acc <= t[i % N];
     }
-    uint64_t *expected = pack_plane(met, p.positions, N, 0);
+    uint64_t *expected = pack_plane(met, p.positions, N);
     int32_t *t32 = narrow(t, N, BNN_INT32);
     int8_t *sign8 = narrow(sign, N, BNN_INT8);
     bnn_pack_limits(t32, sign8, N, K, margins, flips);

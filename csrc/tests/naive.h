@@ -40,12 +40,11 @@ static int64_t *random_values(int64_t count, int64_t low, int64_t high, int skip
     return values;
 }
 
-static uint64_t *pack_plane(const int64_t *values, int64_t rows, int64_t K, int nonzero) {
+static uint64_t *pack_plane(const int64_t *values, int64_t rows, int64_t K) {
     uint64_t *words = fresh(rows * bnn_words(K), sizeof *words);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t k = 0; k < K; k++) {
-            const int64_t v = values[r * K + k];
-            const uint64_t bit = nonzero ? v != 0 : v > 0;
+            const uint64_t bit = values[r * K + k] > 0;
             words[r * bnn_words(K) + k / 64] |= bit << (k % 64);
         }
     return words;

@@ -5,13 +5,17 @@
 #include "products.h"
 
 /* A grid of activations, and the kind of the weights. */
-static bnn_planes random_planes(int x_bits, int w_bits) {
+static bnn_planes random_planes(void) {
     static const int32_t lows[] = {0, -1, -128};
-    bnn_planes planes = {.x_bits = x_bits, .w_bits = w_bits, .masked = (int)random_between(0, 1)};
+    bnn_planes planes = {.x_bits = (int)random_between(1, 4), .w_bits = (int)random_between(1, 4)};
+    planes.masked = (int)random_between(0, 1);
     planes.step = (int32_t)random_between(1, 2);
-    planes.low = planes.step == 2 ? 1 - (1 << x_bits) : lows[random_between(0, 2)];
+    planes.low = planes.step == 2 ? 1 - (1 << planes.x_bits) : lows[random_between(0, 2)];
     return planes;
 }
+
+/* Ternaries by ternaries. */
+static const bnn_planes TERNARIES = {.x_bits = 2, .w_bits = 1, .masked = 1, .low = -1, .step = 1};
 
 /* Change random values into values of the grids, mostly at random, sometimes all at an end. */
 static void onto_grids(problem *p, const bnn_planes *planes) {
@@ -65,9 +69,10 @@ static void free_operands(operand_planes *o) {
     free(o->x), free(o->rows), free(o->panels), free(o->tap_sums), free(o->plus);
 }
 
-static problem plane_problem(int dense, const bnn_kernel *kernel, operand_planes *o) {
+static problem plane_problem(int dense, const bnn_kernel *kernel, bnn_planes grids,
+                             operand_planes *o) {
     problem p = new_problem(dense, 0, 0, 0, 0, 0, 0);
-    o->planes = random_planes((int)random_between(1, 4), (int)random_between(1, 4));
+    o->planes = grids;
     onto_grids(&p, &o->planes);
     pack_operands(&p, kernel, o);
     return p;
@@ -82,9 +87,9 @@ static bnn_call plane_call(const problem *p, const bnn_kernel *kernel, int dense
     return c;
 }
 
-static void test_planes(const bnn_kernel *kernel, int dense) {
+static void test_planes(const bnn_kernel *kernel, int dense, bnn_planes grids) {
     operand_planes o;
-    problem p = plane_problem(dense, kernel, &o);
+    problem p = plane_problem(dense, kernel, grids, &o);
     const bnn_call call = plane_call(&p, kernel, dense, &o);
     if (random_between(0, 1))
         finish(&p, kernel, bnn_run(&call, 1));
@@ -105,9 +110,9 @@ static int32_t *thresholds_among(const problem *p, int64_t count) {
     return t;
 }
 
-static void test_planes_threshold(const bnn_kernel *kernel, int dense) {
+static void test_planes_threshold(const bnn_kernel *kernel, int dense, bnn_planes grids) {
     operand_planes o;
-    problem p = plane_problem(dense, kernel, &o);
+    problem p = plane_problem(dense, kernel, grids, &o);
     const int bits = (int)random_between(1, 3);
     const int64_t N = p.conv.out_channels, words = bnn_words(N), plane = p.positions * words;
     const int64_t count = random_between(1, (1 << bits) - 1);

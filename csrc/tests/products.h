@@ -35,8 +35,8 @@ static uint64_t *new_panels(const problem *p, const uint64_t *plain, const bnn_k
 static void test_bit(const bnn_kernel *kernel, int dense) {
     problem p = new_problem(dense, -1, 1, 1, -1, 1, 1);
     const int64_t N = p.conv.out_channels;
-    uint64_t *x = pack_plane(p.x, p.pixels, p.conv.channels, 0);
-    uint64_t *w = pack_plane(p.w, N * p.taps, p.per_group, 0);
+    uint64_t *x = pack_plane(p.x, p.pixels, p.conv.channels);
+    uint64_t *w = pack_plane(p.w, N * p.taps, p.per_group);
     uint64_t *panels = new_panels(&p, w, kernel);
     int32_t *sums = fresh(p.taps * N, sizeof *sums);
     bnn_tap_sums(w, N, p.taps, p.per_group, sums);
@@ -51,8 +51,8 @@ static void test_bit(const bnn_kernel *kernel, int dense) {
 static void test_bit_threshold(const bnn_kernel *kernel, int dense) {
     problem p = new_problem(dense, -1, 1, 1, -1, 1, 1);
     const int64_t N = p.conv.out_channels, K = p.taps * p.per_group, words = bnn_words(N);
-    uint64_t *x = pack_plane(p.x, p.pixels, p.conv.channels, 0);
-    uint64_t *w = pack_plane(p.w, N * p.taps, p.per_group, 0);
+    uint64_t *x = pack_plane(p.x, p.pixels, p.conv.channels);
+    uint64_t *w = pack_plane(p.w, N * p.taps, p.per_group);
     uint64_t *panels = new_panels(&p, w, kernel), *flips = fresh(words, 8);
     uint64_t *out = fresh(p.positions * words, 8);
     int32_t *sums = fresh(p.taps * N, sizeof *sums);
@@ -68,7 +68,7 @@ static void test_bit_threshold(const bnn_kernel *kernel, int dense) {
         const int64_t acc = naive_output(&p, i);
         met[i] = sign[i % N] > 0 ? acc >= t[i % N] : acc <= t[i % N];
     }
-    uint64_t *expected = pack_plane(met, p.positions, N, 0);
+    uint64_t *expected = pack_plane(met, p.positions, N);
     int status = bnn_pack_limits(t32, sign8, N, K, margins, flips);
     require(status == BNN_OK, kernel, "limits");
     status = dense ? ((bnn_gemm_bit_threshold_fn *)kernel->function)(x, panels, &limits, p.pixels,
@@ -106,8 +106,8 @@ static int times_index(const void *context, int64_t index) {
 static void test_threads(const bnn_kernel *kernel, int dense, int threads) {
     problem p = new_problem(dense, -1, 1, 1, -1, 1, 1);
     const int64_t N = p.conv.out_channels;
-    uint64_t *x = pack_plane(p.x, p.pixels, p.conv.channels, 0);
-    uint64_t *w = pack_plane(p.w, N * p.taps, p.per_group, 0);
+    uint64_t *x = pack_plane(p.x, p.pixels, p.conv.channels);
+    uint64_t *w = pack_plane(p.w, N * p.taps, p.per_group);
     uint64_t *panels = new_panels(&p, w, kernel);
     int32_t *sums = fresh(p.taps * N, sizeof *sums);
     int64_t *counts = fresh(100, sizeof *counts);

@@ -18,7 +18,7 @@ static void *own(chain *c, void *memory) { return c->owned[c->owned_count++] = m
 
 static uint64_t *random_bits(int64_t rows, int64_t K) {
     int64_t *values = random_values(rows * K, -1, 1, 1);
-    uint64_t *words = pack_plane(values, rows, K, 0);
+    uint64_t *words = pack_plane(values, rows, K);
     free(values);
     return words;
 }
@@ -73,7 +73,7 @@ static chain new_chain(int dense) {
     for (int i = 0; i < CHAIN; i++) {
         bnn_step *s = &c.steps[i];
         const int windowed = s->call.conv.window.kernel_h > 0;
-        s->x = i, s->out = i + 1, s->x2 = s->out2 = -1;
+        s->x = i, s->out = i + 1;
         s->call.x_bytes = c.bytes[i] / (windowed ? size : s->call.M);
         s->call.out_bytes = c.bytes[i + 1] / (!windowed ? s->call.M : i == 0 ? size : size - 1);
     }

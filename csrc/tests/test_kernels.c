@@ -12,21 +12,6 @@
 
 #define ROUNDS 60
 
-static void test_ternary(const bnn_kernel *kernel, int dense) {
-    problem p = new_problem(dense, -1, 1, 0, -1, 1, 0);
-    const int64_t N = p.conv.out_channels;
-    uint64_t *xs = pack_plane(p.x, p.pixels, p.conv.channels, 0);
-    uint64_t *xm = pack_plane(p.x, p.pixels, p.conv.channels, 1);
-    uint64_t *ws = pack_plane(p.w, N * p.taps, p.per_group, 0);
-    uint64_t *wm = pack_plane(p.w, N * p.taps, p.per_group, 1);
-    finish(&p, kernel,
-           dense ? ((bnn_gemm_ternary_fn *)kernel->function)(xs, xm, ws, wm, p.pixels, N,
-                                                             p.per_group, p.out)
-                 : ((bnn_conv2d_ternary_fn *)kernel->function)(xs, xm, ws, wm, &p.conv, (int)p.pad,
-                                                               p.out));
-    free(xs), free(xm), free(ws), free(wm);
-}
-
 static void test_integer(const bnn_kernel *kernel, int dense, int bit_weights) {
     static const int64_t low[] = {0, -128, -32768, -(1 << 20)};
     static const int64_t high[] = {255, 127, 32767, 1 << 20};
@@ -36,7 +21,7 @@ static void test_integer(const bnn_kernel *kernel, int dense, int bit_weights) {
     const int64_t N = p.conv.out_channels, count = N * p.taps * p.per_group;
     void *x = narrow(p.x, p.pixels * p.conv.channels, type);
     int8_t *ints = narrow(p.w, count, BNN_INT8);
-    uint64_t *bits = pack_plane(p.w, N * p.taps, p.per_group, 0);
+    uint64_t *bits = pack_plane(p.w, N * p.taps, p.per_group);
     int status;
     p.pad *= 77;
     if (dense && bit_weights)
@@ -86,7 +71,7 @@ static void test_threshold_pack(const bnn_kernel *kernel) {
     uint64_t *out = fresh(P * bnn_words(C), sizeof *out);
     for (int64_t i = 0; i < P * C; i++)
         met[i] = sign[i % C] > 0 ? acc[i] >= t[i % C] : acc[i] <= t[i % C];
-    uint64_t *expected = pack_plane(met, P, C, 0);
+    uint64_t *expected = pack_plane(met, P, C);
     require(((bnn_threshold_pack_fn *)kernel->function)(acc32, t32, sign8, P, C, out) == BNN_OK,
             kernel, "status");
     require(!memcmp(out, expected, (size_t)(P * bnn_words(C)) * 8), kernel, "wrong bits");
@@ -112,41 +97,27 @@ static void test_multi_threshold(const bnn_kernel *kernel) {
     free(acc), free(t), free(sign), free(acc32), free(t32), free(sign8), free(out);
 }
 
-/* pack_sign, pack_ternary, unpack_bit and unpack_ternary on the same rows. */
+/* pack_sign and unpack_bit on the same rows. */
 static void test_packing(const bnn_kernel *kernel) {
     static const int types[] = {BNN_INT8, BNN_INT32, BNN_FLOAT32};
     const int64_t P = random_between(1, 4), C = random_between(1, 200), words = P * bnn_words(C);
-    const int bipolar = kernel->op_id == BNN_OP_pack_sign || kernel->op_id == BNN_OP_unpack_bit;
     const int type = types[random_between(0, 2)];
-    int64_t *values = random_values(P * C, -1, 1, bipolar);
-    uint64_t *sign = pack_plane(values, P, C, 0), *mask = pack_plane(values, P, C, 1);
-    uint64_t *got_sign = fresh(words, 8), *got_mask = fresh(words, 8);
+    int64_t *values = random_values(P * C, -1, 1, 1);
+    uint64_t *bits = pack_plane(values, P, C), *packed = fresh(words, 8);
     int8_t *bytes = narrow(values, P * C, BNN_INT8), *unpacked = fresh(P * C, 1);
     void *typed = narrow(values, P * C, type);
-    int status = BNN_OK;
-    memcpy(got_sign, sign, (size_t)words * 8), memcpy(got_mask, mask, (size_t)words * 8);
-    memcpy(unpacked, bytes, (size_t)(P * C));
-    switch (kernel->op_id) {
-    case BNN_OP_pack_sign:
-        status = ((bnn_pack_sign_fn *)kernel->function)(typed, type, P, C, got_sign);
-        break;
-    case BNN_OP_pack_ternary:
-        status = ((bnn_pack_ternary_fn *)kernel->function)(bytes, P, C, got_sign, got_mask);
-        break;
-    case BNN_OP_unpack_bit:
+    int status;
+    if (kernel->op_id == BNN_OP_pack_sign) {
+        memset(packed, 0xa5, (size_t)words * 8);
+        status = ((bnn_pack_sign_fn *)kernel->function)(typed, type, P, C, packed);
+        require(!memcmp(bits, packed, (size_t)words * 8), kernel, "wrong bits");
+    } else {
         memset(unpacked, 5, (size_t)(P * C));
-        status = ((bnn_unpack_bit_fn *)kernel->function)(sign, P, C, unpacked);
-        break;
-    default:
-        memset(unpacked, 5, (size_t)(P * C));
-        status = ((bnn_unpack_ternary_fn *)kernel->function)(sign, mask, P, C, unpacked);
+        status = ((bnn_unpack_bit_fn *)kernel->function)(bits, P, C, unpacked);
+        require(!memcmp(bytes, unpacked, (size_t)(P * C)), kernel, "wrong values");
     }
     require(status == BNN_OK, kernel, bnn_status_text(status));
-    require(!memcmp(sign, got_sign, (size_t)words * 8), kernel, "wrong sign plane");
-    require(!memcmp(mask, got_mask, (size_t)words * 8), kernel, "wrong mask plane");
-    require(!memcmp(bytes, unpacked, (size_t)(P * C)), kernel, "wrong values");
-    free(values), free(sign), free(mask), free(got_sign), free(got_mask), free(bytes),
-        free(unpacked), free(typed);
+    free(values), free(bits), free(packed), free(bytes), free(unpacked), free(typed);
 }
 
 /* The published answers, and then every bit of a random tensor, one draw at a time. */
@@ -177,7 +148,7 @@ static void test_stochastic_pack(const bnn_kernel *kernel) {
         p = p < 0 ? 0 : p > 1 ? 1 : p;
         plus[i] = u < (uint32_t)floorf(p * (float)(1 << draws.bits) + 0.5f);
     }
-    uint64_t *expected = pack_plane(plus, P, C, 0);
+    uint64_t *expected = pack_plane(plus, P, C);
     bnn_stochastic_pack_fn *function = (bnn_stochastic_pack_fn *)kernel->function;
     require(function(x, &draws, P, C, out) == BNN_OK, kernel, "status");
     require(!memcmp(out, expected, (size_t)words * 8), kernel, "wrong bits");
@@ -213,10 +184,10 @@ static void test_maxpool(const bnn_kernel *kernel, int on_bits) {
         }
         best[i] = largest * -flip[c];
     }
-    void *in = on_bits ? (void *)pack_plane(x, pixels, C, 0) : narrow(x, pixels * C, type);
-    void *expected = on_bits ? (void *)pack_plane(best, positions, C, 0)
+    void *in = on_bits ? (void *)pack_plane(x, pixels, C) : narrow(x, pixels * C, type);
+    void *expected = on_bits ? (void *)pack_plane(best, positions, C)
                              : narrow(best, positions * C, type);
-    uint64_t *use_and = pack_plane(flip, 1, C, 0);
+    uint64_t *use_and = pack_plane(flip, 1, C);
     static const size_t sizes[] = {1, 1, 2, 4};
     const size_t bytes = (size_t)(positions * words) * (on_bits ? 8 : sizes[type]);
     void *out = fresh((int64_t)bytes, 1);
@@ -288,9 +259,9 @@ static void test_limit(const bnn_kernel *kernel) {
     else if (kernel->op_id == BNN_OP_gemm_bit_threshold)
         status = ((bnn_gemm_bit_threshold_fn *)kernel->function)(NULL, NULL, NULL, 1, 1,
                                                                  BNN_MAX_K_BIT + 1, NULL);
-    else if (kernel->op_id == BNN_OP_gemm_ternary)
-        status = ((bnn_gemm_ternary_fn *)kernel->function)(NULL, NULL, NULL, NULL, 1, 1,
-                                                           BNN_MAX_K_BIT + 1, NULL);
+    else if (kernel->op_id == BNN_OP_gemm_planes)
+        status = ((bnn_gemm_planes_fn *)kernel->function)(NULL, NULL, NULL, &TERNARIES, 1, 1,
+                                                          BNN_MAX_K_BIT + 1, NULL);
     else if (kernel->op_id == BNN_OP_gemm_int)
         status = ((bnn_gemm_int_fn *)kernel->function)(NULL, BNN_INT8, NULL, 1, 1,
                                                        BNN_MAX_K_INT + 1, NULL);
@@ -312,10 +283,22 @@ static void test_once(const bnn_kernel *kernel) {
         break;
     case BNN_OP_gemm_bit_threshold: test_bit_threshold(kernel, 1); break;
     case BNN_OP_conv2d_bit_threshold: test_bit_threshold(kernel, 0); break;
-    case BNN_OP_gemm_planes: test_planes(kernel, 1); break;
-    case BNN_OP_conv2d_planes: test_planes(kernel, 0); break;
-    case BNN_OP_gemm_planes_threshold: test_planes_threshold(kernel, 1); break;
-    case BNN_OP_conv2d_planes_threshold: test_planes_threshold(kernel, 0); break;
+    case BNN_OP_gemm_planes:
+        test_planes(kernel, 1, random_planes());
+        test_planes(kernel, 1, TERNARIES);
+        break;
+    case BNN_OP_conv2d_planes:
+        test_planes(kernel, 0, random_planes());
+        test_planes(kernel, 0, TERNARIES);
+        break;
+    case BNN_OP_gemm_planes_threshold:
+        test_planes_threshold(kernel, 1, random_planes());
+        test_planes_threshold(kernel, 1, TERNARIES);
+        break;
+    case BNN_OP_conv2d_planes_threshold:
+        test_planes_threshold(kernel, 0, random_planes());
+        test_planes_threshold(kernel, 0, TERNARIES);
+        break;
     case BNN_OP_gemm_int: test_integer(kernel, 1, 0); break;
     case BNN_OP_conv2d_int: test_integer(kernel, 0, 0); break;
     case BNN_OP_gemm_int_bit: test_integer(kernel, 1, 1); break;
@@ -328,14 +311,10 @@ static void test_once(const bnn_kernel *kernel) {
     case BNN_OP_float_bit_single:
     case BNN_OP_float_float:
     case BNN_OP_float_float_single: test_lookup(kernel); break;
-    case BNN_OP_gemm_ternary: test_ternary(kernel, 1); break;
-    case BNN_OP_conv2d_ternary: test_ternary(kernel, 0); break;
     case BNN_OP_threshold_pack: test_threshold_pack(kernel); break;
     case BNN_OP_multi_threshold: test_multi_threshold(kernel); break;
     case BNN_OP_pack_sign:
-    case BNN_OP_pack_ternary:
-    case BNN_OP_unpack_bit:
-    case BNN_OP_unpack_ternary: test_packing(kernel); break;
+    case BNN_OP_unpack_bit: test_packing(kernel); break;
     case BNN_OP_pack_planes:
     case BNN_OP_unpack_planes: test_packing_planes(kernel); break;
     case BNN_OP_stochastic_pack: test_stochastic_pack(kernel); break;

@@ -1,4 +1,4 @@
-/* Bytes to and from ternaries and planes with AVX-512; the meaning is ref/pack.c. */
+/* Bytes from bits, to and from planes, with AVX-512; the meaning is ref/pack.c. */
 #if defined(__x86_64__)
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl")
 #include <immintrin.h>
@@ -6,22 +6,6 @@
 #include "../internal.h"
 
 #define BYTES 64 /* in a register: one word of bits */
-
-int bnn_pack_ternary_avx512(const int8_t *x, int64_t P, int64_t C, uint64_t *sign,
-                            uint64_t *mask) {
-    const __m512i one = _mm512_set1_epi8(1), minus = _mm512_set1_epi8(-1);
-    __mmask64 outside = 0;
-    BNN_TRY(bnn_check_size(P, C, 1, 1));
-    for (int64_t p = 0; p < P; p++, x += C) {
-        for (int64_t j = 0; j < bnn_words(C); j++) {
-            const __m512i values = _mm512_maskz_loadu_epi8(bnn_valid_bits(C, j), x + j * BYTES);
-            outside |= _mm512_cmpgt_epi8_mask(values, one) | _mm512_cmplt_epi8_mask(values, minus);
-            *sign++ = _mm512_cmpgt_epi8_mask(values, _mm512_setzero_si512());
-            *mask++ = _mm512_test_epi8_mask(values, values);
-        }
-    }
-    return outside ? BNN_ERR_VALUE : BNN_OK;
-}
 
 int bnn_unpack_bit_avx512(const uint64_t *words, int64_t P, int64_t C, int8_t *out) {
     const __m512i one = _mm512_set1_epi8(1), minus = _mm512_set1_epi8(-1);
@@ -32,22 +16,6 @@ int bnn_unpack_bit_avx512(const uint64_t *words, int64_t P, int64_t C, int8_t *o
             _mm512_mask_storeu_epi8(out + j * BYTES, bnn_valid_bits(C, j),
                                     _mm512_mask_mov_epi8(minus, *words++, one));
     return BNN_OK;
-}
-
-int bnn_unpack_ternary_avx512(const uint64_t *sign, const uint64_t *mask, int64_t P, int64_t C,
-                              int8_t *out) {
-    uint64_t outside = 0;
-    BNN_TRY(bnn_check_size(P, C, 1, 1));
-    BNN_TRY(bnn_check_tails(mask, P, C));
-    for (int64_t p = 0; p < P; p++, out += C) {
-        for (int64_t j = 0; j < bnn_words(C); j++, sign++, mask++) {
-            const __m512i below = _mm512_movm_epi8(*mask & ~*sign); /* -1 there */
-            outside |= *sign & ~*mask;
-            _mm512_mask_storeu_epi8(out + j * BYTES, bnn_valid_bits(C, j),
-                                    _mm512_mask_mov_epi8(below, *sign, _mm512_set1_epi8(1)));
-        }
-    }
-    return outside ? BNN_ERR_VALUE : BNN_OK;
 }
 
 /* u of up to 32 int16 values, a byte each; *bad gets the lanes that are not on the grid. */

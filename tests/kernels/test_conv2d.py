@@ -135,18 +135,6 @@ def test_conv2d_byte_takes_pad_values_of_its_type(isa, dtype, pad_value):
         _kernels.conv2d_byte(x, w, pad_value=pad_value, isa=isa)
 
 
-@variants("conv2d_ternary")
-@each_convolution
-@pytest.mark.parametrize("pad_value", [-1, 0, 1])
-def test_conv2d_ternary_equals_shifted_products(isa, case, pad_value, rng):
-    options, x_shape, w_shape = conv_case(case)
-    for make_x, make_w in ((ternary, ternary), (bipolar, ternary), (ternary, bipolar)):
-        x, w = make_x(rng, *x_shape), make_w(rng, *w_shape)
-        planes = (*_kernels.pack_ternary(x), *_kernels.pack_ternary(w))
-        out = _kernels.conv2d_ternary(*planes, x_shape[3], **options, pad_value=pad_value, isa=isa)
-        assert (out == conv2d(x, w, **options, pad_value=pad_value)).all()
-
-
 @pytest.mark.parametrize("dtype", [np.int32])
 def test_conv2d_int_overflow_is_an_error(dtype):
     x, w = np.full((1, 1, 1, 2), 2**30, dtype), np.ones((1, 1, 1, 2), np.int8)

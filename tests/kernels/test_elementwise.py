@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_meaning import SEED, bipolar, integers, maxpool, ternary, variants
+from kernel_meaning import SEED, bipolar, integers, maxpool, variants
 
 from bnnsim.engine import _kernels
 from bnnsim.errors import KernelError
@@ -100,22 +100,6 @@ def test_pack_sign_of_special_floats(isa):
             _kernels.pack_sign(x, isa=isa)
 
 
-@variants("pack_ternary")
-@pytest.mark.parametrize("C", WIDTHS)
-def test_pack_ternary_makes_two_planes(isa, C, rng):
-    x = ternary(rng, 3, 2, C)
-    sign, mask = _kernels.pack_ternary(x, isa=isa)
-    assert (sign == bits.pack_mask(x > 0)).all()
-    assert (mask == bits.pack_mask(x != 0)).all()
-
-
-@variants("pack_ternary")
-@pytest.mark.parametrize("value", [2, -2, 127, -128])
-def test_pack_ternary_refuses_other_values(isa, value):
-    with pytest.raises(KernelError, match="values of the stated set"):
-        _kernels.pack_ternary(np.array([[0, value]], np.int8), isa=isa)
-
-
 @variants("unpack_bit")
 @pytest.mark.parametrize("C", WIDTHS)
 def test_unpack_bit_undoes_pack(isa, C, rng):
@@ -123,20 +107,11 @@ def test_unpack_bit_undoes_pack(isa, C, rng):
     assert (_kernels.unpack_bit(bits.pack(x), C, isa=isa) == x).all()
 
 
-@variants("unpack_ternary")
-@pytest.mark.parametrize("C", WIDTHS)
-def test_unpack_ternary_undoes_pack(isa, C, rng):
-    x = ternary(rng, 3, 2, C)
-    assert (_kernels.unpack_ternary(*_kernels.pack_ternary(x), C, isa=isa) == x).all()
-
-
 @pytest.mark.parametrize("C", [1, 63, 65])
 def test_unpack_refuses_a_tail(C):
     words = np.full((1, bits.words_for(C)), 2**64 - 1, np.uint64)
     with pytest.raises(KernelError, match="zero bits past the last element"):
         _kernels.unpack_bit(words, C)
-    with pytest.raises(KernelError, match="zero bits past the last element"):
-        _kernels.unpack_ternary(words, words, C)
 
 
 POOLS = [

@@ -194,22 +194,6 @@ def test_gemm_byte_at_its_largest_depth(isa):
         _kernels.gemm_byte(longer, longer, isa=isa)
 
 
-@variants("gemm_ternary")
-@pytest.mark.parametrize("K", RAGGED)
-def test_gemm_ternary_equals_matmul(isa, K, rng):
-    for make_a, make_b in ((ternary, ternary), (bipolar, ternary), (ternary, bipolar)):
-        a, b = make_a(rng, 7, K), make_b(rng, 13, K)
-        planes = (*_kernels.pack_ternary(a), *_kernels.pack_ternary(b))
-        assert (_kernels.gemm_ternary(*planes, K, isa=isa) == matmul(a, b)).all()
-
-
-@variants("gemm_ternary")
-def test_gemm_ternary_refuses_a_sign_outside_the_mask(isa):
-    zero, one = np.zeros((1, 1), np.uint64), np.ones((1, 1), np.uint64)
-    with pytest.raises(KernelError, match="values of the stated set"):
-        _kernels.gemm_ternary(one, zero, one, one, 3, isa=isa)
-
-
 @pytest.mark.parametrize(
     ("change", "text"),
     [

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_meaning import RAGGED, SEED, conv2d, matmul, variants
+from kernel_meaning import (
+    CONVOLUTIONS,
+    RAGGED,
+    SEED,
+    bipolar,
+    conv2d,
+    conv_case,
+    matmul,
+    ternary,
+    variants,
+)
 
 from bnnsim.engine import _kernels
 from bnnsim.errors import KernelError
@@ -20,6 +30,7 @@ GRIDS = {
     "bipolar2": (2, -3, 2),
     "bipolar8": (8, -255, 2),
 }
+WIDTHS = (1, 3, 7, 8, 9, 63, 64, 65, 127, 128, 129, 191)
 
 
 @pytest.fixture
@@ -46,27 +57,41 @@ def levels(acc, t, direction):
 
 @variants("pack_planes")
 @pytest.mark.parametrize("name", GRIDS)
-@pytest.mark.parametrize("C", [1, 63, 64, 65, 129])
+@pytest.mark.parametrize("C", WIDTHS)
 def test_planes_there_and_back(isa, name, C, rng):
     x, dtype = values(rng, name, 3, 2, 5, C), DType.parse(name)
     planes = _kernels.pack_planes(x, GRIDS[name], isa=isa)
     assert planes.shape == (3, dtype.bits, 2, 5, -(-C // 64))
-    if name != "ternary":
-        meaning = bits.pack_planes(
-            x - np.int16(dtype.low) if name == "int3" else x,
-            DType("unsigned", 3) if name == "int3" else dtype,
-        )
-        assert (planes == meaning.swapaxes(0, 1)).all()
+    if name in ("int3", "ternary"):
+        meaning = bits.pack_planes(x - np.int16(dtype.low), DType("unsigned", dtype.bits))
+    else:
+        meaning = bits.pack_planes(x, dtype)
+    assert (planes == meaning.swapaxes(0, 1)).all()
     assert (_kernels.unpack_planes(planes, C, GRIDS[name], x.dtype) == x).all()
 
 
 @variants("unpack_planes")
 @pytest.mark.parametrize("name", GRIDS)
 def test_planes_unpack(isa, name, rng):
-    for C in (1, 64, 130):
+    for C in (*WIDTHS, 130):
         x = values(rng, name, 4, C)
         planes = _kernels.pack_planes(x, GRIDS[name], isa="ref")
         assert (_kernels.unpack_planes(planes, C, GRIDS[name], x.dtype, isa=isa) == x).all()
+
+
+@variants("pack_planes")
+@pytest.mark.parametrize("value", [3, -2, 127, -128])
+def test_pack_planes_refuses_other_values(isa, value):
+    with pytest.raises(KernelError, match="values of the stated set"):
+        _kernels.pack_planes(np.array([[0, value]], np.int8), GRIDS["ternary"], isa=isa)
+
+
+@variants("unpack_planes")
+@pytest.mark.parametrize("C", [1, 63, 65])
+def test_unpack_planes_refuses_a_tail(isa, C):
+    planes = np.full((1, 2, -(-C // 64)), 2**64 - 1, np.uint64)
+    with pytest.raises(KernelError, match="zero bits past the last element"):
+        _kernels.unpack_planes(planes, C, GRIDS["ternary"], np.int8, isa=isa)
 
 
 @variants("gemm_planes")
@@ -75,10 +100,11 @@ def test_planes_unpack(isa, name, rng):
 def test_gemm_planes_equals_matmul(isa, name, weight, rng):
     _, chosen, _, tile_m, tile_n = _kernels.select("gemm_planes", isa)
     assert chosen == isa
-    for K in RAGGED[:-1] if name in ("uint2", "ternary") else (1, 65, 200):
-        a, b = values(rng, name, 9, K), values(rng, weight, tile_n + 1, K)
+    for K in RAGGED if name in ("bit", "uint2", "ternary") else (1, 65, 200):
+        a, b = values(rng, name, 9, K), values(rng, weight, max(tile_n + 1, 13), K)
         planes, expected = _kernels.pack_planes(a, GRIDS[name]), matmul(a, b)
-        for M, N in ((1, tile_n), (tile_m, max(tile_n - 1, 1)), (9, tile_n + 1), (tile_m + 1, 1)):
+        sizes = (1, tile_n), (tile_m, max(tile_n - 1, 1)), (9, tile_n + 1), (tile_m + 1, 1), (7, 13)
+        for M, N in sizes:
             packed = _kernels.pack_gemm_plane_weights(b[:N], isa)
             assert packed.kernel == f"bnn_gemm_planes_{isa}"
             out = _kernels.gemm_planes(planes[:M], packed, GRIDS[name])
@@ -104,7 +130,7 @@ def test_gemm_planes_threshold_counts(isa, count, rng):
             assert (got == levels(acc, t, direction)).all()
 
 
-CONVOLUTIONS = (
+WINDOWS = (
     dict(),
     dict(pads=(1, 1, 1, 1)),
     dict(pads=(2, 0, 1, 3), stride=(2, 1)),
@@ -115,14 +141,14 @@ CONVOLUTIONS = (
 
 
 @variants("conv2d_planes")
-@pytest.mark.parametrize("case", CONVOLUTIONS)
+@pytest.mark.parametrize("case", WINDOWS)
 def test_conv2d_planes_equals_naive(isa, case, rng):
     groups = case.get("groups", 1)
     for name, weight, pad_value in (
         ("uint2", "bit", 0), ("uint2", "int3", 3), ("ternary", "ternary", 0),
         ("bipolar2", "bipolar2", 0), ("bit", "ternary", 1), ("int3", "int8", -4),
     ):  # fmt: skip
-        x, w = values(rng, name, 2, 7, 9, 33 * groups), values(rng, weight, 6 * groups, 3, 2, 33)
+        x, w = values(rng, name, 3, 7, 9, 33 * groups), values(rng, weight, 6 * groups, 3, 2, 33)
         expected = conv2d(x, w, pad_value=pad_value, **case)
         planes = _kernels.pack_planes(x, GRIDS[name])
         packed = _kernels.pack_conv_plane_weights(w, groups=groups, isa=isa)
@@ -134,11 +160,25 @@ def test_conv2d_planes_equals_naive(isa, case, rng):
             assert (out == expected).all(), (name, weight, threads)
 
 
+@variants("conv2d_planes")
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("pad_value", [-1, 0, 1])
+def test_conv2d_planes_of_ternaries_and_bits(isa, case, pad_value, rng):
+    options, x_shape, w_shape = conv_case(case)
+    for make_x, make_w in ((ternary, ternary), (bipolar, ternary), (ternary, bipolar)):
+        x, w = make_x(rng, *x_shape), make_w(rng, *w_shape)
+        grid = GRIDS["ternary" if make_x is ternary else "bit"]
+        planes = _kernels.pack_planes(x, grid)
+        packed = _kernels.pack_conv_plane_weights(w, groups=options["groups"], isa=isa)
+        out = _kernels.conv2d_planes(planes, packed, grid, **options, pad_value=pad_value)
+        assert (out == conv2d(x, w, **options, pad_value=pad_value)).all()
+
+
 @variants("conv2d_planes_threshold")
-@pytest.mark.parametrize("case", CONVOLUTIONS)
+@pytest.mark.parametrize("case", WINDOWS)
 def test_conv2d_planes_threshold_counts(isa, case, rng):
     groups = case.get("groups", 1)
-    x = values(rng, "uint2", 2, 7, 9, 20 * groups)
+    x = values(rng, "uint2", 3, 7, 9, 20 * groups)
     w = values(rng, "int3", 23 * groups, 3, 2, 20)
     packed = _kernels.pack_conv_plane_weights(w, groups=groups, isa=isa)
     acc = conv2d(x, w, **case)
