@@ -237,13 +237,7 @@ def _compare(im: Importer, call: Call) -> Lookup:
 
 @_lowers("aten.relu")
 def _relu(im: Importer, call: Call) -> Activation:
-    return _rectified(im, im.activation(call.first, call.place))
-
-
-def _rectified(im: Importer, x: Activation) -> Activation:
-    if im.dtype(x).kind == "bipolar":
-        x = im.add("Cast", x, label="cast", dtype="int8")  # 0 is no bit
-    return im.add("Relu", x, label="relu")
+    return im.rectified(im.activation(call.first, call.place))
 
 
 @_lowers("aten.hardtanh", "aten.relu6", "aten.clamp", "aten.clamp_min", "aten.clamp_max")
@@ -260,7 +254,7 @@ def _clip(im: Importer, call: Call) -> Activation | Clipped:
     low, high = (None if v is None else float(v) for v in limits)
     x = im.activation(call.first, call.place)
     if low == 0 and high is None:
-        return _rectified(im, x)
+        return im.rectified(x)
     return Clipped(x, -_FLOAT32_MAX if low is None else low, _FLOAT32_MAX if high is None else high)
 
 

@@ -14,7 +14,6 @@ from bnnsim.frontends.importer import Activation, Call, Importer, Sliced, is_sym
 __all__ = ["HANDLERS"]
 
 _AXIS_OF_DIM = {1: 2, 2: 0, 3: 1}  # torch's channels, height and width in (H, W, C)
-_AVERAGE_NOTE = "An average is summed in float64 and rounded once; {} may round in between."
 _constant_sum: Handler = HANDLERS["aten.add"]
 _constant_difference: Handler = HANDLERS["aten.sub"]
 _border: Handler = HANDLERS["aten.pad"]
@@ -51,7 +50,7 @@ def _average(im: Importer, call: Call, **attrs: Any) -> Activation:
     x = im.floats(call.first, call.place)
     if len(x.shape) != 3:
         raise im.refused(call.place, (im.batch, *x.shape), "(N, C, H, W)")
-    im.note_once(_AVERAGE_NOTE.format(im.source))
+    im.note_average()
     op = "AvgPool" if attrs else "GlobalAvgPool"
     tensor = im.builder.add(op, x.tensor, label="pool", **attrs)
     height, width, channels = im.builder.tensor(tensor).shape

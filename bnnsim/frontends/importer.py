@@ -277,6 +277,18 @@ class Importer:
             return x
         return self.add("Cast", x, label="cast", dtype="float32")
 
+    def rectified(self, x: Activation) -> Activation:
+        """Append max(x, 0)."""
+        if self.dtype(x).kind == "bipolar":
+            x = self.add("Cast", x, label="cast", dtype="int8")  # 0 is no bit
+        return self.add("Relu", x, label="relu")
+
+    def note_average(self) -> None:
+        """Record how averages are rounded."""
+        self.note_once(
+            f"An average is summed in float64 and rounded once; {self.source} may round in between."
+        )
+
     def _limited(self, value: Clipped) -> Activation:
         x, limits = value.inner, (value.low, value.high)
         dtype = self.dtype(x)

@@ -81,7 +81,8 @@ def _importer(model: Model, where: str, input_shape: Sequence[int] | None) -> Im
     kind = fields.choice("dtype", tuple(_INPUTS), "float32")
     shape = _input_shape(fields, input_shape)
     builder = GraphBuilder(shape, _INPUTS[kind])
-    return Importer(where, builder, "None", (shape[-1], *shape[:-1]), None, "plus")
+    ours = (shape[-1], *shape[:-1])
+    return Importer(where, builder, "None", ours, None, "plus", source="TensorFlow")
 
 
 def _input_shape(fields: Fields, given: Sequence[int] | None) -> tuple[int, ...]:

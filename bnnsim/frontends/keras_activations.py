@@ -22,12 +22,11 @@ def quantize(im: Importer, use: Use, value: Any, quantizer: Quantizer) -> tuple[
     """Append a quantizer; return its levels and what one level stands for."""
     if isinstance(value, Scaled) and quantizer.kind in (larq.SIGN, larq.HEAVISIDE):
         value = value.inner  # a positive factor changes neither
-    if isinstance(value, Clipped) and value.low < 0 < value.high and quantizer.kind == larq.SIGN:
-        value = value.inner
-    x = im.activation(value, use.place)
     if quantizer.kind == larq.SIGN:
-        same = im.dtype(x) == BIT
-        return x if same else append(im, use, "Quantize", x, label="sign", quantizer="sign"), 1.0
+        if isinstance(value, Activation) and im.dtype(value) == BIT:
+            return value, 1.0
+        return im.sign(value, use.place, zero_is_plus=True), 1.0
+    x = im.activation(value, use.place)
     if quantizer.kind == larq.HEAVISIDE:
         return _heaviside(im, use, x), 1.0
     if quantizer.kind == larq.TERNARIZE and quantizer.threshold is not None:
@@ -138,7 +137,4 @@ def rectified(im: Importer, use: Use, value: Any) -> Any:
     """Append max(x, 0); levels that are no sign are left as they are."""
     if isinstance(value, Scaled) and isinstance(value.inner, Activation):
         return Scaled(rectified(im, use, value.inner), value.factor)
-    x = im.activation(value, use.place)
-    if im.dtype(x).kind == "bipolar":
-        x = append(im, use, "Cast", x, label="cast", dtype="int8")  # 0 is no bit
-    return append(im, use, "Relu", x, label="relu")
+    return im.rectified(im.activation(value, use.place))

@@ -22,7 +22,6 @@ from bnnsim.frontends.keras_weights import (
 )
 from bnnsim.graph.io import open_regular, read_limited
 
-SUFFIXES = (".h5", ".hdf5", ".keras", ".json")
 _MAX_CONFIG = 16 * 2**20
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _ASSETS = "assets/"

@@ -153,18 +153,14 @@ def _average_pool(im: Importer, use: Use) -> Any:
     window = _pool_window(im, use, x)
     if bordered:
         window = {**_bordered(im, use, value, window), "count_include_pad": True}
-    _note_average(im)
+    im.note_average()
     return append(im, use, "AvgPool", x, **window)
-
-
-def _note_average(im: Importer) -> None:
-    im.note_once("An average is summed in float64 and rounded once; TensorFlow rounds in between.")
 
 
 @lowers("GlobalAveragePooling2D", "GlobalAvgPool2D")
 def _global_average(im: Importer, use: Use) -> Any:
     x = im.floats(use.only(im), use.place)
-    _note_average(im)
+    im.note_average()
     return _flat_unless_kept(im, use, append(im, use, "GlobalAvgPool", x, label="pool"))
 
 

@@ -67,8 +67,7 @@ def _average_pool(call: OnnxCall) -> Any:
                 ceil_mode=False, count_include_pad=counts, divisor_override=None,
             )  # fmt: skip
     plain = call.im.floats(x, call.place)
-    note = f"An average is summed in float64 and rounded once; {call.im.source} may round between."
-    call.im.note_once(note)
+    call.im.note_average()
     tensor = call.im.builder.add(
         "AvgPool", plain.tensor, label="pool", count_include_pad=counts, **window
     )

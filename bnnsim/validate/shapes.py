@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from bnnsim.graph.dtypes import BIT, INT16, DType
+from bnnsim.graph.growing import GrowingGraph
 from bnnsim.graph.ir import Graph, Node, Tensor
-from bnnsim.graph.ops import infer, normal_attrs
+from bnnsim.graph.ops import normal_attrs
 
 
 class Shapes:
     """A chain of ops whose constants have no data."""
 
     def __init__(self, shape: tuple[int, ...], dtype: DType) -> None:
-        self.nodes: list[Node] = []
-        self.tensors = {"input": Tensor("input", shape, dtype)}
+        self._graph = GrowingGraph(shape, dtype)
         self.last = "input"
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of what the last op gives."""
-        return self.tensors[self.last].shape
+        return self._graph.tensors[self.last].shape
 
     def add(
         self,
@@ -30,16 +30,11 @@ class Shapes:
         **attrs: object,
     ) -> None:
         """Append one op with constants of these shapes and types; ``also`` names more inputs."""
-        i = len(self.nodes)
+        i = len(self._graph.nodes)
+        name, activations = f"{op.lower()}{i}", (self.last, *also)
         held = [Tensor(f"c{i}_{j}", s, d, constant=True) for j, (s, d) in enumerate(constants)]
-        inputs = (self.last, *also, *(tensor.name for tensor in held))
-        node = Node(i, f"{op.lower()}{i}", op, inputs, (f"t{i}",), attrs)
-        node = Node(i, node.name, op, inputs, node.outputs, normal_attrs(node))
-        shape, dtype = infer(node, [*(self.tensors[n] for n in (self.last, *also)), *held])
-        self.tensors.update({tensor.name: tensor for tensor in held})
-        self.tensors[f"t{i}"] = Tensor(f"t{i}", shape, dtype)
-        self.nodes.append(node)
-        self.last = f"t{i}"
+        normal = normal_attrs(Node(i, name, op, activations, (), attrs))
+        self.last = self._graph.append(op, name, activations, held, normal)
 
     def conv(
         self, out: int, kernel: int, dtype: DType, *, stride: int = 1, pad: int = 0, groups: int = 1
@@ -57,12 +52,13 @@ class Shapes:
 
     def narrow(self, dtype: DType) -> None:
         """Append a Cast to a type that need not hold all values, which no graph to run may have."""
-        i, last = len(self.nodes), self.tensors[self.last]
-        node = Node(i, f"cast{i}", "Cast", (last.name,), (f"t{i}",), {"dtype": str(dtype)})
-        self.tensors[node.output] = Tensor(node.output, last.shape, dtype)
-        self.nodes.append(node)
+        i, last = len(self._graph.nodes), self._graph.tensors[self.last]
+        node = Node(i, f"cast{i}", "Cast", (last.name,), (f"cast{i}.out",), {"dtype": str(dtype)})
+        self._graph.tensors[node.output] = Tensor(node.output, last.shape, dtype)
+        self._graph.nodes.append(node)
         self.last = node.output
 
     def graph(self, name: str) -> Graph:
         """Return the graph; it is priced, never run, so sums wider than int32 are left alone."""
-        return Graph(name, tuple(self.nodes), self.tensors, ("input",), (self.last,), {})
+        held = self._graph
+        return Graph(name, tuple(held.nodes), held.tensors, ("input",), (self.last,), {})

@@ -116,6 +116,9 @@ def _normalized(net: Shapes) -> None:
     net.add("Affine", *[((net.shape[-1],), FLOAT32)] * 2)
 
 
+# The zoo's QuickNets and Bi-Real 18 multiply the same. Here a batch norm is an affine after a cast,
+# and the classes have no bias: the first predictions of published points were made on this form
+# and are held to it; on the zoo's, times are up to 0.2 % longer.
 def quicknet(size: str) -> Graph:
     """QuickNet of larq's zoo, version 1.0: float stem and transitions, binary residual blocks."""
     net = Shapes((224, 224, 3), FLOAT32)

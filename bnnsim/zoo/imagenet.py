@@ -81,8 +81,7 @@ def bireal(net: ImageChain, *, blocks: tuple[int, ...]) -> None:
 
 def real2binary(net: ImageChain) -> None:
     """Batch norm, sign, bit convolution, a gate of the batch norm's means, PReLU, shortcut."""
-    net.conv2d(64, 7, stride=2, pads="tensorflow")
-    net.batch_norm()
+    _stem(net, pads="tensorflow")
     net.prelu()
     net.max_pool(3, 2, pads="tensorflow")
     for width in _STAGES:
@@ -99,8 +98,8 @@ def real2binary(net: ImageChain) -> None:
     net.classes()
 
 
-def _stem(net: ImageChain) -> None:
-    net.conv2d(64, 7, stride=2)
+def _stem(net: ImageChain, *, pads: str = "same") -> None:
+    net.conv2d(64, 7, stride=2, pads=pads)
     net.batch_norm()
 
 
@@ -193,8 +192,7 @@ def quicknet(net: ImageChain, *, blocks: tuple[int, ...], filters: tuple[int, ..
 
 def densenet28(net: ImageChain) -> None:
     """Each block adds 64 channels of a bit convolution; transitions in float."""
-    net.conv2d(64, 7, stride=2, pads="tensorflow")
-    net.batch_norm()
+    _stem(net, pads="tensorflow")
     net.relu()
     net.max_pool(3, 2, pads="tensorflow")
     for count, reduction in ((6, 2.7), (6, 2.7), (6, 2.2), (5, None)):

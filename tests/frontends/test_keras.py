@@ -294,6 +294,17 @@ def test_a_threshold_is_met_from_both_sides_and_at_it(tmp_path):
 F = np.float32
 
 
+def test_layers_that_take_the_sign_of_one_tensor_share_it(tmp_path):
+    net = Net(images())
+    net.add("QuantConv2D", filters=4, padding="same", name="left", **SIGN)
+    net.add("QuantConv2D", "input_1", filters=4, padding="same", name="right", **SIGN)
+    net.add("Add", "left", "right", name="sum")
+    graph = check(net, tmp_path / "net.h5")
+    assert [node.op for node in graph.nodes if node.op != "Bias"] == [
+        "Quantize", "Conv2d", "Conv2d", "Add",
+    ]  # fmt: skip
+
+
 def test_latent_weights_of_zero_are_counted(tmp_path):
     net = Net(images())
     name = net.add("QuantConv2D", filters=4, **SIGN)

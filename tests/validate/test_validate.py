@@ -14,8 +14,10 @@ from bnnsim.cost.intervals import Interval
 from bnnsim.cost.profile import load_profile
 from bnnsim.errors import InputError
 from bnnsim.validate.first import keep_first, read_first
+from bnnsim.validate.nets import NETWORKS
 from bnnsim.validate.points import Point, packaged_points, read_points
 from bnnsim.validate.score import Row, Validation, coverage, predict, summary, validate
+from bnnsim.zoo import build
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEPT = REPOSITORY / "validation" / "first_predictions.jsonl"
@@ -50,6 +52,29 @@ def test_the_packaged_points_are_predicted(found):
     Draft202012Validator(schema).validate(result)
     assert len(result["points"]) == len(read_points(packaged_points())[0])
     assert result["coverage"]["n"] == sum(r["role"] == "scored" for r in result["points"])
+
+
+def layers(graph):
+    """Return types and sizes of what a graph multiplies."""
+    linear = [node for node in graph.nodes if node.op in ("Conv2d", "Dense")]
+    sides = [[graph.tensor(name) for name in node.inputs] for node in linear]
+    return [
+        (node.op, x.dtype, x.shape, w.dtype, w.shape, node.attrs.get("stride"))
+        for node, (x, w) in zip(linear, sides, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("timed", "zoo"),
+    [
+        ("quicknet-small", "quicknet-small"),
+        ("quicknet-medium", "quicknet"),
+        ("quicknet-large", "quicknet-large"),
+        ("birealnet-18", "bireal18"),
+    ],
+)
+def test_timed_networks_multiply_what_those_of_the_zoo_do(timed, zoo):
+    assert layers(NETWORKS[timed]()) == layers(build(zoo))
 
 
 def test_points_that_a_profile_was_calibrated_on_are_fit(found):
