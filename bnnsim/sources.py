@@ -17,7 +17,7 @@ FORMS = (
     "NET.bnn, NET.onnx, NET.pt2, NET.h5, NET.keras, NET.json, pynq:FOLDER, "
     "zoo:NAME[:trained|:random[,SEED]] or py:MODULE:CALLABLE"
 )
-_KERAS = (".h5", ".hdf5", ".keras", ".json")
+KERAS = (".h5", ".hdf5", ".keras", ".json")  # suffixes of its models
 
 
 def load(
@@ -130,7 +130,7 @@ def _by_scheme(
         from bnnsim.frontends.torch_export import from_python
 
         return from_python(rest, weights, input_shape, trust=trust, sign_zero=sign_zero)
-    if Path(text).suffix.lower() in _KERAS:
+    if Path(text).suffix.lower() in KERAS:
         from bnnsim.frontends.keras import from_keras
 
         return from_keras(text, weights, input_shape)

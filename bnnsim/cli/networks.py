@@ -27,6 +27,7 @@ from bnnsim.cli.files import read_npy, write_array
 from bnnsim.cli.output import check_outputs, emit
 from bnnsim.errors import InputError, message, nearest
 from bnnsim.report import network as blocks
+from bnnsim.sources import KERAS
 
 HELD, DIFFERS = 0, 1
 _SHOWN_FAILURES = 5
@@ -61,11 +62,10 @@ def load_source(args: Namespace, source: Any) -> Any:
         )
 
 
-_KERAS = (".h5", ".hdf5", ".keras", ".json")
 _OPTIONS = {
     "network": ("pynq:",),
-    "weights": ("py:", *_KERAS),
-    "input_shape": ("py:", ".onnx", *_KERAS),
+    "weights": ("py:", *KERAS),
+    "input_shape": ("py:", ".onnx", *KERAS),
     "sign_zero": ("py:", ".pt2", ".onnx"),
 }
 

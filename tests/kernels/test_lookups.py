@@ -81,16 +81,8 @@ def pack_floats(w, op, isa, groups=1):
     return _kernels.pack_float_weights(w, groups=groups, single=op.endswith("single"), isa=isa)
 
 
-@pytest.mark.parametrize(
-    ("op", "isa"),
-    [
-        pytest.param(op, *kernel.values, id=kernel.id, marks=kernel.marks)
-        for op in FLOAT_OPS
-        for kernel in variants(op).args[1]
-    ],
-)
-def test_floats_convolve_whole_numbers_exactly(op, isa, rng):
-    """Whole numbers have exact sums, in any precision."""
+def check_whole_numbers(op, isa, rng):
+    """Hold every case against integers: whole numbers have exact sums, in any precision."""
     for case in CASES:
         options, x_shape, w_shape = conv_case(case)
         x, w = rng.integers(-99, 100, x_shape), bipolar(rng, *w_shape).astype(np.int64)
@@ -103,6 +95,26 @@ def test_floats_convolve_whole_numbers_exactly(op, isa, rng):
             )
             assert got.dtype == dtype
             assert (got == sums).all()
+
+
+@variants("float_bit")
+def test_float_bit_convolves_whole_numbers_exactly(isa, rng):
+    check_whole_numbers("float_bit", isa, rng)
+
+
+@variants("float_bit_single")
+def test_float_bit_single_convolves_whole_numbers_exactly(isa, rng):
+    check_whole_numbers("float_bit_single", isa, rng)
+
+
+@variants("float_float")
+def test_float_float_convolves_whole_numbers_exactly(isa, rng):
+    check_whole_numbers("float_float", isa, rng)
+
+
+@variants("float_float_single")
+def test_float_float_single_convolves_whole_numbers_exactly(isa, rng):
+    check_whole_numbers("float_float_single", isa, rng)
 
 
 @pytest.mark.parametrize("op", FLOAT_OPS)
