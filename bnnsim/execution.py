@@ -14,6 +14,7 @@ import numpy as np
 from bnnsim.display import Displayed
 from bnnsim.engine.dispatch import available_isas
 from bnnsim.engine.execute import Plan, Traced, Watch, tile_size
+from bnnsim.engine.profile import Profile, profile
 from bnnsim.engine.reference import check_input
 from bnnsim.engine.reference import execute as execute_reference
 from bnnsim.errors import InputError, message, nearest
@@ -215,6 +216,10 @@ class Engine:
     def run(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs for a batch of shape (N, features) or (N, H, W, C)."""
         return self.plan.run(x)[self.plan.graph.outputs[0]]
+
+    def profile(self, x: np.ndarray, *, rounds: int = 5) -> Profile:
+        """Return where the time of a batch goes, step by step; see :class:`Profile`."""
+        return profile(self.plan, x, rounds=rounds)
 
 
 def run(

@@ -15,7 +15,8 @@ import numpy as np
 from bnnsim import kernels
 from bnnsim.engine import dispatch
 from bnnsim.graph.dtypes import DType
-from experiments.bench_engine.sampling import Call, quartiles, sampler
+from experiments.bench_engine.clock import Call, sampler
+from experiments.bench_engine.sampling import quartiles
 
 RESULTS = Path(__file__).parent / "results"
 SHAPES = ((28, 64), (28, 128), (14, 256))  # side, channels
