@@ -206,12 +206,20 @@ class Engine:
         ``auto`` (or what BNNSIM_ISA names), ``ref``, ``avx2``, ``avx512`` or ``neon``.
     fast_float : bool
         Form the sums of float layers in float32: faster, and may differ in their last bits.
+    mode : str
+        A name of the mode table: the twin of the network that is executed.
     """
 
     def __init__(
-        self, graph: Graph, *, threads: int = 1, isa: str = "auto", fast_float: bool = False
+        self,
+        graph: Graph,
+        *,
+        threads: int = 1,
+        isa: str = "auto",
+        fast_float: bool = False,
+        mode: str = "native",
     ) -> None:
-        self.plan = Plan(executable(graph), isa=isa, threads=threads, fast_float=fast_float)
+        self.plan = Plan(executable(graph, mode), isa=isa, threads=threads, fast_float=fast_float)
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs for a batch of shape (N, features) or (N, H, W, C)."""
