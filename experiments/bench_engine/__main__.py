@@ -73,14 +73,14 @@ SMOKE = Size(
 )  # fmt: skip
 
 
-def machine(skipped: dict[str, str]) -> dict[str, Any]:
-    """Return, and print, what the figures belong to."""
+def machine(larq: Larq | None, refused: str | None) -> dict[str, Any]:
+    """Return, and print, what the figures belong to; ``refused`` is why ``larq`` is not there."""
     told: dict[str, Any] = {
         "cpu": cpu_name(),
         "kernel": dispatch.select("gemm_bit").symbol,
         "load_before": os.getloadavg(),
-        "versions": peers.installed(),
-        "skipped": peers.skipped() | skipped,
+        "versions": peers.installed() | ({} if larq is None else {NAME: larq.version}),
+        "skipped": peers.skipped() | ({} if refused is None else {NAME: refused}),
     }
     print(f"{told['cpu']}, {told['kernel']}, load {told['load_before'][0]:.1f}; {told['versions']}")
     for name, why in told["skipped"].items():
@@ -92,9 +92,7 @@ def timed(size: Size, lce: str | None) -> dict[str, Any]:
     """Time everything, printing as it goes, and return what the JSON holds."""
     start, refused = time.perf_counter(), why_not(lce)
     larq = Larq(lce) if lce is not None and refused is None else None
-    told = machine({} if refused is None else {NAME: refused})
-    if larq is not None:
-        told["versions"][NAME] = larq.version
+    told = machine(larq, refused)
     told["raw_two_threads_over_one"] = raw_scaling(THREADS, size.samples)
     print(f"raw loop, two threads over one: {spread(told['raw_two_threads_over_one'])}")
     told["results"] = []
@@ -113,7 +111,7 @@ def timed(size: Size, lce: str | None) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.bench_engine", description=__doc__)
     parser.add_argument(
-        "--seconds", type=float, default=15.0, help="per workload, at 3 rounds or more"
+        "--seconds", type=float, default=8.0, help="per workload, at 3 rounds or more"
     )
     parser.add_argument("--out", type=Path, help="folder of bench.json and the pictures")
     parser.add_argument(
