@@ -30,6 +30,12 @@ def work_text(row: Told) -> str:
     return "\n".join(lines)
 
 
+def load_text(told: Told) -> str:
+    """Return what else the machine did, a paragraph."""
+    before, after = (told[when][0] for when in ("load_before", "load_after"))
+    return f"\nLoad (processes that wanted a core) before the run {before:.1f}, after it {after:.1f}.\n"
+
+
 def target_table(told: Told) -> str:
     """Return the targets, one a row, in Markdown."""
     lines = ["| work | what | target | median [quartiles] | |", "|---|---|---|---|---|"]
@@ -38,7 +44,7 @@ def target_table(told: Told) -> str:
         lines.append(
             f"| {row['work']} | {row['what']} | {row['target']:.4g} | {figure} | {row['verdict']} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + load_text(told)
 
 
 def peer_table(told: Told) -> str:
@@ -55,7 +61,7 @@ def peer_table(told: Told) -> str:
         cells = [f"{of[p]['ours_over']['median']:.3g}x" if p in of else "" for p in peers]
         ours = _time(of[OURS]["seconds"]["median"])
         lines.append(f"| {row['work']} | {ours} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + load_text(told)
 
 
 def layer_table(told: Told) -> str:
