@@ -33,7 +33,7 @@ def work_text(row: Told) -> str:
 def load_text(told: Told) -> str:
     """Return what else the machine did, a paragraph."""
     before, after = (told[when][0] for when in ("load_before", "load_after"))
-    return f"\nLoad (processes that wanted a core) before the run {before:.1f}, after it {after:.1f}.\n"
+    return f"\nProcesses that wanted a core before the run: {before:.1f}; after it: {after:.1f}.\n"
 
 
 def target_table(told: Told) -> str:
