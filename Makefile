@@ -7,6 +7,8 @@
 # make check     ruff and mypy
 # make bench     the engine beside other libraries and the machine's limit, some 8 minutes; JSON and
 #                pictures in OUT (build/bench). A library that cannot be installed is skipped by name
+# make lce       an environment, .venv-lce, with larq-compute-engine, which `make bench` then times too:
+#                Linux on x86-64, Python 3.10 to 3.12, some 2 GB
 # make clean     removes everything that make made, .venv included
 #
 # PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment.
@@ -21,6 +23,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check install --quiet --constraint co
 SOURCES := setup.py MANIFEST.in $(wildcard bnnsim/engine/*.pyx bnnsim/engine/*.pxi) \
   $(shell find csrc -name '*.[ch]' -o -name '*.inc' -o -name '*.def')
 
+LCE_PACKAGES := larq-compute-engine==0.16.0 larq==0.13.3 tensorflow-cpu==2.16.2 tf-keras==2.16.0 "numpy<2"
 CROSS_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 
 # Prints the requirements that pyproject.toml states: of the build, the package, or an extra.
@@ -30,7 +33,7 @@ STATED := $(RUN) -c 'import sys, tomllib; \
            **p["optional-dependencies"]}; \
   print(*(line for name in sys.argv[1:] for line in parts[name]), sep="\n")'
 
-.PHONY: setup demo test test-all cross cross-tools oracles check bench clean
+.PHONY: setup demo test test-all cross cross-tools oracles check bench lce clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -76,8 +79,13 @@ check: setup
 bench: setup $(VENV)/.bench
 	$(RUN) -m experiments.bench_engine --out $(OUT)
 
+lce:
+	@$(PYTHON) -m venv --clear .venv-lce && \
+	.venv-lce/bin/python -m pip --disable-pip-version-check install --quiet $(LCE_PACKAGES) || \
+	{ rm -rf .venv-lce; echo "larq-compute-engine cannot be installed here for $(PYTHON)"; exit 1; }
+
 clean:
-	rm -rf $(VENV) .venv-larq build dist *.egg-info bnnsim/engine/_kernels.c bnnsim/engine/*.so
+	rm -rf $(VENV) .venv-larq .venv-lce build dist *.egg-info bnnsim/engine/_kernels.c bnnsim/engine/*.so
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis demo.html demo.json
 	find bnnsim csrc experiments hw_profiles tests -name __pycache__ -type d -exec rm -rf {} +
 

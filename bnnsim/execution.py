@@ -14,6 +14,7 @@ import numpy as np
 from bnnsim.display import Displayed
 from bnnsim.engine.dispatch import available_isas
 from bnnsim.engine.execute import Plan, Traced, Watch, tile_size
+from bnnsim.engine.profile import Profile, profile
 from bnnsim.engine.reference import check_input
 from bnnsim.engine.reference import execute as execute_reference
 from bnnsim.errors import InputError, message, nearest
@@ -205,16 +206,28 @@ class Engine:
         ``auto`` (or what BNNSIM_ISA names), ``ref``, ``avx2``, ``avx512`` or ``neon``.
     fast_float : bool
         Form the sums of float layers in float32: faster, and may differ in their last bits.
+    mode : str
+        A name of the mode table: the twin of the network that is executed.
     """
 
     def __init__(
-        self, graph: Graph, *, threads: int = 1, isa: str = "auto", fast_float: bool = False
+        self,
+        graph: Graph,
+        *,
+        threads: int = 1,
+        isa: str = "auto",
+        fast_float: bool = False,
+        mode: str = "native",
     ) -> None:
-        self.plan = Plan(executable(graph), isa=isa, threads=threads, fast_float=fast_float)
+        self.plan = Plan(executable(graph, mode), isa=isa, threads=threads, fast_float=fast_float)
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs for a batch of shape (N, features) or (N, H, W, C)."""
         return self.plan.run(x)[self.plan.graph.outputs[0]]
+
+    def profile(self, x: np.ndarray, *, rounds: int = 5) -> Profile:
+        """Return where the time of a batch goes, step by step; see :class:`Profile`."""
+        return profile(self.plan, x, rounds=rounds)
 
 
 def run(

@@ -170,6 +170,9 @@ def run(args: Namespace) -> int:
 
     dumps = args.dump or []
     check_outputs(args, args.output, *(file for _, file in dumps))
+    if args.profile_steps and (args.engine != "compiled" or args.stochastic):
+        got = f"--engine {args.engine}" if args.engine != "compiled" else "--stochastic"
+        raise InputError(message("--profile-steps", got, "a plain run of the compiled engine"))
     graph = load_source(args, args.source)
     inputs = read_inputs(args.input, graph)
     labels = read_labels(args.labels, graph, len(inputs)) if args.labels else None
@@ -194,9 +197,20 @@ def run(args: Namespace) -> int:
     for path, array in written.items():
         write_array(path, array)
     plain = result.to_dict()
+    if args.profile_steps:
+        plain["profile"] = step_times(graph, inputs, args)
     told = [] if args.output else blocks.prediction_blocks(predictions(graph, result, labels))
     emit(args, plain, [*blocks.run_blocks(plain), *told, *(f"wrote {path}" for path in written)])
     return HELD
+
+
+def step_times(graph: Any, inputs: np.ndarray, args: Namespace) -> dict[str, Any]:
+    """Return where the time of a batch goes, step by step."""
+    from bnnsim import api
+
+    options = {"isa": args.isa, "threads": args.threads, "fast_float": args.fast_float}
+    found: dict[str, Any] = api.Engine(graph, mode=args.mode, **options).profile(inputs).to_dict()
+    return found
 
 
 def predictions(graph: Any, result: Any, labels: np.ndarray | None) -> dict[str, Any]:
@@ -310,6 +324,10 @@ def _add_run(verbs: Any) -> None:
     parser.add_argument(
         "--dump", metavar="LAYER=FILE", type=dump, action="append",
         help="write a layer's output as .npy; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--profile-steps", action="store_true",
+        help="time every step of the compiled engine: the batch runs some ten times more",
     )  # fmt: skip
     add_mode(parser)
     add_engine(parser)

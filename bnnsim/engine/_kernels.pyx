@@ -615,13 +615,17 @@ def gemm_bit_threshold(a, b, thresholds, K, *, isa="auto", threads=None, out=Non
 
 
 cdef PackedThresholds _thresholds(object thresholds, PackedWeights weights,
-                                  const bnn_kernel *kernel):
-    """Return packed thresholds that fit packed weights and the kernel that reads both."""
+                                  const bnn_kernel *kernel, object grid=None):
+    """Return packed thresholds that fit packed weights and the kernel that reads both.
+
+    `grid` is that of planes, for which thresholds are packed otherwise.
+    """
     if not isinstance(thresholds, PackedThresholds):
         raise KernelError(message("thresholds", type(thresholds).__name__, "packed thresholds",
                                   "Make them with pack_thresholds."))
     _need("thresholds.N", thresholds.N, weights.shape[0])
     _need("thresholds.K", thresholds.K, weights.K)
+    _need("thresholds.grid", thresholds.grid, grid)
     _need("tile of the packed weights", weights.chosen.tile_n, kernel.tile_n)
     return thresholds
 

@@ -143,9 +143,8 @@ cdef bnn_planes _operand_planes(object x, PackedWeights packed, object grid, int
 
 cdef bnn_limits _plane_limits(object thresholds, PackedWeights packed, const bnn_kernel *kernel,
                               object grid, int64_t out_stride):
-    cdef PackedThresholds chosen = _thresholds(thresholds, packed, kernel)
+    cdef PackedThresholds chosen = _thresholds(thresholds, packed, kernel, tuple(grid))
     cdef bnn_limits limits = chosen.limits
-    _need("thresholds.grid", chosen.grid, tuple(grid))
     limits.out_stride = out_stride
     return limits
 

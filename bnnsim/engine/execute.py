@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
@@ -158,6 +160,41 @@ class Plan:
             self._run_tiles(_Run(self, chosen, x, result, draws, watch, self.threads), progress)
         return result
 
+    def step_seconds(self, x: Array, *, draws: Draws | None = None) -> tuple[float, ...]:
+        """Run a batch step by step and return the seconds of each, in the order of :attr:`steps`.
+
+        Steps are those of :meth:`run`, but each is a call of its own and leaves its output as an
+        array; the first one's time contains the packing of the input.
+        """
+        check_input(self.graph, x)
+        seconds = {step.node.name: 0.0 for step in self.steps}
+        last = 0.0
+
+        def tick(_start: int, step: Step, _read: Sequence[Value], _made: Value) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            seconds[step.node.name] += now - last
+            last = time.perf_counter()
+
+        chosen = self._schedule(self.graph.outputs, single=True)
+        result = {n: np.empty((len(x), *b.shape), b.dtype) for n, b in chosen.wanted.items()}
+        run = _Run(self, chosen, x, result, draws, tick, self.threads)
+        tile = min(len(x), self._tile)
+        with self._threads_of_kernels():
+            for start in range(0, len(x), tile):
+                last = time.perf_counter()
+                run.tile(start, min(start + tile, len(x)))
+        return tuple(seconds.values())
+
+    @contextmanager
+    def _threads_of_kernels(self) -> Iterator[None]:
+        """Let kernels use the plan's threads."""
+        before = _kernels.set_threads(self.threads)
+        try:
+            yield
+        finally:
+            _kernels.set_threads(before)
+
     def _run_tiles(self, run: _Run, progress: Callable[[int], object] | None) -> None:
         images = len(run.x)
         tile = self._at_once(run.schedule, images)
@@ -175,12 +212,9 @@ class Plan:
             with ThreadPoolExecutor(self.threads) as pool:
                 list(pool.map(run_tile, range(0, images, tile)))
             return
-        before = _kernels.set_threads(self.threads)
-        try:
+        with self._threads_of_kernels():
             for start in range(0, images, tile):
                 run_tile(start)
-        finally:
-            _kernels.set_threads(before)
 
     def _schedule(self, wanted: Collection[str], *, single: bool) -> Schedule:
         """Return the turns that leave ``wanted`` as arrays."""

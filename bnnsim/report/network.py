@@ -77,7 +77,33 @@ def run_blocks(result: Result) -> list[Block]:
             f"samples, {count(counts['rng_draws'])} draws, {count(counts['rng_bits'])} random bits"
         )
     rows = [(k["node"], k["op"], k["kernel"]) for k in result.get("kernels", ())]
-    return [*blocks, table("Kernels used", ("node", "op", "kernel"), rows)] if rows else blocks
+    if rows:
+        blocks.append(table("Kernels used", ("node", "op", "kernel"), rows))
+    return [*blocks, *_profile_blocks(result["profile"])] if "profile" in result else blocks
+
+
+def _profile_blocks(profile: Result) -> list[Block]:
+    """Return the steps of a profile, and the batch as a whole beside their sum."""
+
+    def milliseconds(seconds: float) -> str:
+        return f"{digits(seconds * 1e3)} ms"
+
+    steps = profile["steps"]
+    rows = [
+        (
+            " + ".join(s["nodes"]),
+            s["kernel"],
+            milliseconds(s["seconds"]),
+            f"{100 * s['share']:.1f} %",
+        )
+        for s in steps
+    ]
+    total = milliseconds(sum(s["seconds"] for s in steps))
+    whole = milliseconds(profile["seconds"])
+    return [
+        table("Steps by themselves", ("nodes", "kernel", "time", "share"), rows),
+        f"{count(profile['images'])} images as a whole: {whole}; steps by themselves: {total}",
+    ]
 
 
 def ran(result: Result) -> str:

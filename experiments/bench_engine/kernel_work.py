@@ -10,7 +10,9 @@ import numpy as np
 
 from bnnsim import kernels
 from experiments.bench_engine import peers
-from experiments.bench_engine.sampling import OURS, Call, Work
+from experiments.bench_engine.clock import Call
+from experiments.bench_engine.larq_peer import NAME, Larq
+from experiments.bench_engine.sampling import OURS, Work
 
 SEED = 20161205
 BITS, AVX2 = f"{OURS} to bits", f"{OURS} avx2"
@@ -53,7 +55,9 @@ def products(rows: tuple[int, ...], size: int, threads: int) -> Iterator[Work]:
         yield Work(f"gemm {M}x{size}x{size}", float(M) * size * size, calls)
 
 
-def convolutions(sides: tuple[tuple[int, int], ...], threads: int) -> Iterator[Work]:
+def convolutions(
+    sides: tuple[tuple[int, int], ...], threads: int, larq: Larq | None
+) -> Iterator[Work]:
     """Yield 3x3 convolutions, zero padded, of one (side, side, channels) image."""
     rng = np.random.default_rng(SEED)
     for side, channels in sides:
@@ -68,4 +72,9 @@ def convolutions(sides: tuple[tuple[int, int], ...], threads: int) -> Iterator[W
             several(threads): partial(ours, threads=threads, out=sums),
         }
         calls |= peers.convolution_calls(x, w)
-        yield Work(f"conv {side}x{side}x{channels}", 9.0 * side * side * channels**2, calls)
+        macs = 9.0 * side * side * channels**2
+        elsewhere = {}
+        if larq is not None:
+            larq.convolve(side, channels)
+            elsewhere[NAME] = larq.sample
+        yield Work(f"conv {side}x{side}x{channels}", macs, calls, elsewhere)

@@ -7,6 +7,7 @@ biases, as their users would: the answers differ, the work does not.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ import numpy as np
 
 import bnnsim
 from experiments.bench_engine import peers
+from experiments.bench_engine.clock import Call
 from experiments.bench_engine.kernel_work import SEED, several
-from experiments.bench_engine.sampling import OURS, Call, Work
+from experiments.bench_engine.sampling import OURS, Row, Work
 
 CALIBRATION_IMAGES = 4
 SLOW_BATCH = 1000  # from here on a call takes seconds, and float peers are left to smaller batches
@@ -81,6 +83,17 @@ def networks(batches: dict[str, tuple[int, ...]], threads: int) -> Iterator[Work
             yield Work(f"{name}, batch {batch}", macs * batch, calls)
 
 
+def profiles(batches: dict[str, tuple[int, ...]], rounds: int) -> Iterator[Row]:
+    """Yield where the time of each network goes on one thread, step by step."""
+    for name, sizes in batches.items():
+        graph = bnnsim.load(f"zoo:{name}:random")
+        engine, shape = bnnsim.Engine(graph), graph.tensor(graph.inputs[0]).shape
+        for batch in sizes:
+            x = np.random.default_rng(SEED).integers(0, 256, (batch, *shape), np.uint8)
+            found = engine.profile(x, rounds=rounds if batch < SLOW_BATCH else min(rounds, 5))
+            yield {"work": f"{name}, batch {batch}", **found.to_dict()}
+
+
 def _macs(graph: bnnsim.Graph, node: Any) -> float:
     if node.op not in ("Dense", "Conv2d"):
         return 0.0
@@ -120,6 +133,11 @@ def _torch_calls(module: Any, x: np.ndarray) -> dict[str, Call]:
         calls["torch float32"] = partial(run, module, torch.float32)
         half = deepcopy(module).to(torch.bfloat16)
         calls["torch bfloat16"] = partial(run, half, torch.bfloat16)
+    if images.ndim == 2:  # dynamic quantization has no convolutions
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            bytes_ = torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear})
+        calls["torch int8"] = partial(run, bytes_, torch.float32)
     return calls
 
 

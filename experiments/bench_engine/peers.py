@@ -9,12 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.bench_engine.sampling import Call
+from experiments.bench_engine.clock import Call
 
 NEEDS = {"torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx"), "numkong": ("numkong",)}
-NOT_TIMED = {
-    "larq-compute-engine": "its models are made by its converter alone, which needs TensorFlow"
-}
 OPSET = 13
 
 
@@ -30,7 +27,7 @@ def installed() -> dict[str, str]:
 def skipped() -> dict[str, str]:
     """Return why each of the other peers is not timed."""
     missing = {peer: modules for peer, modules in NEEDS.items() if peer not in installed()}
-    return {peer: f"not installed: {', '.join(m)}" for peer, m in missing.items()} | NOT_TIMED
+    return {peer: f"not installed: {', '.join(m)}" for peer, m in missing.items()}
 
 
 def product_calls(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnnsim import kernels
+from experiments.bench_engine.clock import Call, sampler
 from experiments.bench_engine.kernel_work import SEED, bipolar, limits
-from experiments.bench_engine.sampling import Call, Row, quartiles, raw_rate, sampler
+from experiments.bench_engine.sampling import Row, quartiles, raw_rate
 
 STREAMED_BYTES = {"L2": 2**18, "L3": 2**22, "memory": 2**27}
 

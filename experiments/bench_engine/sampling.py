@@ -9,50 +9,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from bnnsim.engine import _kernels
+from experiments.bench_engine.clock import PIECE_SECONDS, PIECES, Call, sampler
 
-Call = Callable[[], object]
 Row = dict[str, object]
 OURS = "bnnsim"  # the names of our contenders start so
-PIECES = 5  # of a sample, of which the quickest counts: the others were interrupted
-PIECE_SECONDS = 0.0005  # a shorter call is repeated up to this, and the total divided
-UNTIMED_BELOW = 0.05  # seconds; such a call runs once before each sample: warm caches and threads
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One workload: its multiply-accumulates and everyone who does it here, ``OURS`` first."""
+    """One workload: its multiply-accumulates and everyone who does it here, ``OURS`` first.
+
+    ``elsewhere`` are contenders in other processes: functions that take a sample of their own.
+    """
 
     name: str
     macs: float
     calls: dict[str, Call]
-
-
-@dataclass(frozen=True, slots=True)
-class Sampler:
-    """A call, how often a piece of a sample repeats it, and how many pieces there are."""
-
-    call: Call
-    repeats: int
-    pieces: int
-
-    def __call__(self) -> float:
-        """Return seconds per call."""
-        if self.pieces > 1:
-            self.call()
-        return min(self._piece() for _ in range(self.pieces))
-
-    def _piece(self) -> float:
-        start = time.perf_counter()
-        for _ in range(self.repeats):
-            self.call()
-        return (time.perf_counter() - start) / self.repeats
-
-
-def sampler(call: Call) -> Sampler:
-    call()
-    once = Sampler(call, 1, 1)()
-    pieces = PIECES if once < UNTIMED_BELOW else 1
-    return Sampler(call, max(1, int(PIECE_SECONDS / max(once, 1e-7))), pieces)
+    elsewhere: dict[str, Callable[[], float]] = field(default_factory=dict)
 
 
 def raw_rate() -> float:
@@ -88,7 +61,8 @@ def measure(work: Work, budget: float, least_rounds: int) -> Row:
     Ratios are taken between neighbours in time, so that what slows the machine down for longer than
     a sample slows both sides; medians and quartiles are over the rounds.
     """
-    samplers = {name: sampler(call) for name, call in work.calls.items()}
+    own: dict[str, Callable[[], float]] = {n: sampler(call) for n, call in work.calls.items()}
+    samplers = own | work.elsewhere
     samples = {name: _Samples() for name in samplers}
     rounds, start = 0, time.perf_counter()
     while rounds < least_rounds or time.perf_counter() - start < budget:

@@ -7,6 +7,7 @@ from typing import Any
 from experiments.bench_engine.sampling import OURS
 
 Told = dict[str, Any]
+LEAST_SHARE = 0.01  # of a step in the table of profiles
 
 
 def spread(figure: dict[str, float], digits: str = ".3g") -> str:
@@ -29,15 +30,21 @@ def work_text(row: Told) -> str:
     return "\n".join(lines)
 
 
+def load_text(told: Told) -> str:
+    """Return what else the machine did, a paragraph."""
+    before, after = (told[when][0] for when in ("load_before", "load_after"))
+    return f"\nProcesses that wanted a core before the run: {before:.1f}; after it: {after:.1f}.\n"
+
+
 def target_table(told: Told) -> str:
     """Return the targets, one a row, in Markdown."""
     lines = ["| work | what | target | median [quartiles] | |", "|---|---|---|---|---|"]
     for row in told["targets"]:
         figure = "-" if row["figure"] is None else spread(row["figure"])
         lines.append(
-            f"| {row['work']} | {row['what']} | {row['target']:g} | {figure} | {row['verdict']} |"
+            f"| {row['work']} | {row['what']} | {row['target']:.4g} | {figure} | {row['verdict']} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + load_text(told)
 
 
 def peer_table(told: Told) -> str:
@@ -52,12 +59,9 @@ def peer_table(told: Told) -> str:
     for row in rows:
         of = row["contenders"]
         cells = [f"{of[p]['ours_over']['median']:.3g}x" if p in of else "" for p in peers]
-        seconds = of[OURS]["seconds"]["median"]
-        unit, scale = ("us", 1e6) if seconds < 1e-3 else ("ms", 1e3)
-        lines.append(
-            f"| {row['work']} | {seconds * scale:.3g} {unit} | " + " | ".join(cells) + " |"
-        )
-    return "\n".join(lines) + "\n"
+        ours = _time(of[OURS]["seconds"]["median"])
+        lines.append(f"| {row['work']} | {ours} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n" + load_text(told)
 
 
 def layer_table(told: Told) -> str:
@@ -72,4 +76,25 @@ def layer_table(told: Told) -> str:
     return "\n".join(lines) + "\n"
 
 
-TABLES = {"targets": target_table, "peers": peer_table, "layers": layer_table}
+def profile_table(told: Told) -> str:
+    """Return where the time of each network goes, in Markdown: steps of 1 % and more."""
+    lines = ["| net | step | kernel | time | share |", "|---|---|---|---|---|"]
+    for row in told["profiles"]:
+        alone = sum(step["seconds"] for step in row["steps"])
+        name = f"{row['work']}: {_time(row['seconds'])}, steps by themselves {_time(alone)}"
+        lines.append(f"| {name} | | | | |")
+        for step in row["steps"]:
+            if step["share"] >= LEAST_SHARE:
+                nodes, time = ", ".join(step["nodes"]), _time(step["seconds"])
+                lines.append(f"| | {nodes} | {step['kernel']} | {time} | {step['share']:.1%} |")
+    return "\n".join(lines) + "\n"
+
+
+def _time(seconds: float) -> str:
+    unit, scale = ("us", 1e6) if seconds < 1e-3 else ("ms", 1e3)
+    return f"{seconds * scale:.3g} {unit}"
+
+
+TABLES = {
+    "targets": target_table, "peers": peer_table, "layers": layer_table, "profiles": profile_table,
+}  # fmt: skip

@@ -32,7 +32,7 @@ class Target:
         if self.quantity == SHARE:
             return f"{self.contender}: share of the raw loop"
         if self.quantity == SECONDS:
-            return f"{self.contender}: us per call"
+            return f"{self.contender}: us per call, at most"
         if self.contender.startswith(several(THREADS)):
             return "two threads over one"
         if self.contender == AVX2:
@@ -97,8 +97,25 @@ def _verdict(figure: dict[str, float] | None, value: float, at_most: bool) -> st
     return "within spread" if within else "missed"
 
 
-def judge(results: list[Row]) -> list[Row]:
+def judge(results: list[Row], memory: list[Row]) -> list[Row]:
     """Return each target with its figure: met, within the spread, missed, or not measured."""
+    return _judge_times(results) + [_judge_memory(row) for row in memory]
+
+
+def _judge_memory(row: Row) -> Row:
+    """Hold the growth of a run (MB) to its bound; packed weights are in neither."""
+    figure = {key: value / 1e6 for key, value in row["growth"].items()}  # type: ignore[attr-defined]
+    bound = float(row["bound"]) / 1e6  # type: ignore[arg-type]
+    return {
+        "work": row["work"],
+        "what": f"MB of growth, {row['threads']} thread{'s' * (row['threads'] != 1)}: at most",
+        "target": bound,
+        "figure": figure,
+        "verdict": _verdict(figure, bound, at_most=True),
+    }
+
+
+def _judge_times(results: list[Row]) -> list[Row]:
     by_work = {row["work"]: row["contenders"] for row in results}
     rows: list[Row] = []
     for target in TARGETS:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bnnsim import kernels
-from bnnsim.engine import _kernels, dispatch
-from bnnsim.engine.values import grid_of
+from bnnsim.engine import dispatch
 from bnnsim.graph.dtypes import DType
-from experiments.bench_engine.sampling import Call, sampler
+from experiments.bench_engine.clock import Call, sampler
+from experiments.bench_engine.sampling import quartiles
 
 RESULTS = Path(__file__).parent / "results"
 SHAPES = ((28, 64), (28, 128), (14, 256))  # side, channels
@@ -44,16 +44,15 @@ def contenders(x_name: str, w_name: str, side: int, channels: int) -> dict[str, 
     x_type, w_type, bit = (DType.parse(name) for name in (x_name, w_name, "bit"))
     x = values(rng, x_type, 1, side, side, channels)
     w = values(rng, w_type, channels, 3, 3, channels)
-    grid = grid_of(x_type)
-    assert grid is not None
-    planes, by_planes = _kernels.pack_planes(x, grid), _kernels.pack_conv_plane_weights(w)
-    by_bytes = _kernels.pack_conv_byte_weights(w)
-    bits = kernels.pack(values(rng, bit, 1, side, side, channels))
-    by_bits = kernels.pack_weights(values(rng, bit, channels, 3, 3, channels))
+    operands = {
+        "planes": kernels.pack_planes(x, x_name),
+        "bytes": x,
+        "bits": kernels.pack(values(rng, bit, 1, side, side, channels)),
+    }
+    weights = {"planes": w, "bytes": w, "bits": values(rng, bit, channels, 3, 3, channels)}
+    packed = {name: kernels.pack_weights(w, operand=name) for name, w in weights.items()}
     return {
-        "planes": lambda: _kernels.conv2d_planes(planes, by_planes, grid, pads=PADS),
-        "bytes": lambda: _kernels.conv2d_byte(x, by_bytes, pads=PADS),
-        "bits": lambda: kernels.conv2d(bits, by_bits, pads=PADS),
+        name: partial(kernels.conv2d, operands[name], packed[name], pads=PADS) for name in packed
     }
 
 
@@ -65,12 +64,7 @@ def ratios(calls: dict[str, Call], rounds: int) -> dict[str, dict[str, float]]:
         seconds = {name: sample() for name, sample in samplers.items()}
         over_bits.append(seconds["planes"] / seconds["bits"])
         bytes_over.append(seconds["bytes"] / seconds["planes"])
-    return {"over_bits": spread(over_bits), "bytes_over": spread(bytes_over)}
-
-
-def spread(samples: list[float]) -> dict[str, float]:
-    low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
-    return {"median": statistics.median(samples), "low": low, "high": high}
+    return {"over_bits": quartiles(over_bits), "bytes_over": quartiles(bytes_over)}
 
 
 def rows(rounds: int, shapes: tuple[tuple[int, int], ...]) -> Iterator[dict[str, Any]]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +17,7 @@ from bnnsim.errors import KernelError
 from bnnsim.graph.ir import Graph
 from bnnsim.passes.lower import lower
 from bnnsim.sources import load
+from experiments.bench_engine import memory
 
 NETS = ("mlp-3x2048", "mnist-convnet", "cifar10-convnet", "svhn-convnet", "cnv", "resnet20")
 
@@ -113,38 +110,12 @@ def test_arenas_of_the_zoo_are_close_to_the_minimum(name: str) -> None:
         assert segment.arena.nbytes <= 1.2 * segment.least_bytes
 
 
-PEAK = """
-import json, sys
-from pathlib import Path
-import numpy as np
-from bnnsim.engine.execute import Plan
-from bnnsim.passes.lower import lower
-from bnnsim.sources import load
-
-def kibibytes(field):
-    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if field in x)
-    return int(line.split()[1])
-
-name, batch, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-plan = Plan(lower(load(name)), threads=threads)
-given = plan.graph.tensor(plan.graph.inputs[0])
-x = np.random.default_rng(1).integers(0, 256, (batch, *given.shape)).astype(given.dtype.numpy)
-Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-before = kibibytes("VmRSS")
-plan.run(x)
-growth = 1024 * (kibibytes("VmHWM") - before)
-print(json.dumps({"growth": growth, "least": plan.least_bytes(batch)}))
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+@pytest.mark.skipif(not memory.CLEAR.exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("name", "batch"), [("mlp-3x4096", 10_000), ("cifar10-convnet", 64)])
 def test_a_run_grows_by_little_more_than_what_must_be_alive(name, batch, threads) -> None:
     """Weights are packed before: the run itself may take 1.2 x the minimum and 8 MiB."""
-    arguments = [f"zoo:{name}:random,1", str(batch), str(threads)]
-    child = [sys.executable, "-c", PEAK, *arguments]
-    found = json.loads(subprocess.run(child, capture_output=True, check=True, text=True).stdout)
+    found = memory.run_alone(name, batch, threads)
     print(name, batch, threads, found)
-    assert found["growth"] <= 1.2 * found["least"] + 8 * 2**20
+    assert found["growth"] <= memory.FACTOR * found["least"] + memory.SLACK
