@@ -36,7 +36,7 @@ class BinaryConv(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.stride, self.padding = stride, kernel // 2
-        self.latent = nn.Parameter(torch.rand(outputs, inputs, kernel, kernel) * 0.02 - 0.01)
+        self.latent = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * 0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of (N, C, H, W) images."""
