@@ -147,7 +147,7 @@ def load_module(
     weights: str | Path | None = None,
     trust: bool = False,
 ) -> Any:
-    """Return the torch module behind a ``py:`` or ``.pt2`` source, to hold the engine against.
+    """Return the module of a ``py:`` or the program of a ``.pt2`` source, to hold the engine to.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def load_module(
         return torch_export.python_module(text.removeprefix("py:"), weights, trust=trust)
     if Path(text).suffix.lower() == ".pt2":
         _check_archive(text)
-        return torch_export.pt2_program(text, trust=trust).module()
+        return torch_export.pt2_program(text, trust=trust)
     rule = "a py:MODULE:CALLABLE or .pt2 source, which has a torch module"
     raise SourceError(message("verify against torch", text, rule, "Use --against reference."))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.bench_planes import __main__ as bench_planes
+from experiments.import_times import __main__ as import_times
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +36,14 @@ def test_bench_engine_runs(tmp_path):
         for of in (r["contenders"] for r in told["results"])
     )
     assert smoke("experiments.bench_engine", "--out", tmp_path, "--table", "targets") in said
+
+
+def test_import_times_run(tmp_path):
+    pytest.importorskip("torch", reason="the networks are torch's")
+    said = smoke("experiments.import_times", "--smoke", "--out", tmp_path / "times.json")
+    told = json.loads((tmp_path / "times.json").read_text())
+    assert import_times.table(told) == said
+    assert all(0 < row["parts"]["lower"] < row["cpu_s"] for row in told["nets"].values())
 
 
 def test_bench_planes_runs(tmp_path):

@@ -124,8 +124,10 @@ def test_ties_are_named_where_classes_differ():
     same = bnnsim.verify(graph, x[2:], against=module)
     assert same.ok
     result = bnnsim.verify(graph, x, against=module)
-    assert (result.ties, result.ok) == (3, False)
+    assert (result.ties, result.ok, result.finding) == (3, False, None)
+    rows = {layer.name: (layer.mismatches, layer.explained, layer.ties) for layer in result.layers}
+    assert rows == {"sign": (3, 3, 3), "scale1": (4, 4, 0), "output": (4, 4, 0)}
     said = [str(getattr(block, "text", block)) for block in verify_blocks(result.to_dict())]
-    cause = [line for line in said if "likely cause: 3 ties" in line]
+    cause = [line for line in said if "every difference follows from a tie: 3 elements" in line]
     assert len(cause) == 1
     assert result.argmax_agreement < 1

@@ -25,6 +25,7 @@ from bnnsim.cli.arguments import (
 )
 from bnnsim.cli.files import read_npy, write_array
 from bnnsim.cli.output import check_outputs, emit
+from bnnsim.cli.progress import progress_bar
 from bnnsim.errors import InputError, message, nearest
 from bnnsim.report import network as blocks
 from bnnsim.sources import KERAS
@@ -258,16 +259,18 @@ def verify(args: Namespace) -> int:
         inputs = read_inputs(args.input, graph)
         if isinstance(against, str) and against.endswith(".npy"):
             against = read_npy(against, dtypes="numbers", rows=len(inputs))
-        result = api.verify(
-            graph,
-            inputs,
-            mode=args.mode,
-            against=against,
-            isa=args.isa,
-            threads=args.threads,
-            fast_float=args.fast_float,
-            tolerance=args.tolerance,
-        )
+        with progress_bar("verify", len(inputs)) as advance:
+            result = api.verify(
+                graph,
+                inputs,
+                mode=args.mode,
+                against=against,
+                isa=args.isa,
+                threads=args.threads,
+                fast_float=args.fast_float,
+                tolerance=args.tolerance,
+                progress=advance,
+            )
     plain = result.to_dict()
     notes = [] if result.ok else [f"note: {note}" for note in graph.meta.get("notes", ())]
     emit(args, plain, [*blocks.verify_blocks(plain), *notes])

@@ -15,11 +15,12 @@ import numpy as np
 from bnnsim.errors import GraphError, SourceError, message
 from bnnsim.frontends.builder import GraphBuilder
 from bnnsim.frontends.elementwise import Lookup, apply_to_table
-from bnnsim.frontends.importer import Activation, Importer, Scaled
+from bnnsim.frontends.importer import Activation, Importer
 from bnnsim.frontends.onnx_file import OnnxModel, OnnxNode, read_model
 from bnnsim.frontends.onnx_numpy import ELEMENTWISE, MEANING, Budget, fold
 from bnnsim.frontends.onnx_quant import DOMAINS, HANDLERS
 from bnnsim.frontends.onnx_values import OnnxCall, Permuted, in_flight, through, unsupported
+from bnnsim.frontends.pairs import Pairs
 from bnnsim.graph.dtypes import FLOAT32, UINT8
 from bnnsim.graph.ir import Graph
 from bnnsim.graph.shape_rules import MAX_ELEMENTS
@@ -60,9 +61,8 @@ def from_onnx(
     Returns
     -------
     Graph
-        Images are (H, W, C) where the file has (C, H, W). ``meta["onnx"]`` has, by the name of a
-        tensor of the graph, the file's tensor and the factor that makes the graph's integers the
-        file's numbers.
+        Images are (H, W, C) where the file has (C, H, W). ``meta["onnx"]`` says which of the
+        file's tensors those of the graph are (`bnnsim.frontends.pairs`).
 
     Raises
     ------
@@ -83,7 +83,7 @@ def from_onnx(
         "source_kind": "onnx",
         "decision": "argmax",
         "notes": importer.notes,
-        "onnx": walk.pairs,
+        "onnx": walk.pairs.found,
         "channels_first": len(importer.shape) == 3 and not isinstance(start[1], Permuted),
     }
     return importer.builder.graph(name or Path(path).stem, output.tensor, meta)
@@ -162,7 +162,7 @@ class _Walk:
         self.values: dict[str, Any] = {**model.constants, start[0]: start[1], "": None}
         held = sum(array.size for array in model.constants.values())
         self.budget = Budget(16 * held + _FREE_ELEMENTS)
-        self.pairs: dict[str, Any] = {}
+        self.pairs = Pairs()
         self.place = "input"
 
     def output(self) -> Activation:
@@ -180,10 +180,8 @@ class _Walk:
         if output.order is not None:
             rule = "a dense layer after it: its features would be in another order"
             raise im.refused(f"output {names!r}", "a flattened image", rule)
-        for name, pending in self.values.items():  # what was finished when something read it
-            if id(pending) in im.made and not isinstance(pending, Scaled):
-                self._pair(name, im.made[id(pending)][1])
-        self._pair(names, output)
+        self.pairs.finish(im, self.values)
+        self.pairs.add(names, output)
         return output
 
     def _ends(self) -> str:
@@ -229,8 +227,7 @@ class _Walk:
         else:
             value = self._handled(node, args)
         self.values[node.outputs[0]] = value
-        if isinstance(value, (Activation, Scaled)):
-            self._pair(node.outputs[0], value)
+        self.pairs.add(node.outputs[0], value)
 
     def _check_operands(self, node: OnnxNode, args: list[Any]) -> None:
         if not node.outputs or not node.outputs[0]:
@@ -279,10 +276,3 @@ class _Walk:
             return handler(call)
         except _FOLD_ERRORS as error:
             raise self._misfit(node, error) from None
-
-    def _pair(self, name: str, value: Activation | Scaled) -> None:
-        """Remember which tensor of the file a tensor of the graph is."""
-        factor = value.factor if isinstance(value, Scaled) else 1.0
-        inner = value.inner if isinstance(value, Scaled) else value
-        if isinstance(inner, Activation) and inner.order is None:
-            self.pairs[inner.tensor] = {"tensor": name, "factor": factor}

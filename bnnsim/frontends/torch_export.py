@@ -21,7 +21,7 @@ from typing import Any
 from bnnsim.errors import SourceError, message, nearest
 from bnnsim.frontends.builder import GraphBuilder
 from bnnsim.frontends.importer import Importer
-from bnnsim.frontends.torch_walk import walk
+from bnnsim.frontends.torch_walk import fingerprint, walk
 from bnnsim.graph.dtypes import FLOAT32, UINT8
 from bnnsim.graph.io import open_regular
 from bnnsim.graph.ir import Graph
@@ -64,7 +64,8 @@ def from_torch(
     -------
     Graph
         Images are (H, W, C) where torch has (C, H, W). Sums of integers are exact; float layers
-        are rounded once per output. ``notes`` names what may differ from torch in the last bit.
+        are rounded once per output. ``notes`` names what may differ from torch in the last bit;
+        ``meta["torch"]`` says which node's value each tensor equals (`bnnsim.frontends.pairs`).
 
     Raises
     ------
@@ -278,7 +279,7 @@ def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name
             try:
                 with torch.no_grad():
                     module(batch)  # the export itself lets some wrong types pass
-                    program = _program(module, batch)
+                    program = export_program(module, batch)
             except Exception as error:
                 failures.append(f"{batch.dtype}: {_first_line(error)}")
                 continue
@@ -293,7 +294,7 @@ def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name
     raise SourceError(message(name, "; ".join(failures), "a module torch.export takes", remedy))
 
 
-def _program(module: Any, batch: Any) -> Any:
+def export_program(module: Any, batch: Any) -> Any:
     """Return a module's program; strict tracing also takes modules that write to their tensors."""
     import torch
 
@@ -351,7 +352,7 @@ def _lowered(program: Any, name: str, sign_zero: str) -> Graph:
         sign_zero=sign_zero,
     )
     with torch.no_grad():
-        output = walk(program, importer)
+        output, pairs = walk(program, importer)
     if output.order is not None:
         rule = "a dense layer after it: its features would be in another order than torch's"
         raise SourceError(message(f"{name}: output", "a flattened image", rule))
@@ -360,5 +361,7 @@ def _lowered(program: Any, name: str, sign_zero: str) -> Graph:
         "source_kind": "torch",
         "decision": "argmax",
         "notes": importer.notes,
+        "torch": pairs,
+        "torch_program": fingerprint(program),
     }
     return importer.builder.graph(name, output.tensor, meta)

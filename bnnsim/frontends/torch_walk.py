@@ -6,6 +6,7 @@ What depends on parameters only is computed once, by torch; the rest goes to the
 
 from __future__ import annotations
 
+import hashlib
 import operator
 import re
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from bnnsim.frontends.aten import unsupported
 from bnnsim.frontends.aten_joins import HANDLERS
 from bnnsim.frontends.elementwise import ELEMENTWISE, Lookup, apply_to_table
 from bnnsim.frontends.importer import Activation, Call, Importer, is_symbolic
+from bnnsim.frontends.pairs import Pairs
 
 _FRAME = re.compile(r'File "([^"]+)", line ([0-9]+)')
 _TRANSPARENT = ("aten.detach", "aten.clone", "aten.alias", "aten.contiguous")
@@ -24,8 +26,8 @@ _REPEATING = ("aten.expand", "aten.expand_as")  # whose readers repeat the eleme
 _UNSEEN = object()
 
 
-def walk(program: Any, importer: Importer) -> Activation:
-    """Lower every node that the output needs and return the output.
+def walk(program: Any, importer: Importer) -> tuple[Activation, dict[str, Any]]:
+    """Lower every node that the output needs; return the output, and each tensor's torch node.
 
     Parameters
     ----------
@@ -45,7 +47,7 @@ def walk(program: Any, importer: Importer) -> Activation:
     live = _live(nodes, skipped)
     _refuse_shared_writes(nodes, importer)
     values: dict[Any, Any] = dict.fromkeys(nodes, _UNSEEN)
-    held = _held_tensors(program)
+    held, pairs = held_tensors(program), Pairs()
     for node in nodes:
         if node not in live:
             continue
@@ -54,13 +56,21 @@ def walk(program: Any, importer: Importer) -> Activation:
         elif node.op == "get_attr":
             values[node] = operator.attrgetter(node.target)(program.graph_module)
         elif node.op == "output":
-            return _output(node, values, importer)
+            output = _output(node, values, importer)
+            return output, pairs.finish(importer, {n.name: v for n, v in values.items()})
         elif node in skipped:
             values[node] = values[skipped[node]]
             importer.note_once("x - y + y (straight-through estimator) is lowered to x.")
         else:
             values[node] = _value(node, values, importer)
+            pairs.add(node.name, values[node])
     raise importer.refused("output", "none", "a program with one output")
+
+
+def fingerprint(program: Any) -> str:
+    """Return a digest of the names of a program's values in their order, 16 characters."""
+    names = " ".join(node.name for node in program.graph_module.graph.nodes)
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
 def place_of(node: Any) -> str:
@@ -71,7 +81,7 @@ def place_of(node: Any) -> str:
     return f"node {node.name!r}{where}"
 
 
-def _held_tensors(program: Any) -> dict[str, Any]:
+def held_tensors(program: Any) -> dict[str, Any]:
     """Return parameters, buffers and constants by placeholder name."""
     signature = program.graph_signature
     names: dict[str, str] = {

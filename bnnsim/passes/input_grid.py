@@ -63,7 +63,7 @@ def with_input_grid(graph: Graph, grid: Grid | str) -> Graph:
     attrs = {"scale": grid.scale, "zero": grid.zero, "dtype": grid.dtype}
     twin.out.where[name] = twin.out.derive(name, _NODE, "FromGrid", attrs=attrs).name
     twin.stages[name] = (grid, len(_steps(grid)))
-    return verify(twin.rewritten(), known=graph)
+    return verify(twin.rewritten().with_meta(**twin.known()), known=graph)
 
 
 def sums_of_integers(graph: Graph) -> Graph:
@@ -104,6 +104,18 @@ class _OnGrid:
         for name in graph.outputs:
             out.where[name] = self._value(name).name
         return out.graph()
+
+    def known(self) -> dict[str, Any]:
+        """Return the meta entries that say what tensors are in the source, of those that still are.
+
+        (`bnnsim.frontends.pairs`; layers that read n, and what moves it, hold other numbers now.)
+        """
+        where, meta = self.out.where, self.out.source.meta
+        return {
+            kind: {t: pair for t, pair in meta[kind].items() if where.get(t) == t
+                   and t not in self.stages}
+            for kind in ("torch", "onnx") if isinstance(meta.get(kind), dict)
+        }  # fmt: skip
 
     def _rewrite(self, node: Node) -> None:
         out, names = self.out, activations_of(node)

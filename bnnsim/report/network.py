@@ -166,13 +166,18 @@ def verify_blocks(result: Result) -> list[Block]:
 
 
 def _cause(result: Result) -> Iterator[str]:
-    """Yield why decisions differ from those of another library, where ties were met."""
-    ties = result.get("ties")
-    if ties and result["argmax_agreement"] < 1 and result["against"] != "reference":
+    """Yield where differences from another library begin, or that ties explain all of them."""
+    if result["against"] == "reference":
+        return
+    if result["finding"] is None:
         yield (
-            f"likely cause: {count(ties)} ties, elements that met a sign at exactly 0, where the "
-            "sign is +1 here and may be 0 or -1 there"
+            f"every difference follows from a tie: {count(result['ties'])} elements met a sign at "
+            "exactly 0, where it is +1 here and may be 0 or -1 there, or came next to a threshold"
         )
+        return
+    (layer, *_) = (at for at in result["layers"] if at["name"] == result["finding"])
+    rest = layer["mismatches"] - layer["explained"]
+    yield f"first difference that no tie explains: {layer['name']}, {count(rest)} elements"
 
 
 def _named(result: Result) -> str:
@@ -188,11 +193,15 @@ def _mismatches(layers: Sequence[Result]) -> Table:
             layer["tensor"],
             count(layer["elements"]),
             count(layer["mismatches"]),
+            count(layer["explained"]),
+            count(layer["ties"]),
             digits(layer["max_abs_difference"]),
         )
         for layer in layers
     ]
-    heads = ("layer", "tensor", "elements", "mismatches", "largest difference")
+    heads = (
+        "layer", "tensor", "elements", "mismatches", "from ties", "ties here", "largest difference",
+    )  # fmt: skip
     return table("", heads, rows)
 
 

@@ -56,8 +56,9 @@ def test_verify_against_onnx_compares_every_tensor(bnnsim, net) -> None:
     assert result["tolerance"] == 1e-5
     assert result["against"] in ("onnx", "onnxruntime")
     assert [layer["tensor"] for layer in result["layers"]] == [
-        "conv1.out", "sign1.out", "pool1.out", "dense2.out",
+        "conv1.out", "sign1.out", "pool1.out", "flatten1.out", "dense2.out", "dense2.out",
     ]  # fmt: skip
+    assert result["layers"][-1]["name"] == "output"
     assert (result["equal"], result["argmax_agreement"]) == (True, 1.0)
     assert result["ties_at"] == {"sign1": result["ties"]}
     assert result["ties"] > 0
@@ -76,6 +77,8 @@ def test_verify_counts_what_differs(bnnsim, net, tmp_path) -> None:
     wrong = {layer["tensor"]: layer["mismatches"] for layer in result["layers"]}
     assert wrong["conv1.out"] == 0
     assert wrong["sign1.out"] == result["ties"] > 0
+    assert result["finding"] is None
+    assert all(layer["explained"] == layer["mismatches"] for layer in result["layers"])
     text = bnnsim.refused("inspect", *source[:3], "--sign-zero", "error")
     assert "expected sign(0) = +1" in text
 

@@ -35,7 +35,11 @@ def test_mlp_equals_torch(width: int) -> None:
     assert [n.id for n in graph.nodes] == list(range(9))
     assert str(graph.tensor("encode.table").dtype) == "int16"
     assert all(str(graph.tensor(f"dense{i}.weight").dtype) == "bit" for i in (1, 2, 3))
-    assert graph.meta == {
+    pairs = graph.meta["torch"]
+    assert set(pairs) == {n.output for n in graph.nodes}
+    assert graph.with_meta(torch=None, torch_program=None).meta == {
+        "torch": None,
+        "torch_program": None,
         "source": "torch:Sequential",
         "source_kind": "torch",
         "decision": "argmax",
