@@ -67,7 +67,7 @@ def _points(title: str, rows: Sequence[Any]) -> Block:
             row["id"],
             row["chip"],
             row["quantity"],
-            format_si(row["published"], row["unit"], 4),
+            _amount(row["published"], row["unit"]),
             _predicted(row),
             f"{row['log2_error']:+.2f}",
             f"{100 * (row['predicted']['value'] / row['published'] - 1):+.1f}",
@@ -79,8 +79,13 @@ def _points(title: str, rows: Sequence[Any]) -> Block:
 
 
 def _predicted(row: Any) -> str:
-    value, low, high = (format_si(row["predicted"][end], row["unit"], 4) for end in _ENDS)
+    value, low, high = (_amount(row["predicted"][end], row["unit"]) for end in _ENDS)
     return f"{value} [{low}, {high}]"
+
+
+def _amount(value: float, unit: str) -> str:
+    """Return a value with its unit, or a ratio as a plain number."""
+    return f"{value:.4g}" if unit == "1" else format_si(value, unit, 4)
 
 
 def _summary(summary: Any) -> Block:

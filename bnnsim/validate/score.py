@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from bnnsim.cost.estimate import estimate
+from bnnsim.cost.hardware import HardwareProfile
 from bnnsim.cost.intervals import Interval, interval
 from bnnsim.cost.profile import load_profile
 from bnnsim.cost.result import CostReport
-from bnnsim.cost.scope import chip_energy
+from bnnsim.cost.scope import chip_draws, chip_energy
 from bnnsim.validate.nets import NETWORKS
-from bnnsim.validate.points import Point, check_single, packaged_points, read_points
+from bnnsim.validate.points import RATIO, Point, check_single, packaged_points, read_points
 
 LEVEL = 0.9
 _PENALTY = 2 / (1 - LEVEL)
@@ -138,6 +139,8 @@ def predict(point: Point) -> Interval:
     """Return what the model says of a point, in SI units."""
     check_single(point)
     profile = load_profile(point.profile)
+    if point.quantity == RATIO:
+        return _ratio(point, profile)
     reports = [estimate(NETWORKS[n](), profile, batch=point.batch) for n in point.networks]
     if point.quantity == "time per image":
         return _each(_sum(reports, "latency"), point.batch)
@@ -145,9 +148,23 @@ def predict(point: Point) -> Interval:
         return _each(_sum(reports, "energy"), point.batch)
     energy = chip_energy(reports, profile)
     if point.quantity == "energy per operation":
-        macs = sum(sum(report.macs.values()) for report in reports)
-        return _each(energy, 2 * macs * point.batch)
+        return _each(energy, 2 * _macs(reports[0]) * point.batch)
     return _each(energy, point.batch)
+
+
+def _ratio(point: Point, profile: HardwareProfile) -> Interval:
+    """Return the energy of an operation over that of the network below the line, draw by draw."""
+    above, below = (
+        estimate(NETWORKS[name](), profile, batch=point.batch)
+        for name in (point.networks[0], point.against)
+    )
+    (value, draws), (unit, unit_draws) = (chip_draws([r], profile) for r in (above, below))
+    each = _macs(below) / _macs(above)
+    return interval(each * value / unit, each * draws / unit_draws)
+
+
+def _macs(report: CostReport) -> int:
+    return sum(report.macs.values())
 
 
 def _sum(reports: Sequence[CostReport], what: str) -> Interval:

@@ -34,7 +34,7 @@ def found() -> Validation:
 
 
 def row(chip="A", published=1.0, ends=(1.0, 0.5, 2.0), role="scored", kind="k", name="p"):
-    facts = (name, chip, kind, "time per image", published, "chip", True, "x", ("cnv",), 1, "c", "")
+    facts = (name, chip, kind, "time per image", published, "chip", True, "x", ("cnv",), "", 1, "c", "")
     return Row(Point(*facts), Interval(*ends), role)
 
 
