@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
-from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, INT16, TERNARY, DType
+from bnnsim.graph.dtypes import BIT, INT8, INT16, TERNARY, DType
 from bnnsim.graph.ir import Graph
 from bnnsim.validate.shapes import Shapes
 
@@ -46,7 +46,7 @@ def peak(name: str, channels: int = 128) -> Graph:
     if act.is_light:
         net.threshold(act)
     else:
-        net.add("Requantize", ((channels,), FLOAT32), ((channels,), FLOAT32), dtype=str(act))
+        net.narrow(act)
     return net.graph(f"peak-{name}")
 
 
@@ -54,7 +54,7 @@ def matrix_vector() -> Graph:
     """Return 512 x 512 weights of 8 bits by one vector: every weight is used once."""
     net = Shapes((512,), INT8)
     net.add("Dense", ((512, 512), INT8))
-    net.add("Requantize", ((512,), FLOAT32), ((512,), FLOAT32), dtype="int8")
+    net.narrow(INT8)
     return net.graph("matrix-vector-int8")
 
 
