@@ -100,7 +100,13 @@ def _coverage(found: Any) -> str:
     text = f"{found['inside']} of {found['n']} scored figures lie in their 90 % interval"
     if found["p_value"] is None:
         return text
-    return f"{text} (binomial test against 90 %: p = {digits(found['p_value'])})"
+    chips = f"{digits(found['chips_inside'])} of {found['chips']} chips"
+    return (
+        f"{text} (binomial test against 90 %: p = {digits(found['p_value'])}).\n"
+        f"One vote for each chip, its share inside: {chips}, p = "
+        f"{digits(found['p_value_by_chip'])}; median width a factor of "
+        f"{digits(found['median_width'])}"
+    )
 
 
 def _add_validate(verbs: Any) -> None:

@@ -34,7 +34,21 @@ def found() -> Validation:
 
 
 def row(chip="A", published=1.0, ends=(1.0, 0.5, 2.0), role="scored", kind="k", name="p"):
-    facts = (name, chip, kind, "time per image", published, "chip", True, "x", ("cnv",), "", 1, "c", "")
+    facts = (
+        name,
+        chip,
+        kind,
+        "time per image",
+        published,
+        "chip",
+        True,
+        "x",
+        ("cnv",),
+        "",
+        1,
+        "c",
+        "",
+    )
     return Row(Point(*facts), Interval(*ends), role)
 
 
@@ -127,7 +141,42 @@ def test_coverage_is_a_binomial_test():
     chance = [math.comb(10, k) * 0.9**k * 0.1 ** (10 - k) for k in range(11)]
     expected = sum(c for c in chance if c <= chance[8] * (1 + 1e-7))
     assert found["p_value"] == pytest.approx(expected)
-    assert coverage([]) == {"inside": 0, "n": 0, "p_value": None}
+    assert coverage([])["n"] == 0
+    assert coverage([])["p_value"] is coverage([])["p_value_by_chip"] is None
+
+
+def test_figures_of_one_chip_are_one_vote_of_the_coverage():
+    # Nine chips inside, one with 3 of 4: 9.75 of 10. The tail of at most that many at 0.9 is above
+    # one half, so that of at least as many counts; it lies between the tails of 9 and of 10.
+    rows = [row(f"C{i}") for i in range(9)]
+    rows += [row("D")] * 3 + [row("D", published=9.0)]
+    found = coverage(rows)
+    assert (found["chips_inside"], found["chips"], found["n"]) == (9.75, 10, 13)
+    assert 2 * 0.9**10 < found["p_value_by_chip"] <= 1
+    # Whole counts: P(X <= 8 of 10) = 1 - 0.9^10 - 10 x 0.9^9 x 0.1, doubled.
+    whole = [row(f"C{i}") for i in range(8)] + [row(f"D{i}", published=9.0) for i in range(2)]
+    tail = 1 - 0.9**10 - 10 * 0.9**9 * 0.1
+    assert coverage(whole)["p_value_by_chip"] == pytest.approx(2 * tail)
+    # Copies of a chip's figure change nothing, while the test by figure is sure of itself.
+    copied = whole + [row("D0", published=9.0)] * 50
+    assert coverage(copied)["p_value_by_chip"] == pytest.approx(2 * tail)
+    assert coverage(copied)["p_value"] < 1e-6
+    # All inside, none inside: ends of the tails.
+    assert coverage([row(f"C{i}") for i in range(5)])["p_value_by_chip"] == 1
+    none = coverage([row(f"C{i}", published=9.0) for i in range(2)])
+    assert none["p_value_by_chip"] == pytest.approx(2 * 0.1**2)
+
+
+def test_a_ratio_is_of_energies_for_one_operation(tmp_path):
+    ratio = {**ENTRY, "quantity": "energy ratio", "published": 58.7, "profile": "colonnade",
+             "networks": ["colonnade-16b"], "against": "colonnade-1b"}  # fmt: skip
+    (point,), _ = read_points(points_file(tmp_path, ratio))
+    found = predict(point)
+    # 256 gates and 368 adders over 1 gate and 8 adders, by cmos45's 0.9375 and 3.125 fJ; the
+    # registers of inputs and weights add a little to both.
+    by_hand = (256 * 0.9375 + 368 * 3.125) / (0.9375 + 8 * 3.125)
+    assert found.value == pytest.approx(by_hand, rel=0.05)
+    assert found.low < found.value < found.high
 
 
 def test_energies_leave_out_what_the_scope_leaves_out(tmp_path):
@@ -150,6 +199,15 @@ def test_energies_leave_out_what_the_scope_leaves_out(tmp_path):
         ({"confirmed": "yes"}, "points[0].confirmed: got 'yes', expected true or false"),
         ({"citation": "x"}, "points[0].citation: got 'x', expected a key among"),
         ({"scope": "town"}, "points[0].scope: got 'town'"),
+        (
+            {"quantity": "energy ratio", "published": "2 us"},
+            "published: got '2 us', expected a finite",
+        ),
+        (
+            {"quantity": "energy ratio", "published": 2},
+            "points[0].against: got None, expected one of",
+        ),
+        ({"against": "cnv"}, "points[0].against: got 'cnv', expected a key among"),
     ],
 )
 def test_a_bad_point_says_what_is_bad(change, said, tmp_path):
