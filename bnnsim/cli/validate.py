@@ -55,7 +55,7 @@ def validate_blocks(result: Any) -> list[Block]:
     blocks.append(_summary(result["summary"]))
     holes = [(hole["id"], hole["reason"]) for hole in result["unmodelled"]]
     blocks.append(table("Not modelled", ("point", "reason"), holes))
-    blocks.append(_coverage(result["coverage"]))
+    blocks.extend(_coverage(result["coverage"]))
     return blocks
 
 
@@ -96,17 +96,16 @@ def _summary(summary: Any) -> Block:
     return table("By kind, one vote for each chip", heads, rows)
 
 
-def _coverage(found: Any) -> str:
+def _coverage(found: Any) -> list[Block]:
     text = f"{found['inside']} of {found['n']} scored figures lie in their 90 % interval"
     if found["p_value"] is None:
-        return text
-    chips = f"{digits(found['chips_inside'])} of {found['chips']} chips"
-    return (
-        f"{text} (binomial test against 90 %: p = {digits(found['p_value'])}).\n"
-        f"One vote for each chip, its share inside: {chips}, p = "
-        f"{digits(found['p_value_by_chip'])}; median width a factor of "
-        f"{digits(found['median_width'])}"
-    )
+        return [text]
+    return [
+        f"{text} (binomial test against 90 %: p = {digits(found['p_value'])})",
+        f"One vote for each chip, its share inside: {digits(found['chips_inside'])} of "
+        f"{found['chips']} chips (p = {digits(found['p_value_by_chip'])}); median width a factor "
+        f"of {digits(found['median_width'])}",
+    ]
 
 
 def _add_validate(verbs: Any) -> None:

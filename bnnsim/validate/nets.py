@@ -1,4 +1,4 @@
-"""The published workloads as graphs of shapes and types, without weights."""
+"""The published workloads as graphs of shapes and types, without weights, and those of the zoo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bnnsim.graph.folding import layers_of, with_folding
 from bnnsim.graph.ir import Graph
 from bnnsim.validate import chip_nets, timed_nets
 from bnnsim.validate.shapes import Shapes
-from bnnsim.zoo import build
+from bnnsim.zoo import build, names
 
 Q2_9 = DType("signed", 12)
 # name, input (H, W, C), output channels, kernel, stride, padding, groups
@@ -111,5 +111,6 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = MappingProxyType(
         "sfc": partial(build, "sfc"),
         **timed_nets.NETWORKS,
         **chip_nets.NETWORKS,
+        **{f"zoo:{name}": partial(build, name) for name in names()},
     }
 )
