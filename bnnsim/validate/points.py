@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bnnsim.cost.profile_fields import Fields, listed
 from bnnsim.cost.profile_yaml import profile_folder, read_yaml
-from bnnsim.errors import InputError, ProfileError, message
+from bnnsim.errors import InputError, ProfileError, message, nearest
 from bnnsim.validate.nets import NETWORKS
 
 SCHEMA = "bnnsim/points/1"
@@ -16,6 +16,7 @@ RATIO = "energy ratio"
 UNITS = {"energy per image": "J", "energy per operation": "J", "time per image": "s", RATIO: "1"}
 SCOPES = ("chip", "board")
 MOST_POINTS = 10_000
+_A_NETWORK = "a network, such as peak-bit, mlperf-ic or zoo:cnv (docs/validation.md)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +110,11 @@ def _entries(top: Fields, key: str) -> list[Fields]:
 
 def _point(fields: Fields) -> Point:
     quantity = fields.text("quantity", choices=tuple(UNITS))
-    networks = fields.texts("networks", (), tuple(NETWORKS))
-    if not networks:
-        fields.note("networks", None, f"some of {', '.join(NETWORKS)}")
+    networks = fields.texts("networks", ())
+    for name in networks or (None,):
+        if name not in NETWORKS:
+            fields.note("networks", name, _A_NETWORK, nearest(name or "", NETWORKS))
+    before = len(fields.problems)
     point = Point(
         id=fields.text("id"),
         chip=fields.text("chip"),
@@ -127,7 +130,7 @@ def _point(fields: Fields) -> Point:
         cite=fields.text("cite"),
         at=fields.text("at"),
     )
-    if fields.has("published") and not point.published and quantity:
+    if fields.has("published") and not point.published and len(fields.problems) == before:
         fields.note("published", fields.raw["published"], "a figure above zero")
     fields.close()
     return point
@@ -141,7 +144,10 @@ def _published(fields: Fields, quantity: str) -> float:
 
 def _against(fields: Fields, quantity: str) -> str:
     if quantity == RATIO:
-        return fields.text("against", choices=tuple(NETWORKS))
+        name = fields.text("against")
+        if name and name not in NETWORKS:
+            fields.note("against", name, _A_NETWORK, nearest(name, NETWORKS))
+        return name
     return ""
 
 
