@@ -46,6 +46,17 @@ def test_every_shipped_constant_has_provenance(name):
     assert len(set(names)) == len(names)
 
 
+TWINS = sorted((REPOSITORY / "hw_profiles" / "validation").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", [*list_profiles(), *(p.stem for p in TWINS if p.stem != "points")])
+def test_what_was_recalled_and_not_read_is_assumed(name):
+    for constant in load_profile(name).constants():
+        if "recalled" in f"{constant.source} {constant.at}":
+            assert constant.status == "assumed", constant
+            assert constant.band >= 1.6, constant
+
+
 CHIPS = ("binareye", "eyeriss", "yodann")
 
 

@@ -55,7 +55,7 @@ def validate_blocks(result: Any) -> list[Block]:
     blocks.append(_summary(result["summary"]))
     holes = [(hole["id"], hole["reason"]) for hole in result["unmodelled"]]
     blocks.append(table("Not modelled", ("point", "reason"), holes))
-    blocks.append(_coverage(result["coverage"]))
+    blocks.extend(_coverage(result["coverage"]))
     return blocks
 
 
@@ -67,7 +67,7 @@ def _points(title: str, rows: Sequence[Any]) -> Block:
             row["id"],
             row["chip"],
             row["quantity"],
-            format_si(row["published"], row["unit"], 4),
+            _amount(row["published"], row["unit"]),
             _predicted(row),
             f"{row['log2_error']:+.2f}",
             f"{100 * (row['predicted']['value'] / row['published'] - 1):+.1f}",
@@ -79,8 +79,13 @@ def _points(title: str, rows: Sequence[Any]) -> Block:
 
 
 def _predicted(row: Any) -> str:
-    value, low, high = (format_si(row["predicted"][end], row["unit"], 4) for end in _ENDS)
+    value, low, high = (_amount(row["predicted"][end], row["unit"]) for end in _ENDS)
     return f"{value} [{low}, {high}]"
+
+
+def _amount(value: float, unit: str) -> str:
+    """Return a value with its unit, or a ratio as a plain number."""
+    return f"{value:.4g}" if unit == "1" else format_si(value, unit, 4)
 
 
 def _summary(summary: Any) -> Block:
@@ -91,11 +96,16 @@ def _summary(summary: Any) -> Block:
     return table("By kind, one vote for each chip", heads, rows)
 
 
-def _coverage(found: Any) -> str:
+def _coverage(found: Any) -> list[Block]:
     text = f"{found['inside']} of {found['n']} scored figures lie in their 90 % interval"
     if found["p_value"] is None:
-        return text
-    return f"{text} (binomial test against 90 %: p = {digits(found['p_value'])})"
+        return [text]
+    return [
+        f"{text} (binomial test against 90 %: p = {digits(found['p_value'])})",
+        f"One vote for each chip, its share inside: {digits(found['chips_inside'])} of "
+        f"{found['chips']} chips (p = {digits(found['p_value_by_chip'])}); median width a factor "
+        f"of {digits(found['median_width'])}",
+    ]
 
 
 def _add_validate(verbs: Any) -> None:

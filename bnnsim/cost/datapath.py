@@ -147,6 +147,9 @@ def mac_prices(
 ) -> Mapping[str, int]:
     """Return counts of priced operations for ``outputs`` dot products of taps x channels."""
     operands = execution_.operands
+    is_float = operands.act.is_float or operands.weight.is_float
+    if profile.datapath.bit_mac == "serial" and not is_float:
+        return _serial(operands, outputs, taps * channels)
     if operands.planes and profile.datapath.bit_mac == "tree":
         lanes = max(1, round(execution_.rate * operands.planes))
         flat = profile.array.unroll_rows == "K"
@@ -169,6 +172,13 @@ def _tree(
         "gate.bit": lanes * words,
         "add.bit": (adders + operands.accumulator_bits) * words,
     }
+
+
+def _serial(operands: Operands, outputs: int, fan_in: int) -> Mapping[str, int]:
+    """Return what it takes to add the weight, as a word, once for each bit of the activation."""
+    steps = outputs * fan_in * operands.act.bits
+    width = operands.weight.bits + (fan_in - 1).bit_length()
+    return {"gate.bit": steps * operands.weight.bits, "add.bit": steps * width}
 
 
 def action_prices(

@@ -170,7 +170,8 @@ class Datapath:
         ``"act x weight"`` to a dtype fixes the adder, ``default`` for the pairs not listed.
     bit_mac : str
         ``tree``: XNOR words, a compressor tree and one accumulation a word. ``single``: one XNOR
-        and one full adder per bit-MAC.
+        and one full adder per bit-MAC. ``serial``, of all integers: for each bit of the activation
+        as many XNORs as the weight has bits, and an adder of these and ceil(log2 K) bits.
     """
 
     accumulator: str | Mapping[str, str]

@@ -70,7 +70,10 @@ def build_profile(raw: Mapping[str, Any], where: str) -> HardwareProfile:
     if problems:
         raise ProfileError(listed(problems))
     if profile.latency_model == "array" and needs_defaults(profile):
-        return with_node_defaults(profile, load_profile(NODE_TABLE))
+        try:
+            return with_node_defaults(profile, load_profile(NODE_TABLE))
+        except ProfileError as error:
+            raise ProfileError(f"{where}: {error}") from None
     return profile
 
 

@@ -72,7 +72,7 @@ def read_datapath(fields: Fields) -> Datapath:
         accumulator: str | Mapping[str, str] = widths
     else:
         accumulator = fields.text("accumulator", choices=("exact",), default="exact")
-    bit_mac = fields.text("bit_mac", choices=("tree", "single"), default="tree")
+    bit_mac = fields.text("bit_mac", choices=("tree", "single", "serial"), default="tree")
     fields.close()
     return Datapath(accumulator, bit_mac)
 

@@ -36,7 +36,8 @@ def _polynomial(node_nm: float, vdd: float) -> float:
     nodes = sorted(ENERGY_POLYNOMIALS)
     if not nodes[0] <= node_nm <= nodes[-1]:
         rule = f"a process between {nodes[0]} and {nodes[-1]} nm"
-        raise ProfileError(message("node.process", f"{node_nm:g} nm", rule))
+        remedy = "Energies of other nodes are not derived: give 'actions' and those of each memory."
+        raise ProfileError(message("node.process", f"{node_nm:g} nm", rule, remedy))
     below = max(n for n in nodes if n <= node_nm)
     above = min(n for n in nodes if n >= node_nm)
     low, high = (_at(n, vdd) for n in (below, above))

@@ -30,8 +30,13 @@ def chip_energy(reports: Sequence[CostReport], profile: HardwareProfile) -> Inte
     Interval
         Joules. Every draw of the whole less the same draw of what is outside, summed draw by draw.
     """
+    return interval(*chip_draws(reports, profile))
+
+
+def chip_draws(reports: Sequence[CostReport], profile: HardwareProfile) -> tuple[float, np.ndarray]:
+    """Return the nominal joules of :func:`chip_energy` and their draws, shape (DRAWS,)."""
     parts = [_inside(report, profile) for report in reports]
-    return interval(sum(value for value, _ in parts), np.sum([d for _, d in parts], axis=0))
+    return sum(value for value, _ in parts), np.sum([d for _, d in parts], axis=0)
 
 
 def _inside(report: CostReport, profile: HardwareProfile) -> tuple[float, np.ndarray]:

@@ -121,6 +121,9 @@ def _bit_row(profile: HardwareProfile) -> OperationRow:
     one = format_si(adder.value_si, "J", 4)
     if profile.datapath.bit_mac == "single":
         add, how = adder.value_si, f"one full adder ({one})"
+    elif profile.datapath.bit_mac == "serial":
+        add = adder.value_si
+        how = f"one full adder ({one}) of an adder with ceil(log2 K) more"
     else:
         width = max(1, round(profile.array.ops_per_pe.get("bit x bit", ACCESS_BITS)))
         full, half = popcount_adders(width)

@@ -1,4 +1,4 @@
-"""The published workloads as graphs of shapes and types, without weights."""
+"""The published workloads as graphs of shapes and types, without weights, and those of the zoo."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
-from bnnsim.graph.dtypes import BIT, FLOAT32, INT16, TERNARY, DType
+from bnnsim.graph.dtypes import BIT, FLOAT32, INT8, INT16, TERNARY, DType
 from bnnsim.graph.folding import layers_of, with_folding
 from bnnsim.graph.ir import Graph
-from bnnsim.validate import timed_nets
+from bnnsim.validate import chip_nets, timed_nets
 from bnnsim.validate.shapes import Shapes
-from bnnsim.zoo import build
+from bnnsim.zoo import build, names
 
 Q2_9 = DType("signed", 12)
 # name, input (H, W, C), output channels, kernel, stride, padding, groups
@@ -48,13 +48,17 @@ def yodann_peak() -> Graph:
     return net.graph("yodann-7x7")
 
 
-def alexnet_layer(layer: tuple[str, tuple[int, ...], int, int, int, int, int]) -> Graph:
-    """One convolution of AlexNet on 16-bit integers with its ReLU; 32-bit sums become 16 bits."""
+def alexnet_layer(
+    layer: tuple[str, tuple[int, ...], int, int, int, int, int],
+    act: DType = INT16,
+    weight: DType = INT16,
+) -> Graph:
+    """One convolution of AlexNet on integers with its ReLU; 32-bit sums become activations."""
     name, shape, out, kernel, stride, pad, groups = layer
-    net = Shapes(shape, INT16)
-    net.conv(out, kernel, INT16, stride=stride, pad=pad, groups=groups)
+    net = Shapes(shape, act)
+    net.conv(out, kernel, weight, stride=stride, pad=pad, groups=groups)
     net.add("Relu")
-    net.narrow(INT16)
+    net.narrow(act)
     return net.graph(f"alexnet-{name}")
 
 
@@ -97,6 +101,8 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = MappingProxyType(
         "binareye-cifar10": binareye_cifar10,
         "yodann-7x7": yodann_peak,
         **{f"alexnet-{layer[0]}": partial(alexnet_layer, layer) for layer in ALEXNET},
+        **{f"alexnet-{x[0]}-int8": partial(alexnet_layer, x, INT8, INT8) for x in ALEXNET},
+        **{f"alexnet-{x[0]}-w8a16": partial(alexnet_layer, x, INT16, INT8) for x in ALEXNET},
         "cnv": partial(build, "cnv"),
         "cnv-w1a2": cnv_w1a2,
         "cnv-mlperf": cnv_mlperf,
@@ -104,5 +110,7 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = MappingProxyType(
         "lfc-unfolded": partial(unfolded, "lfc"),
         "sfc": partial(build, "sfc"),
         **timed_nets.NETWORKS,
+        **chip_nets.NETWORKS,
+        **{f"zoo:{name}": partial(build, name) for name in names()},
     }
 )

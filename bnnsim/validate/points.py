@@ -8,13 +8,15 @@ from pathlib import Path
 
 from bnnsim.cost.profile_fields import Fields, listed
 from bnnsim.cost.profile_yaml import profile_folder, read_yaml
-from bnnsim.errors import InputError, ProfileError, message
+from bnnsim.errors import InputError, ProfileError, message, nearest
 from bnnsim.validate.nets import NETWORKS
 
 SCHEMA = "bnnsim/points/1"
-UNITS = {"energy per image": "J", "energy per operation": "J", "time per image": "s"}
+RATIO = "energy ratio"
+UNITS = {"energy per image": "J", "energy per operation": "J", "time per image": "s", RATIO: "1"}
 SCOPES = ("chip", "board")
 MOST_POINTS = 10_000
+_A_NETWORK = "a network, such as peak-bit, mlperf-ic or zoo:cnv (docs/validation.md)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,9 @@ class Point:
     chip, kind : str
         Each chip has one vote in the summary of its kind.
     quantity : str
-        A key of ``UNITS``; an operation is half a MAC.
+        A key of ``UNITS``; an operation is half a MAC, and a ratio is of energies per operation.
     published : float
-        In SI units.
+        In SI units; a plain number for a ratio.
     scope : str
         ``chip``: without off-chip memory and pins; ``board``: with all that the profile has.
     confirmed : bool
@@ -37,6 +39,8 @@ class Point:
         Packaged name or path.
     networks : tuple of str
         Run one after the other and added up.
+    against : str
+        Of a ratio, the network below the line, on the same profile.
     batch : int
     cite, at : str
     """
@@ -50,6 +54,7 @@ class Point:
     confirmed: bool
     profile: str
     networks: tuple[str, ...]
+    against: str
     batch: int
     cite: str
     at: str
@@ -105,27 +110,45 @@ def _entries(top: Fields, key: str) -> list[Fields]:
 
 def _point(fields: Fields) -> Point:
     quantity = fields.text("quantity", choices=tuple(UNITS))
-    networks = fields.texts("networks", (), tuple(NETWORKS))
-    if not networks:
-        fields.note("networks", None, f"some of {', '.join(NETWORKS)}")
+    networks = fields.texts("networks", ())
+    for name in networks or (None,):
+        if name not in NETWORKS:
+            fields.note("networks", name, _A_NETWORK, nearest(name or "", NETWORKS))
+    before = len(fields.problems)
     point = Point(
         id=fields.text("id"),
         chip=fields.text("chip"),
         kind=fields.text("kind"),
         quantity=quantity,
-        published=fields.quantity("published", UNITS.get(quantity, "J")),
+        published=_published(fields, quantity),
         scope=fields.text("scope", choices=SCOPES, default="chip"),
         confirmed=fields.flag("confirmed", False),
         profile=fields.text("profile"),
         networks=networks,
+        against=_against(fields, quantity),
         batch=fields.integer("batch", 1),
         cite=fields.text("cite"),
         at=fields.text("at"),
     )
-    if fields.has("published") and not point.published and quantity:
+    if fields.has("published") and not point.published and len(fields.problems) == before:
         fields.note("published", fields.raw["published"], "a figure above zero")
     fields.close()
     return point
+
+
+def _published(fields: Fields, quantity: str) -> float:
+    if quantity == RATIO:
+        return fields.number("published")
+    return fields.quantity("published", UNITS.get(quantity, "J"))
+
+
+def _against(fields: Fields, quantity: str) -> str:
+    if quantity == RATIO:
+        name = fields.text("against")
+        if name and name not in NETWORKS:
+            fields.note("against", name, _A_NETWORK, nearest(name, NETWORKS))
+        return name
+    return ""
 
 
 def _hole(fields: Fields) -> tuple[str, str]:
@@ -141,6 +164,6 @@ def check_single(point: Point) -> None:
     ------
     InputError
     """
-    if point.quantity == "energy per operation" and len(point.networks) > 1:
+    if point.quantity in ("energy per operation", RATIO) and len(point.networks) > 1:
         where = f"point {point.id}: networks"
         raise InputError(message(where, list(point.networks), "one network for this quantity"))

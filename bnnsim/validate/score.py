@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from bnnsim.cost.estimate import estimate
+from bnnsim.cost.hardware import HardwareProfile
 from bnnsim.cost.intervals import Interval, interval
 from bnnsim.cost.profile import load_profile
 from bnnsim.cost.result import CostReport
-from bnnsim.cost.scope import chip_energy
+from bnnsim.cost.scope import chip_draws, chip_energy
 from bnnsim.validate.nets import NETWORKS
-from bnnsim.validate.points import Point, check_single, packaged_points, read_points
+from bnnsim.validate.points import RATIO, Point, check_single, packaged_points, read_points
 
 LEVEL = 0.9
 _PENALTY = 2 / (1 - LEVEL)
@@ -138,6 +139,8 @@ def predict(point: Point) -> Interval:
     """Return what the model says of a point, in SI units."""
     check_single(point)
     profile = load_profile(point.profile)
+    if point.quantity == RATIO:
+        return _ratio(point, profile)
     reports = [estimate(NETWORKS[n](), profile, batch=point.batch) for n in point.networks]
     if point.quantity == "time per image":
         return _each(_sum(reports, "latency"), point.batch)
@@ -145,9 +148,23 @@ def predict(point: Point) -> Interval:
         return _each(_sum(reports, "energy"), point.batch)
     energy = chip_energy(reports, profile)
     if point.quantity == "energy per operation":
-        macs = sum(sum(report.macs.values()) for report in reports)
-        return _each(energy, 2 * macs * point.batch)
+        return _each(energy, 2 * _macs(reports[0]) * point.batch)
     return _each(energy, point.batch)
+
+
+def _ratio(point: Point, profile: HardwareProfile) -> Interval:
+    """Return the energy of an operation over that of the network below the line, draw by draw."""
+    above, below = (
+        estimate(NETWORKS[name](), profile, batch=point.batch)
+        for name in (point.networks[0], point.against)
+    )
+    (value, draws), (unit, unit_draws) = (chip_draws([r], profile) for r in (above, below))
+    each = _macs(below) / _macs(above)
+    return interval(each * value / unit, each * draws / unit_draws)
+
+
+def _macs(report: CostReport) -> int:
+    return sum(report.macs.values())
 
 
 def _sum(reports: Sequence[CostReport], what: str) -> Interval:
@@ -180,15 +197,47 @@ def summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 
 def _by_chip(rows: Sequence[Row], value: Callable[[Row], float]) -> Mapping[str, float]:
-    chips = dict.fromkeys(row.point.chip for row in rows)
-    return {c: statistics.median(value(r) for r in rows if r.point.chip == c) for c in chips}
+    return {c: statistics.median(value(r) for r in rows if r.point.chip == c) for c in _chips(rows)}
+
+
+def _chips(rows: Sequence[Row]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row.point.chip for row in rows))
 
 
 def coverage(rows: Sequence[Row]) -> dict[str, float | None]:
-    """Return how many figures lie inside, and how likely so far a count is if 90 % do."""
-    inside, n = sum(row.inside for row in rows), len(rows)
-    if not n:
-        return {"inside": 0, "n": 0, "p_value": None}
-    from scipy.stats import binomtest
+    """Return how many figures lie inside, how many chips that makes, and how likely so few are.
 
-    return {"inside": inside, "n": n, "p_value": float(binomtest(inside, n, LEVEL).pvalue)}
+    ``p_value`` takes figures for independent; figures of one chip share its profile and are not.
+    ``p_value_by_chip`` takes those of one chip for a single observation, its share inside: the
+    effective number of trials is that of chips, as if they were correlated by 1. The tails are
+    those of Clopper and Pearson, for counts that need not be whole by the incomplete beta
+    function, and the smaller one is doubled.
+
+    References
+    ----------
+    E. L. Korn, B. I. Graubard, "Confidence intervals for proportions with small expected number of
+    positive counts estimated from survey data", Survey Methodology 24(2), 1998: effective sample
+    size in the Clopper-Pearson tails.
+    """
+    inside, n = sum(row.inside for row in rows), len(rows)
+    shares = {c: [r.inside for r in rows if r.point.chip == c] for c in _chips(rows)}
+    chips_inside = sum(statistics.fmean(share) for share in shares.values())
+    tests: dict[str, float | None] = {"p_value": None, "p_value_by_chip": None}
+    if n:
+        from scipy.stats import binomtest
+
+        tests["p_value"] = float(binomtest(inside, n, LEVEL).pvalue)
+        tests["p_value_by_chip"] = _two_tails(chips_inside, len(shares))
+    widths = _by_chip(rows, lambda row: row.width).values()
+    width = 2 ** statistics.median(widths) if widths else None
+    return {"inside": inside, "n": n, "chips_inside": chips_inside, "chips": len(shares),
+            "median_width": width, **tests}  # fmt: skip
+
+
+def _two_tails(inside: float, n: int) -> float:
+    """Return twice the smaller tail of ``inside`` of ``n`` at ``LEVEL``, at most 1."""
+    from scipy.special import betainc
+
+    at_most = 1 - betainc(inside + 1, n - inside, LEVEL) if inside < n else 1.0
+    at_least = betainc(inside, n - inside + 1, LEVEL) if inside > 0 else 1.0
+    return float(min(1.0, 2 * min(at_most, at_least)))

@@ -67,6 +67,18 @@ def test_a_word_of_64_bit_macs_by_hand(chip):
 
 
 @pytest.mark.parametrize(
+    ("dtype", "gates", "adders"),
+    [("bit", 1, 8), ("int2", 4, 18), ("int4", 16, 44), ("int8", 64, 120), ("int16", 256, 368)],
+)
+def test_a_bit_serial_product_by_hand(dtype, gates, adders):
+    # 128 rows: seven bits of carry. A bits of input, each added as a word of W bits.
+    macro, kind = load_profile("colonnade"), DType.parse(dtype)
+    run = execution(macro, operands_of(kind, kind, 128), 128, "x")
+    priced = mac_prices(macro, run, 3, 1, 128)
+    assert dict(priced) == {"gate.bit": 3 * 128 * gates, "add.bit": 3 * 128 * adders}
+
+
+@pytest.mark.parametrize(
     ("fan_in", "words"), [(1, 1), (63, 1), (64, 1), (65, 2), (127, 2), (128, 2), (129, 3)]
 )
 def test_whole_words_are_charged(fan_in, words, chip):

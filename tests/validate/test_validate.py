@@ -34,7 +34,21 @@ def found() -> Validation:
 
 
 def row(chip="A", published=1.0, ends=(1.0, 0.5, 2.0), role="scored", kind="k", name="p"):
-    facts = (name, chip, kind, "time per image", published, "chip", True, "x", ("cnv",), 1, "c", "")
+    facts = (
+        name,
+        chip,
+        kind,
+        "time per image",
+        published,
+        "chip",
+        True,
+        "x",
+        ("cnv",),
+        "",
+        1,
+        "c",
+        "",
+    )
     return Row(Point(*facts), Interval(*ends), role)
 
 
@@ -100,6 +114,17 @@ def test_first_predictions_are_kept_once_and_for_all(found):
         assert (mine["published"], mine["predicted"]) == (point["published"], point["predicted"])
 
 
+def test_published_chips_are_tuned_to_nothing():
+    modelled = {p.profile for p in read_points(packaged_points())[0] if p.kind.startswith("asic")}
+    modelled |= {"colonnade"}
+    assert {"braintta", "brein", "xnorbin", "dimc", "envision", "unpu", "tinyvers"} <= modelled
+    for name in modelled:
+        profile = load_profile(name)
+        assert profile.calibrated_on == (), name
+        assert {c.status for c in profile.actions.values()} == {"derived"}, name
+        assert profile.structural_band >= 2, name  # supply or memories of each are assumed
+
+
 def test_scores_by_hand():
     inside = row()
     assert (inside.log2_error, inside.inside, inside.width) == (0, True, 2)
@@ -127,7 +152,42 @@ def test_coverage_is_a_binomial_test():
     chance = [math.comb(10, k) * 0.9**k * 0.1 ** (10 - k) for k in range(11)]
     expected = sum(c for c in chance if c <= chance[8] * (1 + 1e-7))
     assert found["p_value"] == pytest.approx(expected)
-    assert coverage([]) == {"inside": 0, "n": 0, "p_value": None}
+    assert coverage([])["n"] == 0
+    assert coverage([])["p_value"] is coverage([])["p_value_by_chip"] is None
+
+
+def test_figures_of_one_chip_are_one_vote_of_the_coverage():
+    # Nine chips inside, one with 3 of 4: 9.75 of 10. The tail of at most that many at 0.9 is above
+    # one half, so that of at least as many counts; it lies between the tails of 9 and of 10.
+    rows = [row(f"C{i}") for i in range(9)]
+    rows += [row("D")] * 3 + [row("D", published=9.0)]
+    found = coverage(rows)
+    assert (found["chips_inside"], found["chips"], found["n"]) == (9.75, 10, 13)
+    assert 2 * 0.9**10 < found["p_value_by_chip"] <= 1
+    # Whole counts: P(X <= 8 of 10) = 1 - 0.9^10 - 10 x 0.9^9 x 0.1, doubled.
+    whole = [row(f"C{i}") for i in range(8)] + [row(f"D{i}", published=9.0) for i in range(2)]
+    tail = 1 - 0.9**10 - 10 * 0.9**9 * 0.1
+    assert coverage(whole)["p_value_by_chip"] == pytest.approx(2 * tail)
+    # Copies of a chip's figure change nothing, while the test by figure is sure of itself.
+    copied = whole + [row("D0", published=9.0)] * 50
+    assert coverage(copied)["p_value_by_chip"] == pytest.approx(2 * tail)
+    assert coverage(copied)["p_value"] < 1e-6
+    # All inside, none inside: ends of the tails.
+    assert coverage([row(f"C{i}") for i in range(5)])["p_value_by_chip"] == 1
+    none = coverage([row(f"C{i}", published=9.0) for i in range(2)])
+    assert none["p_value_by_chip"] == pytest.approx(2 * 0.1**2)
+
+
+def test_a_ratio_is_of_energies_for_one_operation(tmp_path):
+    ratio = {**ENTRY, "quantity": "energy ratio", "published": 58.7, "profile": "colonnade",
+             "networks": ["colonnade-16b"], "against": "colonnade-1b"}  # fmt: skip
+    (point,), _ = read_points(points_file(tmp_path, ratio))
+    found = predict(point)
+    # 256 gates and 368 adders over 1 gate and 8 adders, by cmos45's 0.9375 and 3.125 fJ; the
+    # registers of inputs and weights add a little to both.
+    by_hand = (256 * 0.9375 + 368 * 3.125) / (0.9375 + 8 * 3.125)
+    assert found.value == pytest.approx(by_hand, rel=0.05)
+    assert found.low < found.value < found.high
 
 
 def test_energies_leave_out_what_the_scope_leaves_out(tmp_path):
@@ -145,11 +205,21 @@ def test_energies_leave_out_what_the_scope_leaves_out(tmp_path):
         ({"published": "0 us"}, "a figure above zero"),
         ({"published": None}, "points[0].published: got None, expected a quantity in s"),
         ({"networks": ["cnw"]}, "Did you mean 'cnv'?"),
-        ({"networks": []}, "points[0].networks: got None, expected some of"),
+        ({"networks": []}, "points[0].networks: got None, expected a network, such as"),
         ({"batch": 0}, "points[0].batch: got 0"),
         ({"confirmed": "yes"}, "points[0].confirmed: got 'yes', expected true or false"),
         ({"citation": "x"}, "points[0].citation: got 'x', expected a key among"),
         ({"scope": "town"}, "points[0].scope: got 'town'"),
+        ({"networks": ["resnet18"]}, "Did you mean 'zoo:resnet18'?"),
+        (
+            {"quantity": "energy ratio", "published": "2 us"},
+            "published: got '2 us', expected a finite",
+        ),
+        (
+            {"quantity": "energy ratio", "published": 2},
+            "points[0].against: got None, expected a text",
+        ),
+        ({"against": "cnv"}, "points[0].against: got 'cnv', expected a key among"),
     ],
 )
 def test_a_bad_point_says_what_is_bad(change, said, tmp_path):
