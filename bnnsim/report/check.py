@@ -36,6 +36,7 @@ KINDS: Mapping[str, frozenset[str]] = {
     "profiles list": frozenset({"profiles"}),
     "zoo list": frozenset({"networks"}),
     "report": frozenset({"result", "output", "bytes"}),
+    "sweep": frozenset({"spec", "points", "kept"}),
     "estimate": frozenset({"model", "profile"}),
 }
 KEYWORDS = {
