@@ -45,7 +45,7 @@ def _add_sweep(verbs: Any) -> None:
     parser = add_verb(verbs, "sweep", sweep, help)
     parser.add_argument("spec", metavar="SPEC.yaml", help="lists of models, profiles, modes, ...")
     parser.add_argument("-o", "--output", metavar="OUT.jsonl", required=True,
-                        help="a line per point; those that are there are not estimated again")  # fmt: skip
+                        help="a line per point; those there are not estimated again")  # fmt: skip
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--jobs", type=positive, metavar="N", help="processes, default one per core")
     where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster to run on")
