@@ -119,8 +119,12 @@ def _elementwise(rng: np.random.Generator, isa: str, size: int) -> Iterator[Prob
     words = rng.integers(0, 1 << 62, (1, 32, 32, max(1, size // 4096)), dtype=np.uint64)
     ors, two = np.zeros(words.shape[3], np.uint64), (2, 2)
     pooled = 3.0 * 16 * 16 * words.shape[3] * 64
-    yield Probe("operations.bit", "2 x 2 maximum of bits, an OR for each further tap", pooled,
-                lambda: _kernels.maxpool_bit(words, ors, window=two, stride=two, isa=isa))  # fmt: skip
+    yield Probe(
+        "operations.bit",
+        "2 x 2 maximum of bits, an OR for each further tap",
+        pooled,
+        lambda: _kernels.maxpool_bit(words, ors, window=two, stride=two, isa=isa),
+    )
     yield Probe("randbits", f"{size} draws of 8 bits by Philox, compared and packed", 8.0 * size,
                 lambda: _kernels.stochastic_pack(floats, 8, seed=1, node=1, isa=isa))  # fmt: skip
 
