@@ -84,7 +84,7 @@ def estimate(
         Unknown mode, malformed profile, or an op that the profile has no price for.
     """
     chip = load_profile(profile)
-    twin = _twin(graph, chip, mode, keep_bn=keep_bn, layers=layers, preact_scale=preact_scale)
+    twin = twin_for(graph, chip, mode, keep_bn=keep_bn, layers=layers, preact_scale=preact_scale)
     seen = None
     if activity is not None:
         from bnnsim.simulation import observe
@@ -96,10 +96,16 @@ def estimate(
     return _price(twin, chip, batch, allow_unpriced, seen)
 
 
-def _twin(
-    graph: Graph, chip: HardwareProfile, mode: str, *, keep_bn: bool, layers: Layers,
-    preact_scale: float | None,
-) -> Graph:  # fmt: skip
+def twin_for(
+    graph: Graph,
+    chip: HardwareProfile,
+    mode: str,
+    *,
+    keep_bn: bool = False,
+    layers: Layers = DEFAULT,
+    preact_scale: float | None = None,
+) -> Graph:
+    """Return the graph that :func:`estimate` prices on a profile, in a mode."""
     bits = 8 if chip.rng is None else chip.rng.bits
     return to_mode(
         graph, mode, keep_bn=keep_bn, layers=layers, rng_bits=bits, preact_scale=preact_scale
@@ -209,7 +215,7 @@ def simulate(
 
     checked = None if labels is None else check_classes(graph, labels, len(x))
     chip = load_profile(profile)
-    twin = _twin(graph, chip, mode, keep_bn=keep_bn, layers=layers, preact_scale=preact_scale)
+    twin = twin_for(graph, chip, mode, keep_bn=keep_bn, layers=layers, preact_scale=preact_scale)
     _price(twin, chip, batch, allow_unpriced, None)  # refuses ops without a price before they run
     seen = observe(twin, x, isa=isa, threads=threads, seed=seed, samples=samples,
                    progress=progress, fast_float=fast_float)  # fmt: skip

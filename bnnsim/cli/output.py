@@ -15,7 +15,7 @@ from bnnsim.report.text import write_blocks
 
 _READ = (
     "source", "sources", "folding", "weights", "input", "labels", "against", "profile", "file",
-    "result", "activity", "points",
+    "result", "activity", "points", "spec",
 )  # fmt: skip
 
 

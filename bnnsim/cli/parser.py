@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from bnnsim.cli import costs, demo, networks, simulate, validate
+from bnnsim.cli import costs, demo, measure, networks, simulate, sweep, validate
 from bnnsim.cli.arguments import Parser
 from bnnsim.errors import InputError, message, nearest
 
@@ -42,7 +42,8 @@ def _build() -> tuple[Parser, list[str]]:
     parser.set_defaults(parser=parser)
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
-    for build in (*networks.VERBS, *costs.VERBS, *simulate.VERBS, *validate.VERBS, *demo.VERBS):
+    groups = (networks, costs, simulate, sweep, measure, validate, demo)
+    for build in (build for group in groups for build in group.VERBS):
         build(verbs)
     return parser, list(verbs.choices)
 

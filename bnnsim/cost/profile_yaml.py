@@ -47,24 +47,42 @@ class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
         return super().construct_mapping(node, deep=deep)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file.
+def read_yaml(path: Path, what: str = "profile") -> dict[str, Any]:
+    """Return the mapping in the YAML file of a profile, or of ``what`` else.
 
     Raises
     ------
     ProfileError
         If the file is missing, larger than 1 MB, malformed, or no mapping.
     """
-    text = read_limited(path, MAX_BYTES, "profile", ProfileError)
+    text = read_limited(path, MAX_BYTES, what, ProfileError)
     try:
         # _StrictLoader is a SafeLoader: only plain data can come out of it.
         raw = yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise ProfileError(f"{path}: not readable as YAML: {_where(error)}.") from None
     if not isinstance(raw, dict):
-        rule = "a mapping that begins with 'schema: bnnsim/profile/1'"
+        rule = f"a mapping that begins with 'schema: bnnsim/{what}/1'"
         raise ProfileError(message(str(path), type(raw).__name__, rule))
     return raw
+
+
+def yaml_lines(path: Path) -> dict[str, int]:
+    """Return the line of every place of a file that `read_yaml` takes, as in ``points[2].mode``."""
+    found: dict[str, int] = {}
+    text = read_limited(path, MAX_BYTES, "YAML file", ProfileError)
+    below = [("", yaml.compose(text, Loader=_StrictLoader))]
+    while below:
+        place, node = below.pop()
+        found.setdefault(place, node.start_mark.line + 1)
+        if isinstance(node, yaml.SequenceNode):
+            below += [(f"{place}[{i}]", item) for i, item in enumerate(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                name = f"{place}.{key.value}" if place else key.value
+                found[name] = key.start_mark.line + 1
+                below.append((name, value))
+    return found
 
 
 def _where(error: Exception) -> str:

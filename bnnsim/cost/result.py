@@ -141,8 +141,28 @@ class CostReport(Displayed):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report in the form of schemas/estimate.schema.json."""
+        return {
+            "schema": SCHEMA,
+            "model": self.model,
+            "profile": self.profile,
+            "mode": self.mode,
+            "synthetic": self.synthetic,
+            "batch": self.batch,
+            "totals": self.totals(),
+            "energy_by": dict(self.energy_by),
+            "layers": [layer.to_dict() for layer in self.layers],
+            "assumptions": [a.to_dict() for a in self.assumptions],
+            "unpriced": list(self.unpriced),
+            "notes": list(self.notes),
+            "record": dict(self.record),
+            "memories": [level.to_dict() for level in self.memories],
+            **({"activity": dict(self.activity)} if self.activity else {}),
+        }
+
+    def totals(self) -> dict[str, Any]:
+        """Return what stands under ``totals`` of the JSON form."""
         each = Interval(*(q / self.batch for q in _triple(self.energy)))
-        totals = {
+        return {
             "energy_j": self.energy.to_dict(),
             "energy_per_inference_j": each.to_dict(),
             "latency_s": self.latency.to_dict(),
@@ -153,23 +173,6 @@ class CostReport(Displayed):
             "macs_valid": dict(self.macs_valid),
             "rng_bits": self.rng_bits,
             "off_chip_bytes": self.off_chip_bytes,
-        }
-        return {
-            "schema": SCHEMA,
-            "model": self.model,
-            "profile": self.profile,
-            "mode": self.mode,
-            "synthetic": self.synthetic,
-            "batch": self.batch,
-            "totals": totals,
-            "energy_by": dict(self.energy_by),
-            "layers": [layer.to_dict() for layer in self.layers],
-            "assumptions": [a.to_dict() for a in self.assumptions],
-            "unpriced": list(self.unpriced),
-            "notes": list(self.notes),
-            "record": dict(self.record),
-            "memories": [level.to_dict() for level in self.memories],
-            **({"activity": dict(self.activity)} if self.activity else {}),
         }
 
     def to_json(self, *, indent: int | None = None) -> str:

@@ -36,6 +36,9 @@ KINDS: Mapping[str, frozenset[str]] = {
     "profiles list": frozenset({"profiles"}),
     "zoo list": frozenset({"networks"}),
     "report": frozenset({"result", "output", "bytes"}),
+    "calibrate": frozenset({"device", "output"}),
+    "check": frozenset({"device", "nets", "layers"}),
+    "sweep": frozenset({"spec", "points", "kept"}),
     "estimate": frozenset({"model", "profile"}),
 }
 KEYWORDS = {

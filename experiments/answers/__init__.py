@@ -1,0 +1,1 @@
+"""What binarization costs and saves, as tables with intervals."""
