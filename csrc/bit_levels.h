@@ -63,31 +63,44 @@ static inline int64_t axis_classes(int64_t size, int64_t kernel, int64_t stride,
 }
 
 /* outside[n] = sum of the weights of channel n at the taps outside the image. */
-static inline void sum_outside(const bnn_conv *conv, const int32_t *tap_sums, bnn_position at,
-                               int32_t *outside) {
+static inline void sum_outside(const bnn_conv *conv, const int32_t *restrict tap_sums,
+                               bnn_position at, int32_t *restrict outside) {
     const bnn_window *w = &conv->window;
-    for (int64_t n = 0; n < conv->out_channels; n++) outside[n] = 0;
-    for (int64_t tap = 0; tap < w->kernel_h * w->kernel_w; tap++) {
-        const int32_t *sums = tap_sums + tap * conv->out_channels;
-        if (bnn_tap_pixel(w, at, tap / w->kernel_w, tap % w->kernel_w) >= 0) continue;
-        for (int64_t n = 0; n < conv->out_channels; n++) outside[n] += sums[n];
-    }
+    const int64_t N = conv->out_channels;
+    for (int64_t n = 0; n < N; n++) outside[n] = 0;
+    for (int64_t r = 0; r < w->kernel_h; r++)
+        for (int64_t s = 0; s < w->kernel_w; s++, tap_sums += N) {
+            if (bnn_tap_pixel(w, at, r, s) >= 0) continue;
+            for (int64_t n = 0; n < N; n++) outside[n] += tap_sums[n];
+        }
 }
 
-/* One row of levels: bases + lack, or limits (margin + lack) >> scale. */
+/* One row of bases + lack. */
+static inline void base_row(const measure *m, const int32_t *restrict outside, int64_t channels,
+                            int32_t *restrict row) {
+    const uint32_t base = (uint32_t)m->base, factor = (uint32_t)m->factor;
+    const int32_t *bases = m->bases;
+    for (int64_t n = 0; n < channels; n++)
+        row[n] = (int32_t)((bases != NULL ? (uint32_t)bases[n] : base) +
+                           factor * (uint32_t)outside[n]);
+}
+
+/* One row of (margin + lack) >> scale. */
+static inline void limit_row(const measure *m, const int64_t *restrict margins,
+                             const int32_t *restrict outside, int64_t channels,
+                             int64_t *restrict row) {
+    const int64_t factor = m->factor;
+    const int scale = m->scale;
+    for (int64_t n = 0; n < channels; n++) row[n] = (margins[n] + factor * outside[n]) >> scale;
+}
+
+/* One row of levels of all thresholds, or of sums. */
 static inline void level_row(const measure *m, const int32_t *outside, int64_t channels,
                              void *row) {
-    int32_t *bases = row;
-    int64_t *limits = row;
-    if (m->limits == NULL)
-        for (int64_t n = 0; n < channels; n++)
-            bases[n] = (int32_t)((uint32_t)(m->bases != NULL ? m->bases[n] : m->base) +
-                                 (uint32_t)m->factor * (uint32_t)outside[n]);
-    else
-        for (int64_t i = 0; i < m->per_channel; i++)
-            for (int64_t n = 0; n < channels; n++)
-                limits[i * channels + n] =
-                    (m->limits->margins[i * m->limits->channels + n] + m->factor * outside[n]) >> m->scale;
+    if (m->limits == NULL) base_row(m, outside, channels, row);
+    for (int64_t i = 0; m->limits != NULL && i < m->per_channel; i++)
+        limit_row(m, m->limits->margins + i * m->limits->channels, outside, channels,
+                  (int64_t *)row + i * channels);
 }
 
 /* Rows of levels with the slack that a tile may read; NULL without memory. */

@@ -70,6 +70,14 @@ typedef struct tile_bits_out {
 #define TILE_CASES_OF(m, r)                                                                        \
     TILE_CASE(m, r, 1) TILE_CASE(m, r, 2) TILE_CASE(m, r, 3) TILE_CASE(m, r, 4)
 
+/* Set row r. The empty asm keeps addresses out of vector registers, where they would wait behind all
+ * that the tile before still has to count. */
+ALWAYS_INLINE void tile_set_row(tile *t, int r, const uint64_t *row, const void *level) {
+    t->row[r] = row;
+    t->level[r] = level;
+    __asm__("" : "+m"(t->row[r]), "+m"(t->level[r]));
+}
+
 static inline int tile_shape(const tile *t, const tile_runs *runs, int rows) {
     return (runs->mode * 8 + rows) * 8 + (int)((t->channels + TILE_LANES - 1) / TILE_LANES);
 }
