@@ -76,7 +76,9 @@ ALWAYS_INLINE void tile_count(const tile *t, const tile_runs *runs, int64_t from
 ALWAYS_INLINE void tile_mismatches(const tile *t, const tile_runs *runs, const int mode,
                                    const int rows, const int vectors,
                                    __m256i sums[TILE_ROWS][TILE_VECTORS]) {
+#pragma GCC unroll 2
     for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) sums[r][v] = _mm256_setzero_si256();
     if (mode == TILE_BITS) {
         tile_count(t, runs, 0, t->panel, mode, rows, vectors, sums);
@@ -84,9 +86,27 @@ ALWAYS_INLINE void tile_mismatches(const tile *t, const tile_runs *runs, const i
     }
     for (const tile_pass *pass = runs->pass; pass != runs->pass_end; pass++) {
         const __m128i shift = _mm_cvtsi32_si128(pass->shift);
+#pragma GCC unroll 2
         for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) sums[r][v] = _mm256_sll_epi64(sums[r][v], shift);
         tile_count(t, runs, pass->row, t->panel + pass->panel, mode, rows, vectors, sums);
+    }
+}
+
+/* The sums of two vectors of a row, of which the first `left` channels exist. */
+ALWAYS_INLINE void tile_put_sums(__m256i low, __m256i high, const int32_t *base, __m128i scale,
+                                 int64_t left, int32_t *out) {
+    const __m256i halves = _mm256_castps_si256(
+        _mm256_shuffle_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high), 0x88));
+    const __m256i mismatches = _mm256_permute4x64_epi64(halves, 0xd8);
+    const __m256i acc = _mm256_sub_epi32(_mm256_loadu_si256((const void *)base),
+                                         _mm256_sll_epi32(mismatches, scale));
+    if (left >= 8) {
+        _mm256_storeu_si256((void *)out, acc);
+    } else {
+        const __m256i channel = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_maskstore_epi32(out, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)left), channel), acc);
     }
 }
 
@@ -94,17 +114,15 @@ ALWAYS_INLINE void tile_sums_fixed(const tile *t, const tile_runs *runs, const i
                                    const int rows, const int vectors, int32_t *out,
                                    int64_t stride) {
     __m256i sums[TILE_ROWS][TILE_VECTORS];
-    const int scale = mode == TILE_BITS ? 1 : runs->scale;
+    const __m128i scale = _mm_cvtsi32_si128(mode == TILE_BITS ? 1 : runs->scale);
     tile_mismatches(t, runs, mode, rows, vectors, sums);
-    for (int r = 0; r < rows; r++) {
-        const int32_t *base = t->level[r];
-        int64_t mismatches[TILE_CHANNELS] = {0};
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
-            _mm256_storeu_si256((void *)(mismatches + v * TILE_LANES), sums[r][v]);
-        for (int64_t c = 0; c < t->channels; c++)
-            out[r * stride + c] = (int32_t)(base[c] - (mismatches[c] << scale));
-    }
+#pragma GCC unroll 2
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v += 2)
+            tile_put_sums(sums[r][v], sums[r][v + 1 < vectors ? v + 1 : v],
+                          (const int32_t *)t->level[r] + v * TILE_LANES, scale,
+                          t->channels - v * TILE_LANES, out + r * stride + v * TILE_LANES);
 }
 
 /* All bits of the channels with fewer mismatches than their limits. */
@@ -125,6 +143,7 @@ ALWAYS_INLINE void tile_bits_fixed(const tile *t, const tile_runs *runs, const i
                                    const int rows, const int vectors, const tile_bits_out *out) {
     __m256i sums[TILE_ROWS][TILE_VECTORS];
     tile_mismatches(t, runs, mode, rows, vectors, sums);
+#pragma GCC unroll 2
     for (int r = 0; r < rows; r++) {
         const int64_t *limits = t->level[r];
         const int bits = mode == TILE_BITS ? 1 : out->bits;
