@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from bnnsim.cost.context import Context
-from bnnsim.cost.datapath import Execution, k_steps
+from bnnsim.cost.datapath import Execution, slices
 from bnnsim.cost.hardware import Array, HardwareProfile, Memory
-from bnnsim.cost.mapping import BUFFERS, Loops, Room, Tiling, tile
+from bnnsim.cost.mapping import Loops, Option, Room, Tiling, entire, frontier, whole
 from bnnsim.cost.memory import home, off_chip
 from bnnsim.cost.pricing import access_joules
 from bnnsim.cost.stages import Stage
-from bnnsim.cost.traffic import ACTIVATIONS, IO, Levels, Nest
+from bnnsim.cost.traffic import ACTIVATIONS, IO, Accesses, Levels, Nest, Order, cheapest
 from bnnsim.graph.ir import Node
 from bnnsim.graph.ops import normal_attrs
 
@@ -40,19 +41,120 @@ def loops_of(context: Context, node: Node) -> Loops:
     )
 
 
-def nest_of(
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a layer runs: its nest, the order at the array, all accesses, and bytes of its tiles."""
+
+    nest: Nest
+    order: str
+    accesses: Accesses
+    tile_bytes: int
+
+
+def choose(
     context: Context, stage: Stage, position: int, loops: Loops, execution: Execution
-) -> tuple[Nest, Levels, Room]:
-    """Return nest, memories and room of a stage, given its loops and how its pair runs."""
+) -> Choice:
+    """Return the nest with the least memory energy that fits what a stage has left.
+
+    Whatever fits a memory fits a larger one and costs the same there, and the least of all that
+    fit is taken: off chip the tilings that no other beats, or operands straight to the array; with
+    the window memory, if it holds the rows under the filter, or without.
+    """
+    room = _room(context, stage, position, execution)
+    array = context.profile.array
+    granules = _granules(array, execution.lanes, loops)
+    options: tuple[Option | None, ...] = (None,)
+    if any(room.streamed):
+        first = entire(loops, room)
+        found = (
+            (first,)
+            if first.fits(room)
+            else frontier(loops, array.columns, room.unbounded(), granules)
+        )
+        options = (*(option for option in found if option.fits(room)), None)
+    levels = _levels(context, loops, room.bits[0])
+    return _least(_Work(loops, array.columns, array.accumulators, array.rows * execution.lanes,
+                        array.unroll_rows == "K", room.bits, room.streamed,
+                        stage.writes.size // stage.writes.shape[-1] * context.images,
+                        IO if stage.reads[0].name in context.graph.inputs else ACTIVATIONS,
+                        IO if stage.writes.name in context.graph.outputs else ACTIVATIONS),
+                  options, levels)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a nest is made from, but for its tiling.
+
+    Parameters
+    ----------
+    reach : int
+        Of a dot product, what the rows take in one slice.
+    flat : bool
+        Whether a slice may hold several taps.
+
+    The other fields are those of ``Nest``.
+    """
+
+    loops: Loops
+    columns: int
+    accumulators: int
+    reach: int
+    flat: bool
+    bits: tuple[int, int, int, int]
+    streamed: tuple[bool, bool, bool]
+    out_pixels: int
+    source: str
+    sink: str
+
+    def nest(self, tiling: Tiling) -> Nest:
+        """Return the nest under a tiling."""
+        taps = self.loops.kernel[0] * self.loops.kernel[1]
+        steps = tuple(slices(self.reach, self.flat, taps, d) for d in tiling.depth_tiles)
+        return Nest(self.loops, tiling, steps, self.columns, self.accumulators,
+                    self.bits, self.streamed, self.out_pixels, self.source, self.sink)  # fmt: skip
+
+    def undivided(self) -> Nest:
+        """Return the nest of the layer with all operands on chip."""
+        return replace(self.nest(whole(self.loops)), streamed=(False, False, False))
+
+    def tiling(self, option: Option | None) -> Tiling:
+        """Return the tiling of an option; without one, operands pass straight to the array."""
+        if option is not None:
+            return option.tiling(self.loops)
+        return replace(whole(self.loops), staged=not any(self.streamed))
+
+
+@lru_cache(maxsize=16384)
+def _least(work: _Work, options: tuple[Option | None, ...], levels: tuple[Levels, ...]) -> Choice:
+    """Return the option with the least memory energy, the first of equals.
+
+    Off chip and in sums put aside an option costs what the search says, or more for ragged words,
+    and at the array no less than undivided: dearer ones need no look.
+    """
+    floor = min(cheapest(work.undivided(), level).joules for level in levels)
+    best: tuple[float, Nest, Order, int] | None = None
+    for option in options:
+        bound = floor + (option.joules * work.loops.groups if option is not None else 0.0)
+        if best is not None and bound > best[0] * (1 + 1e-9):
+            continue
+        nest = work.nest(work.tiling(option))
+        for level in levels:
+            order = cheapest(nest, level)
+            if best is None or order.joules < best[0]:
+                best = order.joules, nest, order, option.tile_bytes if option is not None else 0
+    assert best is not None
+    return Choice(best[1], best[2].name, best[2].accesses, best[3])
+
+
+def _room(context: Context, stage: Stage, position: int, execution: Execution) -> Room:
+    """Return what the search needs to know of a stage's memories and operands."""
     profile, where = context.profile, context.where
     source, weights = stage.reads[0], stage.weights
     acts_home, weights_home = home(profile, "activations"), home(profile, "weights")
-    outer = off_chip(profile)
     assert where is not None
     assert weights is not None
+    outer = off_chip(profile)
     acts, held = acts_home or outer, weights_home or outer
-    assert acts is not None
-    assert held is not None
     streamed = (
         source.name in where.spilled and acts_home is not None,
         position not in where.pinned and weights_home is not None,
@@ -60,37 +162,23 @@ def nest_of(
     )
     sums = execution.operands.accumulator_bits or max(source.dtype.bits, 16)
     bits = (source.dtype.bits, weights.dtype.bits, stage.writes.dtype.bits, sums)
-    cost = (_price(profile, outer, "read") + _price(profile, acts, "write"),
+    onto = min(_price(profile, acts, "write"), _price(profile, held, "write"))
+    cost = (_price(profile, outer, "read") + onto,
             _price(profile, outer, "write"),
             _price(profile, acts, "write") + _price(profile, acts, "read"))  # fmt: skip
-    room = Room(bits, streamed, max(0, 8 * where.free_activations[position]),
+    return Room(bits, streamed, max(0, 8 * where.free_activations[position]),
                 -1 if where.shared else max(0, 8 * where.free_weights[position]), cost)  # fmt: skip
-    tiling = tile(
-        loops, profile.array.columns, room, _granules(profile.array, execution.lanes, loops)
-    )
-    taps = loops.kernel[0] * loops.kernel[1]
-    nest = Nest(
-        loops=loops,
-        tiling=tiling,
-        steps=tuple(k_steps(profile.array, execution, taps, d) for d in tiling.depth_tiles),
-        columns=profile.array.columns,
-        accumulators=profile.array.accumulators,
-        bits=bits,
-        streamed=streamed,
-        out_pixels=stage.writes.size // stage.writes.shape[-1] * context.images,
-        source=IO if source.name in context.graph.inputs else ACTIVATIONS,
-        sink=IO if stage.writes.name in context.graph.outputs else ACTIVATIONS,
-    )
-    return nest, Levels(_window(profile, loops, bits[0]), acts, held, outer), room
 
 
-def direct(profile: HardwareProfile, nest: Nest, execution: Execution) -> Nest:
-    """Return the nest with what is off chip passing from there straight to the array."""
-    loops = nest.loops
-    whole = ((loops.channels_out,), ((0, loops.out_rows, loops.images),), (loops.channels_in,))
-    taps = loops.kernel[0] * loops.kernel[1]
-    steps = (k_steps(profile.array, execution, taps, loops.channels_in),)
-    return replace(nest, tiling=Tiling(*whole, "", staged=False), steps=steps)
+def _levels(context: Context, loops: Loops, bits: int) -> tuple[Levels, ...]:
+    """Return the memories that serve a stage: without a window memory, and with one that fits."""
+    profile = context.profile
+    outer = off_chip(profile)
+    acts, held = (home(profile, operand) or outer for operand in ("activations", "weights"))
+    assert acts is not None
+    assert held is not None
+    bare, window = Levels(None, acts, held, outer), _window(profile, loops, bits)
+    return (bare,) if window is None else (replace(bare, window=window), bare)
 
 
 def _granules(array: Array, lanes: int, loops: Loops) -> tuple[int, ...]:
@@ -105,21 +193,6 @@ def _window(profile: HardwareProfile, loops: Loops, bits: int) -> Memory | None:
     reach = (loops.kernel[0] - 1) * loops.dilation[0] + 1
     line = loops.columns_in * loops.channels_in * bits
     return next((m for m in near if 8 * (m.size_bytes or 0) >= reach * line), None)
-
-
-def tile_bytes(nest: Nest, room: Room) -> int:
-    """Return the bytes of the double-buffered tiles of what comes from off chip."""
-    if not (nest.tiling.staged and nest.tiling.order):
-        return 0
-    channels = nest.tiling.channel_tiles[0]
-    pixels = max(p for p, _ in nest.row_figures())
-    lines = max(r for _, r in nest.row_figures()) * nest.loops.columns_in
-    depth = nest.tiling.depth_tiles[0]
-    taps = nest.loops.kernel[0] * nest.loops.kernel[1]
-    sizes = (lines * depth, channels * taps * depth, pixels * channels)
-    bits = sum(s * b for s, b, off in zip(sizes, room.bits, room.streamed, strict=False) if off)
-    sums = pixels * channels * room.bits[3] if len(nest.tiling.depth_tiles) > 1 else 0
-    return -(-(BUFFERS * bits + sums) // 8)
 
 
 def _price(profile: HardwareProfile, memory: Memory | None, verb: str) -> float:

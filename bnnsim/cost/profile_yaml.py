@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +59,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     text = read_limited(path, MAX_BYTES, "profile", ProfileError)
     try:
-        # _StrictLoader is a SafeLoader: only plain data can come out of it.
-        raw = yaml.load(text, Loader=_StrictLoader)
+        raw = deepcopy(_parsed(text))
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise ProfileError(f"{path}: not readable as YAML: {_where(error)}.") from None
     if not isinstance(raw, dict):
         rule = "a mapping that begins with 'schema: bnnsim/profile/1'"
         raise ProfileError(message(str(path), type(raw).__name__, rule))
     return raw
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """Return the plain data in a text, parsed once: that takes longer than an estimate."""
+    # _StrictLoader is a SafeLoader: only plain data can come out of it.
+    return yaml.load(text, Loader=_StrictLoader)
 
 
 def _where(error: Exception) -> str:

@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from bnnsim.cost.actions import LayerCounts, count_actions
 from bnnsim.cost.calls import Call
 from bnnsim.cost.context import Context
-from bnnsim.cost.datapath import action_prices, execution, k_steps, mac_prices
+from bnnsim.cost.datapath import Execution, action_prices, execution, k_steps, mac_prices
 from bnnsim.cost.hardware import HardwareProfile
-from bnnsim.cost.memory import off_chip, residency
-from bnnsim.cost.nests import direct, loops_of, nest_of, tile_bytes
+from bnnsim.cost.mapping import Loops
+from bnnsim.cost.memory import off_chip
+from bnnsim.cost.nests import Choice, choose, loops_of
+from bnnsim.cost.residency import search
 from bnnsim.cost.stages import ON_READ, Layout, Stage
-from bnnsim.cost.traffic import ACTIVATIONS, IO, WEIGHTS, Accesses, least
+from bnnsim.cost.traffic import ACTIVATIONS, IO, WEIGHTS, Accesses
 from bnnsim.cost.transfers import (
     edge_accesses,
     io_bits,
@@ -201,8 +203,9 @@ def _schedule(
 ) -> Schedule:  # fmt: skip
     images, batch = batching
     chip = profile.scope == "chip"
-    where = residency(layout, profile, images) if chip else None
-    context = Context(graph, profile, counts, layout, where, images, batch // images)
+    context = Context(graph, profile, counts, layout, None, images, batch // images)
+    if chip:
+        context = replace(context, where=search(context, stage_accesses))
     plans: dict[int, NodePlan] = {}
     scratch = 0
     for position, stage in enumerate(layout.stages):
@@ -224,18 +227,14 @@ def _schedule(
 def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[int, NodePlan], int]:
     """Return the plan of every node of a stage, and the bytes of its tiles."""
     head = stage.head
-    accesses: Accesses = Counter()
     cycles, text, tiles, fill = dict[str, int](), "", 0, 0
     priced = {node.id: _node_prices(context, node) for node in stage.nodes}
+    choice = _choice(context, stage, position)
+    accesses = stage_accesses(context, stage, position)
     if stage.weights is not None:
-        accesses, cycles, text, tiles = _mac_stage(context, stage, position, priced[head.id])
-        accesses = accesses + operand_accesses(context, stage)
+        cycles, text = _mac_stage(context, stage, choice, priced[head.id])
+        tiles = choice.tile_bytes if choice is not None else 0
         fill = (context.profile.array.rows + context.profile.array.columns) * context.repeats
-    elif context.where is not None:
-        accesses = plain_accesses(context, stage)
-    # A sum makes a new Counter: the one of the loop nest is kept for layers of the same shape.
-    accesses = accesses + edge_accesses(context, stage)
-    accesses = accesses + parameter_accesses(context, stage, position)
     for (memory, verb, category), number in accesses.items():
         priced[head.id][f"{memory}.{verb}", category] += number * context.repeats
     later = sum(_elements(context.graph, n) for n in stage.nodes)
@@ -306,28 +305,50 @@ def draw_bits(profile: HardwareProfile, dtype: str, draws: int, node: Node) -> i
     return -(-draws * (2**bits - 1) // 2 ** (bits - 1))
 
 
+def stage_accesses(context: Context, stage: Stage, position: int) -> Accesses:
+    """Return every memory access of a stage for one group of images."""
+    accesses: Accesses = Counter()
+    choice = _choice(context, stage, position)
+    if choice is not None:
+        # A sum makes a new Counter: that of the loop nest is kept for layers of the same shape.
+        accesses = choice.accesses + operand_accesses(context, stage)
+    elif stage.weights is None and context.where is not None:
+        accesses = plain_accesses(context, stage)
+    return accesses + edge_accesses(context, stage) + parameter_accesses(context, stage, position)
+
+
+def _choice(context: Context, stage: Stage, position: int) -> Choice | None:
+    """Return how the products of a stage run on the memories, if it has both."""
+    if stage.weights is None or context.where is None:
+        return None
+    loops = loops_of(context, stage.head)
+    return choose(context, stage, position, loops, _execution(context, stage, loops))
+
+
+def _execution(context: Context, stage: Stage, loops: Loops) -> Execution:
+    operands = context.counts[stage.head.id].operands
+    assert operands is not None
+    return execution(context.profile, operands, loops.fan_in, stage.head.describe())
+
+
 def _mac_stage(
-    context: Context, stage: Stage, position: int, priced: Priced
-) -> tuple[Accesses, dict[str, int], str, int]:
-    """Price a Dense or Conv2d into ``priced``; return accesses, cycles, mapping, tile bytes."""
+    context: Context, stage: Stage, choice: Choice | None, priced: Priced
+) -> tuple[dict[str, int], str]:
+    """Price a Dense or Conv2d into ``priced``; return its cycles and its mapping in words."""
     profile, node = context.profile, stage.head
     operands = context.counts[node.id].operands
     assert operands is not None
     loops = loops_of(context, node)
+    run = _execution(context, stage, loops)
     taps, channels = loops.kernel[0] * loops.kernel[1], loops.channels_in
-    run = execution(profile, operands, loops.fan_in, node.describe())
     outputs = context.graph.result(node).size * context.images * context.repeats
     for name, number in mac_prices(profile, run, outputs, taps, channels).items():
         priced[name, "compute"] += number
     passes = -(-loops.channels_out // profile.array.columns)
     cycles = loops.groups * passes * loops.pixels * run.cycles
     note = "" if run.pair == operands.pair else f" (run as {run.pair})"
-    if context.where is None:
-        cycles *= len(k_steps(profile.array, run, taps, channels))
-        return Counter(), {"compute": cycles}, f"compute only{note}", 0
-    nest, levels, room = nest_of(context, stage, position, loops, run)
-    nests = (nest, direct(profile, nest, run)) if nest.tiling.order else (nest,)
-    nest, order, accesses = least(nests, levels)
-    cycles *= sum(map(len, nest.steps))
-    text = f"{nest.tiling}; {order} at the array{note}"
-    return accesses, {"compute": cycles}, text, tile_bytes(nest, room)
+    if choice is None:
+        steps = len(k_steps(profile.array, run, taps, channels))
+        return {"compute": cycles * steps}, f"compute only{note}"
+    cycles *= sum(map(len, choice.nest.steps))
+    return {"compute": cycles}, f"{choice.nest.tiling}; {choice.order} at the array{note}"
