@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from bnnsim.cost.context import Context
 from bnnsim.cost.memory import Residency, candidates
+from bnnsim.cost.nests import Run, choose
 from bnnsim.cost.pricing import access_joules
-from bnnsim.cost.stages import Stage
-from bnnsim.cost.traffic import Accesses
+from bnnsim.cost.transfers import other_accesses
 
-AccessesOf = Callable[[Context, Stage, int], Accesses]
 _ENDLESS = 1 << 62
 
 
-def search(context: Context, accesses_of: AccessesOf) -> Residency:
+def search(context: Context, runs: Sequence[Run | None]) -> Residency:
     """Return the candidate with the least memory energy.
 
-    With endless room for tiles no stage costs more, so that a candidate is given up as soon as what
-    is known of its stages and that bound of the others exceed the best.
+    With endless room for tiles no stage costs more, so that candidates are taken in the order of
+    that bound, and the search ends as soon as the next one exceeds the best.
 
     Parameters
     ----------
     context : Context
         Its ``where`` is not used.
-    accesses_of : callable
-        Takes a context with a residency, a stage and its position; returns accesses.
+    runs : sequence of Run or None
+        By stage, as ``run_of`` returns them.
 
     Raises
     ------
@@ -36,68 +37,62 @@ def search(context: Context, accesses_of: AccessesOf) -> Residency:
     found = candidates(context.layout, context.profile, context.images)
     if len(found) == 1:
         return found[0]
-    costs = _Costs.of(context, accesses_of)
-    bounds = [costs.bounds(where) for where in found]
-    order = sorted(range(len(found)), key=lambda i: sum(bounds[i]))
-    best, least = found[order[0]], float("inf")
-    for i in order:
-        if sum(bounds[i]) >= least:
+    costs = _Costs(context, runs)
+    bounds = costs.bounds(found)
+    best, least = found[0], float("inf")
+    for i in np.argsort(bounds, kind="stable"):
+        if bounds[i] >= least:
             break
-        joules = costs.total(found[i], bounds[i], least)
+        joules = sum(costs.stage(found[i], position) for position in range(len(runs)))
         if joules < least:
             best, least = found[i], joules
     return best
 
 
-@dataclass(frozen=True, slots=True)
 class _Costs:
     """Memory energy of stages, remembered across candidates.
 
-    It depends on which of a stage's own tensors are on chip and, if some are not, on the room left.
+    Outside a loop nest it depends on which of a stage's own tensors are on chip; inside also on the
+    room that is left, if some are not.
     """
 
-    context: Context
-    accesses_of: AccessesOf
-    joules: dict[tuple[str, str], float]
-    tensors: tuple[frozenset[str], ...]
-    known: dict[tuple[object, ...], float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, context: Context, accesses_of: AccessesOf) -> _Costs:
-        """Return costs of which none is known."""
+    def __init__(self, context: Context, runs: Sequence[Run | None]) -> None:
+        self._context = context
+        self._layers = [run.layer if run is not None else None for run in runs]
         memories = context.profile.memories
-        joules = {(m.name, v): access_joules(m, v) for m in memories for v in ("read", "write")}
-        tensors = tuple(
+        self._joules = {
+            (m.name, v): access_joules(m, v) for m in memories for v in ("read", "write")
+        }
+        self._tensors = [
             frozenset(t.name for t in (*stage.reads, stage.writes, *stage.maps))
             for stage in context.layout.stages
-        )
-        return cls(context, accesses_of, joules, tensors)
+        ]
+        self._known: dict[tuple[int, bool, frozenset[str]], float] = {}
 
     def stage(self, where: Residency, position: int) -> float:
         """Return joules of one stage for a group of images."""
-        pinned, out = position in where.pinned, where.spilled & self.tensors[position]
-        key: tuple[object, ...] = position, pinned, out
-        if not pinned or out:
-            key += where.free_weights[position], where.free_activations[position]
-        if key not in self.known:
-            inside = replace(self.context, where=where)
-            stage = self.context.layout.stages[position]
-            accesses = self.accesses_of(inside, stage, position)
-            joules = sum(n * self.joules[m, verb] for (m, verb, _), n in accesses.items())
-            self.known[key] = joules
-        return self.known[key]
+        key = position, position in where.pinned, where.spilled & self._tensors[position]
+        if key not in self._known:
+            inside = replace(self._context, where=where)
+            found = other_accesses(inside, self._context.layout.stages[position], position)
+            joules = (n * self._joules[m, verb] for (m, verb, _), n in found.items())
+            self._known[key] = sum(joules)
+        layer = self._layers[position]
+        nest = choose(self._context, where, position, layer).order.joules if layer else 0.0
+        return self._known[key] + nest
 
-    def bounds(self, where: Residency) -> list[float]:
-        """Return what the stages cost with endless room."""
-        endless = (_ENDLESS,) * len(self.tensors)
-        roomy = replace(where, free_weights=endless, free_activations=endless)
-        return [self.stage(roomy, position) for position in range(len(self.tensors))]
-
-    def total(self, where: Residency, bounds: list[float], least: float) -> float:
-        """Return joules of all stages, or a part of them that exceeds ``least``."""
-        joules = sum(bounds)
-        for position, bound in enumerate(bounds):
-            joules += self.stage(where, position) - bound
-            if joules >= least:
-                break
-        return joules
+    def bounds(self, found: Sequence[Residency]) -> np.ndarray:
+        """Return what candidates cost with endless room, the sum of stages kept and not kept."""
+        stages = range(len(self._layers))
+        endless = (_ENDLESS,) * len(stages)
+        kept = {pinned: np.isin(stages, list(pinned)) for pinned in {one.pinned for one in found}}
+        either: dict[frozenset[str], np.ndarray] = {}
+        for one in found:
+            if one.spilled not in either:
+                roomy = replace(one, free_weights=endless, free_activations=endless)
+                pair = (replace(roomy, pinned=frozenset(some)) for some in ((), stages))
+                either[one.spilled] = np.array([[self.stage(w, p) for p in stages] for w in pair])
+        return np.array([
+            np.where(kept[one.pinned], either[one.spilled][1], either[one.spilled][0]).sum()
+            for one in found
+        ])  # fmt: skip

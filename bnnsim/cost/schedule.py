@@ -15,22 +15,18 @@ from dataclasses import dataclass, replace
 from bnnsim.cost.actions import LayerCounts, count_actions
 from bnnsim.cost.calls import Call
 from bnnsim.cost.context import Context
-from bnnsim.cost.datapath import Execution, action_prices, execution, k_steps, mac_prices
+from bnnsim.cost.datapath import action_prices, k_steps, mac_prices
 from bnnsim.cost.hardware import HardwareProfile
-from bnnsim.cost.mapping import Loops
 from bnnsim.cost.memory import off_chip
-from bnnsim.cost.nests import Choice, choose, loops_of
+from bnnsim.cost.nests import Choice, Run, choose, run_of
 from bnnsim.cost.residency import search
 from bnnsim.cost.stages import ON_READ, Layout, Stage
-from bnnsim.cost.traffic import ACTIVATIONS, IO, WEIGHTS, Accesses
+from bnnsim.cost.traffic import ACTIVATIONS, IO, WEIGHTS
 from bnnsim.cost.transfers import (
-    edge_accesses,
     io_bits,
     memory_cycles,
     off_chip_bytes,
-    operand_accesses,
-    parameter_accesses,
-    plain_accesses,
+    other_accesses,
 )  # fmt: skip
 from bnnsim.errors import ProfileError, message
 from bnnsim.graph.bits import WORD_BITS
@@ -204,12 +200,13 @@ def _schedule(
     images, batch = batching
     chip = profile.scope == "chip"
     context = Context(graph, profile, counts, layout, None, images, batch // images)
+    runs = [run_of(context, stage) for stage in layout.stages]
     if chip:
-        context = replace(context, where=search(context, stage_accesses))
+        context = replace(context, where=search(context, runs))
     plans: dict[int, NodePlan] = {}
     scratch = 0
-    for position, stage in enumerate(layout.stages):
-        stage_plans, tiles = _stage_plans(context, stage, position)
+    for position, run in enumerate(runs):
+        stage_plans, tiles = _stage_plans(context, run, position)
         plans.update(stage_plans)
         scratch = max(scratch, tiles)
     for node in graph.nodes:
@@ -224,16 +221,22 @@ def _schedule(
     return Schedule(images, tuple(plans[n.id] for n in graph.nodes), scratch, peak, holes)
 
 
-def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[int, NodePlan], int]:
+def _stage_plans(
+    context: Context, run: Run | None, position: int
+) -> tuple[dict[int, NodePlan], int]:
     """Return the plan of every node of a stage, and the bytes of its tiles."""
+    stage = context.layout.stages[position]
     head = stage.head
     cycles, text, tiles, fill = dict[str, int](), "", 0, 0
     priced = {node.id: _node_prices(context, node) for node in stage.nodes}
-    choice = _choice(context, stage, position)
-    accesses = stage_accesses(context, stage, position)
-    if stage.weights is not None:
-        cycles, text = _mac_stage(context, stage, choice, priced[head.id])
-        tiles = choice.tile_bytes if choice is not None else 0
+    accesses = other_accesses(context, stage, position)
+    if run is not None:
+        choice = None
+        if run.layer is not None and context.where is not None:
+            choice = choose(context, context.where, position, run.layer)
+            accesses = choice.order.accesses + accesses
+            tiles = choice.tile_bytes
+        cycles, text = _mac_stage(context, stage, run, choice, priced[head.id])
         fill = (context.profile.array.rows + context.profile.array.columns) * context.repeats
     for (memory, verb, category), number in accesses.items():
         priced[head.id][f"{memory}.{verb}", category] += number * context.repeats
@@ -305,50 +308,22 @@ def draw_bits(profile: HardwareProfile, dtype: str, draws: int, node: Node) -> i
     return -(-draws * (2**bits - 1) // 2 ** (bits - 1))
 
 
-def stage_accesses(context: Context, stage: Stage, position: int) -> Accesses:
-    """Return every memory access of a stage for one group of images."""
-    accesses: Accesses = Counter()
-    choice = _choice(context, stage, position)
-    if choice is not None:
-        # A sum makes a new Counter: that of the loop nest is kept for layers of the same shape.
-        accesses = choice.accesses + operand_accesses(context, stage)
-    elif stage.weights is None and context.where is not None:
-        accesses = plain_accesses(context, stage)
-    return accesses + edge_accesses(context, stage) + parameter_accesses(context, stage, position)
-
-
-def _choice(context: Context, stage: Stage, position: int) -> Choice | None:
-    """Return how the products of a stage run on the memories, if it has both."""
-    if stage.weights is None or context.where is None:
-        return None
-    loops = loops_of(context, stage.head)
-    return choose(context, stage, position, loops, _execution(context, stage, loops))
-
-
-def _execution(context: Context, stage: Stage, loops: Loops) -> Execution:
-    operands = context.counts[stage.head.id].operands
-    assert operands is not None
-    return execution(context.profile, operands, loops.fan_in, stage.head.describe())
-
-
 def _mac_stage(
-    context: Context, stage: Stage, choice: Choice | None, priced: Priced
+    context: Context, stage: Stage, run: Run, choice: Choice | None, priced: Priced
 ) -> tuple[dict[str, int], str]:
     """Price a Dense or Conv2d into ``priced``; return its cycles and its mapping in words."""
-    profile, node = context.profile, stage.head
+    profile, node, loops, how = context.profile, stage.head, run.loops, run.execution
     operands = context.counts[node.id].operands
     assert operands is not None
-    loops = loops_of(context, node)
-    run = _execution(context, stage, loops)
     taps, channels = loops.kernel[0] * loops.kernel[1], loops.channels_in
     outputs = context.graph.result(node).size * context.images * context.repeats
-    for name, number in mac_prices(profile, run, outputs, taps, channels).items():
+    for name, number in mac_prices(profile, how, outputs, taps, channels).items():
         priced[name, "compute"] += number
     passes = -(-loops.channels_out // profile.array.columns)
-    cycles = loops.groups * passes * loops.pixels * run.cycles
-    note = "" if run.pair == operands.pair else f" (run as {run.pair})"
+    cycles = loops.groups * passes * loops.pixels * how.cycles
+    note = "" if how.pair == operands.pair else f" (run as {how.pair})"
     if choice is None:
-        steps = len(k_steps(profile.array, run, taps, channels))
+        steps = len(k_steps(profile.array, how, taps, channels))
         return {"compute": cycles * steps}, f"compute only{note}"
     cycles *= sum(map(len, choice.nest.steps))
-    return {"compute": cycles}, f"{choice.nest.tiling}; {choice.order} at the array{note}"
+    return {"compute": cycles}, f"{choice.nest.tiling}; {choice.order.name} at the array{note}"

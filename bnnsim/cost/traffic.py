@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from bnnsim.cost.hardware import Memory
 from bnnsim.cost.mapping import Loops, Tiling, split
@@ -107,14 +106,12 @@ class Order:
     joules: float
 
 
-@lru_cache(maxsize=16384)
 def cheapest(nest: Nest, levels: Levels) -> Order:
     """Return the loop order at the array with the least memory energy, the first of equals."""
     fixed = off_chip_accesses(nest, levels) + output_accesses(nest, levels)
-    orders = {
-        "weights held": array_accesses(nest, levels, hold_weights=True),
-        "sums held": array_accesses(nest, levels, hold_weights=False),
-    }
+    orders = {"weights held": array_accesses(nest, levels, hold_weights=True)}
+    if any(len(steps) > 1 for steps in nest.steps):  # else both orders are the same
+        orders["sums held"] = array_accesses(nest, levels, hold_weights=False)
     name = min(orders, key=lambda key: levels.joules(orders[key]))
     total = fixed + orders[name]
     accesses = Counter({key: n * nest.loops.groups for key, n in total.items()})

@@ -12,6 +12,7 @@ import pytest
 from cost_nets import FLOATS, LINEAR, Builder, convnet, mlp, plain_resnet18
 from jsonschema import Draft202012Validator
 
+from bnnsim.cost import nests
 from bnnsim.cost.compare import compare
 from bnnsim.cost.estimate import estimate
 from bnnsim.cost.hardware import Constant
@@ -295,15 +296,27 @@ def test_comparisons_fit_their_schema_and_a_wrong_one_does_not(chip):
     assert not validator("estimate").is_valid({"schema": 1})
 
 
-def test_layers_of_the_same_shape_are_mapped_once(chip):
-    graph = plain_resnet18("int8")
-    for cached in (frontier, cheapest):
+def test_layers_of_the_same_shape_are_mapped_once_and_few_nests_are_counted(chip, monkeypatch):
+    # What a search takes is mostly the counting of nests: ResNet-18 has 18 layers of 11 shapes.
+    counted = []
+
+    def count(nest, levels):
+        counted.append(nest)
+        return cheapest(nest, levels)
+
+    monkeypatch.setattr(nests, "cheapest", count)
+    for cached in (frontier, nests.shared_layer):
         cached.cache_clear()
-    estimate(graph, chip)
-    searched = [cached.cache_info().misses for cached in (frontier, cheapest)]
-    estimate(graph, chip)
-    assert [cached.cache_info().misses for cached in (frontier, cheapest)] == searched
-    assert searched[1] > 0
+    graphs = [plain_resnet18(mode) for mode in ("binary", "weight-only:fp32", "int8", "float32")]
+    for graph in graphs:
+        estimate(graph, chip)
+    assert nests.shared_layer.cache_info().misses <= 4 * 11
+    assert 100 < len(counted) < 900
+    assert frontier.cache_info().misses < 40
+    searched = len(counted), frontier.cache_info().misses
+    for graph in graphs:
+        estimate(graph, chip)
+    assert (len(counted), frontier.cache_info().misses) == searched
 
 
 def test_cost_is_light_to_import():

@@ -10,9 +10,9 @@ from cost_nets import FLOATS, Builder, convnet, mlp
 from bnnsim.cost.actions import count_actions
 from bnnsim.cost.context import Context
 from bnnsim.cost.estimate import estimate
+from bnnsim.cost.nests import run_of
 from bnnsim.cost.profile import load_profile
 from bnnsim.cost.residency import search
-from bnnsim.cost.schedule import stage_accesses
 from bnnsim.cost.stages import build_stages, lay_out
 from bnnsim.errors import ProfileError
 from bnnsim.graph.dtypes import BIT, INT8, INT32
@@ -33,7 +33,8 @@ def sized(profile, **sizes):
 
 def residency(graph, profile, images=1):
     counts = {c.node.id: c for c in count_actions(graph)}
-    return search(Context(graph, profile, counts, lay_out(graph), None, images, 1), stage_accesses)
+    context = Context(graph, profile, counts, lay_out(graph), None, images, 1)
+    return search(context, [run_of(context, stage) for stage in context.layout.stages])
 
 
 def test_a_conv_takes_its_pool_and_threshold_into_its_output_stage():
