@@ -112,8 +112,8 @@ class Schedule:
     unpriced : tuple of str
         Work that the profile has no price for.
     steady_cycles : int
-        Of all cycles, those that the structural factor does not touch: a pipeline's interval
-        between results is what its stages were built for.
+        Of all cycles, those of a pipeline's intervals between results: its stages were built for
+        them, so that they have a narrow band of their own in place of the structural factor.
     """
 
     images: int
@@ -122,6 +122,15 @@ class Schedule:
     peak_bytes: int
     unpriced: tuple[str, ...]
     steady_cycles: int = 0
+
+    def totals(self) -> dict[tuple[str, bool], float]:
+        """Return counts by constant, those that follow the measured activity apart."""
+        total: dict[tuple[str, bool], float] = {}
+        for plan in self.nodes:
+            for name, category, number in plan.weighted():
+                key = name, plan.follows(category)
+                total[key] = total.get(key, 0) + number
+        return total
 
 
 def schedules(
