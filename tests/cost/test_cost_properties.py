@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bnnsim.cost.estimate import estimate
 from bnnsim.cost.hardware import HardwareProfile
 from bnnsim.cost.profile import load_profile
+from bnnsim.cost.sensitivity import scaled_constant
 from bnnsim.graph.ir import Graph
 
 MODES = ("float32", "int8", "binary")
@@ -72,6 +73,73 @@ def test_more_memory_never_costs_more_energy_nor_more_traffic_for_nothing(
     assert large.energy.value <= small.energy.value * (1 + 1e-12)
     if large.off_chip_bytes > small.off_chip_bytes:
         assert large.energy.value < small.energy.value
+
+
+def far(chip: HardwareProfile) -> HardwareProfile:
+    """Return the chip with off-chip bursts so dear that one outweighs all that happens on chip."""
+    memories = tuple(
+        replace(m, read=replace(m.read, value_si=1e-2), write=replace(m.write, value_si=1e-2))
+        if m.off_chip else m for m in chip.memories
+    )  # fmt: skip
+    return replace(chip, memories=memories)
+
+
+@settings(max_examples=3, deadline=None, derandomize=True)
+@given(nets, chips(), sizes, sizes, st.sampled_from([1, 2]))
+def test_where_the_edge_is_what_counts_more_memory_never_costs_more_off_chip_traffic(
+    graph, chip, one, other, batch
+):
+    # Energy is what is searched for; here it is traffic, to which all else is small change.
+    small, large = (
+        estimate(graph, sized(far(chip), size), batch=batch) for size in sorted((one, other))
+    )
+    assert large.off_chip_bytes <= small.off_chip_bytes
+
+
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(nets, chips(), sizes, st.integers(1, 2), st.integers(2, 3))
+def test_where_the_edge_is_what_counts_a_larger_batch_never_raises_traffic_per_image(
+    graph, chip, size, batch, times
+):
+    chip = sized(far(chip), size)
+    one, many = (estimate(graph, chip, batch=b) for b in (batch, batch * times))
+    assert many.off_chip_bytes <= times * one.off_chip_bytes
+
+
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(nets, chips(), sizes, st.sampled_from([1, 3]))
+def test_totals_are_sums(graph, chip, size, batch):
+    report = estimate(graph, sized(chip, size), batch=batch)
+    rows = report.layers
+    assert report.energy.value == pytest.approx(sum(row.energy_j for row in rows), rel=1e-12)
+    assert report.latency.value == pytest.approx(sum(row.latency_s for row in rows), rel=1e-12)
+    for category, joules in report.energy_by.items():
+        parts = sum(row.energy_by.get(category, 0.0) for row in rows)
+        assert joules == pytest.approx(parts, rel=1e-12)
+    counted = sum(
+        n * report.action_joules[name] for row in rows for name, n in row.physical_actions.items()
+    )
+    assert report.energy.value == pytest.approx(counted, rel=1e-12)  # these chips draw no power
+    bursts = sum(n for row in rows for name, n in row.physical_actions.items()
+                 if name.startswith("dram."))  # fmt: skip
+    assert report.off_chip_bytes == bursts * 512 // 8
+
+
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(nets, chips(), sizes, st.sampled_from(["gb", "dram", "local"]), st.floats(0.5, 4))
+def test_at_one_mapping_energy_is_linear_in_every_price_of_memory(graph, chip, size, name, times):
+    before = estimate(graph, sized(chip, size))
+    memory = next(m for m in chip.memories if m.name == name)
+    row = next((s for s in before.sensitivity if s.constant == memory.read.name), None)
+    share = row.percent_per_10_percent / 10 if row else 0.0
+    reads = sum(layer.physical_actions.get(f"{name}.read", 0) for layer in before.layers)
+    part = reads * before.action_joules[f"{name}.read"] / before.energy.value
+    assert share == pytest.approx(part, rel=1e-9, abs=1e-12)
+    dear = scaled_constant(sized(chip, size), memory.read, times)
+    after = estimate(graph, dear)
+    # Searched again, energy is a minimum of lines: never above the one through the choice here.
+    line = before.energy.value * (1 + share * (times - 1))
+    assert after.energy.value <= line * (1 + 1e-9)
 
 
 @settings(max_examples=4, deadline=None, derandomize=True)
