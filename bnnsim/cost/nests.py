@@ -71,8 +71,10 @@ class Shape:
         As in ``Room``.
     levels : tuple of Levels
         The memories that may serve it.
+    on_chip : tuple of bool
+        Whether activations and weights have a home on chip.
     shared : bool
-        Whether one memory holds weights and activations.
+        Whether one memory holds both.
     out_pixels, source, sink
         As in ``Nest``.
     """
@@ -86,6 +88,7 @@ class Shape:
     bits: tuple[int, int, int, int]
     cost: tuple[float, float, float]
     levels: tuple[Levels, ...]
+    on_chip: tuple[bool, bool]
     shared: bool
     out_pixels: int
     source: str
@@ -206,6 +209,7 @@ def _layer_of(context: Context, stage: Stage, loops: Loops, how: Execution) -> L
         loops, array.columns, array.accumulators, _granules(array, how.lanes, loops),
         array.rows * how.lanes, array.unroll_rows == "K", bits, cost,
         (bare,) if window is None else (replace(bare, window=window), bare),
+        (acts_home is not None, weights_home is not None),
         acts_home is not None and acts_home is weights_home,
         writes.size // writes.shape[-1] * context.images,
         IO if source.name in graph.inputs else ACTIVATIONS,
@@ -236,7 +240,7 @@ def run_of(context: Context, stage: Stage) -> Run | None:
 def choose(context: Context, where: Residency, position: int, layer: Layer) -> Choice:
     """Return how a layer runs where its tensors live, with the room that is left there."""
     stage = context.layout.stages[position]
-    on_chip = [home(context.profile, operand) is not None for operand in ("activations", "weights")]
+    on_chip = layer.shape.on_chip
     streamed = (
         stage.reads[0].name in where.spilled and on_chip[0],
         position not in where.pinned and on_chip[1],

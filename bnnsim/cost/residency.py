@@ -13,6 +13,7 @@ from bnnsim.cost.nests import Run, choose
 from bnnsim.cost.pricing import access_joules
 from bnnsim.cost.transfers import other_accesses
 
+_Key = tuple[int, bool, frozenset[str]]
 _ENDLESS = 1 << 62
 
 
@@ -67,11 +68,12 @@ class _Costs:
             frozenset(t.name for t in (*stage.reads, stage.writes, *stage.maps))
             for stage in context.layout.stages
         ]
-        self._known: dict[tuple[int, bool, frozenset[str]], float] = {}
+        self._known: dict[_Key, float] = {}  # outside loop nests
+        self._least: dict[_Key, float] = {}  # with endless room
 
     def stage(self, where: Residency, position: int) -> float:
         """Return joules of one stage for a group of images."""
-        key = position, position in where.pinned, where.spilled & self._tensors[position]
+        key = self._key(where, position)
         if key not in self._known:
             inside = replace(self._context, where=where)
             found = other_accesses(inside, self._context.layout.stages[position], position)
@@ -84,15 +86,26 @@ class _Costs:
     def bounds(self, found: Sequence[Residency]) -> np.ndarray:
         """Return what candidates cost with endless room, the sum of stages kept and not kept."""
         stages = range(len(self._layers))
-        endless = (_ENDLESS,) * len(stages)
         kept = {pinned: np.isin(stages, list(pinned)) for pinned in {one.pinned for one in found}}
         either: dict[frozenset[str], np.ndarray] = {}
         for one in found:
             if one.spilled not in either:
-                roomy = replace(one, free_weights=endless, free_activations=endless)
-                pair = (replace(roomy, pinned=frozenset(some)) for some in ((), stages))
-                either[one.spilled] = np.array([[self.stage(w, p) for p in stages] for w in pair])
+                pair = [replace(one, pinned=frozenset(some)) for some in ((), stages)]
+                rows = [[self._roomy(w, position) for position in stages] for w in pair]
+                either[one.spilled] = np.array(rows)
         return np.array([
             np.where(kept[one.pinned], either[one.spilled][1], either[one.spilled][0]).sum()
             for one in found
         ])  # fmt: skip
+
+    def _roomy(self, where: Residency, position: int) -> float:
+        """Return joules of one stage with endless room for its tiles."""
+        key = self._key(where, position)
+        if key not in self._least:
+            endless = (_ENDLESS,) * len(self._layers)
+            roomy = replace(where, free_weights=endless, free_activations=endless)
+            self._least[key] = self.stage(roomy, position)
+        return self._least[key]
+
+    def _key(self, where: Residency, position: int) -> _Key:
+        return position, position in where.pinned, where.spilled & self._tensors[position]
