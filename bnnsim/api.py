@@ -68,6 +68,7 @@ def estimate(
     allow_unpriced: bool = False,
     preact_scale: float | None = None,
     activity: np.ndarray | None = None,
+    flip: bool = False,
     progress: Progress | None = None,
 ) -> CostReport:
     """Return energy, latency and memory of one batch on a profile, in a mode.
@@ -76,7 +77,8 @@ def estimate(
     it has none; ``preact_scale`` is for its sources with integer thresholds.
     ``layers`` says which operands single layers of a float network get in a what-if twin.
     ``activity`` are inputs to run the twin on: the report then holds how often its bits toggle, and
-    a profile that states its ``reference_activity`` prices the logic by it.
+    a profile that states its ``reference_activity`` prices the logic by it. With ``flip`` the
+    mapping is searched again with each constant at the ends of its band.
 
     Raises
     ------
@@ -93,7 +95,7 @@ def estimate(
             twin, chip, batch, allow_unpriced, None
         )  # refuses ops without a price before they run
         seen = observe(twin, activity, progress=progress).activity
-    return _price(twin, chip, batch, allow_unpriced, seen)
+    return _price(twin, chip, batch, allow_unpriced, seen, flip=flip, progress=progress)
 
 
 def twin_for(
@@ -113,8 +115,9 @@ def twin_for(
 
 
 def _price(
-    twin: Graph, chip: HardwareProfile, batch: int, allow_unpriced: bool, activity: Activity | None
-) -> CostReport:
+    twin: Graph, chip: HardwareProfile, batch: int, allow_unpriced: bool,
+    activity: Activity | None, *, flip: bool = False, progress: Progress | None = None,
+) -> CostReport:  # fmt: skip
     from bnnsim.cost.estimate import estimate as price
 
     return price(
@@ -125,6 +128,8 @@ def _price(
         toggles=None if activity is None else activity.toggles,
         activity={} if activity is None else activity.to_dict(),
         record=record().to_dict(),
+        flip=flip,
+        progress=progress,
     )
 
 

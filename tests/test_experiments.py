@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.bench_estimator import __main__ as bench_estimator
 from experiments.bench_planes import __main__ as bench_planes
 from experiments.import_times import __main__ as import_times
 
@@ -51,6 +52,17 @@ def test_bench_planes_runs(tmp_path):
     told = json.loads((tmp_path / "bench.json").read_text())
     assert bench_planes.table(told) in said
     assert all(s["over_bits"]["low"] > 0 for row in told["rows"] for s in row["shapes"])
+
+
+def test_bench_estimator_runs(tmp_path):
+    said = smoke("experiments.bench_estimator", "--smoke", "--out", tmp_path / "bench.json")
+    told = json.loads((tmp_path / "bench.json").read_text())
+    assert bench_estimator.table(told) in said
+    for name, row in told["rows"].items():
+        assert 0 < row["wall"]["least"] <= row["wall"]["median"], name
+    kept = REPOSITORY / "experiments/bench_estimator"
+    table = bench_estimator.table(json.loads((kept / "results/bench.json").read_text()))
+    assert table in (kept / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["mnist_mlp", "mnist_convnet"])

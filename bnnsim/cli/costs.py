@@ -22,6 +22,7 @@ from bnnsim.cli.networks import load_source, read_inputs
 from bnnsim.cli.output import check_outputs, emit
 from bnnsim.cli.progress import progress_bar
 from bnnsim.errors import InputError, message
+from bnnsim.report import constants
 from bnnsim.report import costs as blocks
 from bnnsim.report import profiles as profile_blocks
 from bnnsim.report.simulation import activity_blocks
@@ -33,20 +34,28 @@ DONE = 0
 def estimate(args: Namespace) -> int:
     """Estimate energy, latency and memory of one network in one mode on one profile."""
     from bnnsim import api
+    from bnnsim.cost.sensitivity import searched_constants
 
     check_outputs(args)
     graph = load_source(args, args.source)
     inputs = read_inputs(args.activity, graph) if args.activity else None
-    shown = contextlib.nullcontext() if inputs is None else progress_bar("activity", len(inputs))
-    with shown as advance:
+    steps = len(inputs) if inputs is not None else 0
+    if args.flip:
+        steps += 2 * len(searched_constants(api.load_profile(args.profile)))
+    bar = progress_bar("estimate", steps) if steps else contextlib.nullcontext()
+    with bar as advance:
         result = api.estimate(
             graph,
             args.profile,
             **estimate_options(args),
             activity=inputs,
+            flip=args.flip,
             progress=advance,
         ).to_dict()
-    emit(args, result, [*blocks.estimate_blocks(result), *activity_blocks(result)])
+    shown = blocks.estimate_blocks(result)
+    if args.sensitivity:
+        shown += constants.sensitivity_blocks(result)
+    emit(args, result, [*shown, *constants.flip_blocks(result), *activity_blocks(result)])
     return DONE
 
 
@@ -187,6 +196,12 @@ def _add_estimate(verbs: Any) -> None:
     add_estimate_options(parser)
     parser.add_argument(
         "--activity", metavar="X.npy", help="inputs to observe how often bits toggle; see docs"
+    )
+    parser.add_argument(
+        "--sensitivity", action="store_true", help="show how far each constant moves the energy"
+    )
+    parser.add_argument(
+        "--flip", action="store_true", help="search the mapping again at the ends of bands"
     )
 
 

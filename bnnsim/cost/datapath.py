@@ -124,8 +124,12 @@ def _wider(operands: Operands) -> list[tuple[DType, DType]]:
 
 def k_steps(array: Array, execution_: Execution, taps: int, channels: int) -> tuple[int, ...]:
     """Return the sizes of the slices in which the rows take one dot product, last one ragged."""
-    size = array.rows * execution_.lanes
-    whole, repeats = (taps * channels, 1) if array.unroll_rows == "K" else (channels, taps)
+    return slices(array.rows * execution_.lanes, array.unroll_rows == "K", taps, channels)
+
+
+def slices(size: int, flat: bool, taps: int, channels: int) -> tuple[int, ...]:
+    """Return the slices of at most ``size`` of a dot product, taken flat or tap by tap."""
+    whole, repeats = (taps * channels, 1) if flat else (channels, taps)
     full, rest = divmod(whole, size)
     return ((size,) * full + ((rest,) if rest else ())) * repeats
 

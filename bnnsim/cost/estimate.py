@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from bnnsim.cost.pricing import Price, outside_powers, power_constants, prices
 from bnnsim.cost.profile import load_profile
 from bnnsim.cost.result import Assumption, CostReport, LayerCost, Samples
 from bnnsim.cost.schedule import CATEGORIES, NodePlan, Schedule, schedules
+from bnnsim.cost.sensitivity import mapping_flips, require_search, sensitivities, total_joules
 from bnnsim.cost.stages import Layout, lay_out
 from bnnsim.errors import InputError, ProfileError, message
 from bnnsim.graph.ir import WHAT_IF, Graph
@@ -28,10 +30,15 @@ from bnnsim.graph.ir import WHAT_IF, Graph
 __all__ = ["CostReport", "estimate"]
 
 MAX_BATCH = 1 << 20
+STEADY_BAND = 1.03
+_STEADY = (
+    "factor on a pipeline's interval between results: tolerance of the oscillator, refresh and "
+    "arbitration of the memory that feeds it; a judgement"
+)
 _STRUCTURES = {
     "array": "factor on everything on chip for wiring, clock and control that no count covers",
     "pipeline": "factor on the time to the first result, for handshakes, pipeline depth and full "
-    "FIFOs that no rule covers; the interval between results is exact",
+    "FIFOs that no rule covers",
     "kernels": "factor on time and energy for how far kernels stay from their ceilings: stalls, "
     "address arithmetic, other threads",
 }
@@ -48,6 +55,8 @@ def estimate(
     allow_unpriced: bool = False,
     toggles: Mapping[int, float] | None = None,
     activity: Mapping[str, Any] | None = None,
+    flip: bool = False,
+    progress: Callable[[int], object] | None = None,
 ) -> CostReport:
     """Return what a batch through a lowered graph costs on a profile.
 
@@ -68,6 +77,10 @@ def estimate(
         the energy of these products where the profile states its ``reference_activity``.
     activity : mapping, optional
         JSON values for the report: the statistics that ``toggles`` were taken from.
+    flip : bool
+        Search the mapping again with each constant at the ends of its band.
+    progress : callable, optional
+        Told 1 after each of these searches.
 
     Raises
     ------
@@ -79,19 +92,31 @@ def estimate(
     _check_batch(batch)
     chip = load_profile(profile) if isinstance(profile, str) else profile
     layout = lay_out(graph)
+    plan = partial(_planned, graph, layout, batch, allow_unpriced, toggles or {})
+    if flip:
+        require_search(chip)
+    schedule = plan(chip)
+    flips = tuple(mapping_flips(chip, schedule, plan, progress)) if flip else ()
+    stated = dict(graph.meta)
+    name = mode if mode is not None else str(stated.get("mode", "native"))
+    made_up = synthetic if synthetic is not None else bool(stated.get("synthetic", False))
+    report = _report(graph, layout, chip, schedule, (batch, name, made_up, record or {}))
+    return replace(report, activity=activity or {}, flips=flips)
+
+
+def _planned(
+    graph: Graph, layout: Layout, batch: int, allow_unpriced: bool, toggles: Mapping[int, float],
+    chip: HardwareProfile,
+) -> Schedule:  # fmt: skip
+    """Return the schedule with the least energy of those that the profile allows."""
     if chip.pipeline is not None:
         found = [pipeline_schedule(graph, layout, chip, batch)]
     elif chip.kernels is not None:
         found = [kernel_schedule(graph, layout, chip, batch, allow_unpriced=allow_unpriced)]
     else:
         found = schedules(graph, layout, chip, batch, allow_unpriced=allow_unpriced)
-    options = [_at_activity(option, chip, toggles or {}) for option in found]
-    schedule = options[0] if len(options) == 1 else min(options, key=lambda s: _total(chip, s))
-    stated = dict(graph.meta)
-    name = mode if mode is not None else str(stated.get("mode", "native"))
-    made_up = synthetic if synthetic is not None else bool(stated.get("synthetic", False))
-    report = _report(graph, layout, chip, schedule, (batch, name, made_up, record or {}))
-    return replace(report, activity=activity) if activity else report
+    options = [_at_activity(option, chip, toggles) for option in found]
+    return options[0] if len(options) == 1 else min(options, key=partial(total_joules, chip))
 
 
 def _at_activity(
@@ -112,16 +137,6 @@ def _at_activity(
 def _check_batch(batch: object) -> None:
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
         raise InputError(message("batch", batch, f"an integer from 1 to {MAX_BATCH}"))
-
-
-def _total(profile: HardwareProfile, schedule: Schedule) -> float:
-    """Return the energy of a schedule in joules."""
-    priced = prices(profile)
-    dynamic = sum(
-        n * priced[name].joules for plan in schedule.nodes for name, _, n in plan.weighted()
-    )
-    seconds = sum(stage_seconds(profile, plan)[0] for plan in schedule.nodes)
-    return dynamic + seconds * sum(c.value_si for c in power_constants(profile))
 
 
 def _report(
@@ -161,6 +176,7 @@ def _report(
         energy_by=energy_by,
         layers=layers,
         assumptions=_assumptions(profile, schedule, priced, seconds, joules),
+        sensitivity=sensitivities(profile, schedule, seconds, joules),
         unpriced=schedule.unpriced,
         notes=(*_notes(graph, synthetic), *profile.notes, *_emulation(profile, pairs, layers)),
         record=record,
@@ -275,28 +291,19 @@ def _run_as(graph: Graph, profile: HardwareProfile, plan: NodePlan) -> str:
     return stand_in(profile, operands, weight.size // weight.shape[0], node.describe())
 
 
-def _totals(schedule: Schedule) -> dict[tuple[str, bool], float]:
-    """Return counts by constant, those that follow the measured activity apart."""
-    total: dict[tuple[str, bool], float] = {}
-    for plan in schedule.nodes:
-        for name, category, number in plan.weighted():
-            key = name, plan.follows(category)
-            total[key] = total.get(key, 0) + number
-    return total
-
-
 def _samples(profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, Price]) -> Samples:
     """Return 4,096 draws of energy and latency, every constant and the structure varied."""
     pairs = {p.counts.operands.pair for p in schedule.nodes if p.counts.operands is not None}
     datapaths = ", ".join(sorted(pairs))
     steady = schedule.steady_cycles / profile.clock_hz
     seconds = latency_draws(profile, schedule) - steady
-    seconds = seconds * _structural(profile, datapaths, "latency") + steady
+    seconds = seconds * _structural(profile, datapaths, "latency")
+    seconds = seconds + steady * _structural(profile, datapaths, "interval", STEADY_BAND)
     operators: Any = 0.0
     inside: Any = 0.0
     outside: Any = 0.0
     reference = profile.array.reference_activity
-    for (name, follows), number in _totals(schedule).items():
+    for (name, follows), number in schedule.totals().items():
         price = priced[name]
         joules = number * price.joules * constant_factor(price.constant)
         if follows and reference is not None:
@@ -319,14 +326,16 @@ def _samples(profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, 
     return Samples(np.broadcast_to(energy, seconds.shape), seconds)
 
 
-def _structural(profile: HardwareProfile, datapaths: str, what: str) -> np.ndarray:
+def _structural(
+    profile: HardwareProfile, datapaths: str, what: str, band: float | None = None
+) -> np.ndarray:
     """Return factors for what the model leaves out.
 
     Half is common to everything on a profile, half to the operand types that run. What extends a
     profile is that chip with changes, and has its factors.
     """
     group = f"structure of {profile.root or profile.name}: {what}"
-    return factor(profile.structural_band, group, f"{group} with {datapaths}")
+    return factor(band or profile.structural_band, group, f"{group} with {datapaths}")
 
 
 def _assumptions(
@@ -340,7 +349,7 @@ def _assumptions(
     """
     parts: dict[Constant, float] = {}
     added = outside = scaled = 0.0
-    for (name, follows), number in _totals(schedule).items():
+    for (name, follows), number in schedule.totals().items():
         price = priced[name]
         bare = number * price.joules / (price.overhead or 1.0)
         added += number * price.joules - bare
@@ -362,6 +371,8 @@ def _assumptions(
     ]  # fmt: skip
     cover = 1 - outside / joules if joules else 0.0
     rows += _rates(schedule)
+    if schedule.steady_cycles:
+        rows.append(Assumption("interval", 1.0, "1", "assumed", _STEADY, STEADY_BAND, 0.0))
     what = _STRUCTURES[profile.latency_model]
     rows.append(Assumption("structure", 1.0, "1", "assumed", what, profile.structural_band,
                            max(0.0, cover)))  # fmt: skip

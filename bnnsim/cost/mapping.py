@@ -88,6 +88,10 @@ class Room:
     free_weight_bits: int
     cost: tuple[float, float, float]
 
+    def unbounded(self) -> Room:
+        """Return the same without the sizes: what tilings cost and need."""
+        return replace(self, free_bits=0, free_weight_bits=min(0, self.free_weight_bits))
+
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
@@ -137,7 +141,6 @@ def split(size: int, tile: int) -> tuple[int, ...]:
     return (tile,) * full + ((rest,) if rest else ())
 
 
-@lru_cache(maxsize=8192)
 def tile(loops: Loops, columns: int, room: Room, granules: tuple[int, ...]) -> Tiling:
     """Return the tiling with the least energy off chip and in partial sums that fits twice.
 
@@ -147,30 +150,106 @@ def tile(loops: Loops, columns: int, room: Room, granules: tuple[int, ...]) -> T
     Parameters
     ----------
     granules : tuple of int
-        Tiles of input channels are multiples of the first of these with which anything fits.
+        Tiles of input channels are multiples of one of these, or all of them.
     """
-    whole = Tiling(
-        (loops.channels_out,), ((0, loops.out_rows, loops.images),), (loops.channels_in,), "", True
-    )
     if not any(room.streamed):
-        return whole
+        return whole(loops)
+    options = frontier(loops, columns, room.unbounded(), granules)
+    found = next((o for o in options if o.fits(room)), None)
+    return replace(whole(loops), staged=False) if found is None else found.tiling(loops)
+
+
+def whole(loops: Loops) -> Tiling:
+    """Return the tiling of a layer whose operands are all on chip."""
+    rows = ((0, loops.out_rows, loops.images),)
+    return Tiling((loops.channels_out,), rows, (loops.channels_in,), "", True)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A tiling worth having: each that costs less needs more room.
+
+    Parameters
+    ----------
+    bits, weight_bits : float
+        Room that it takes; the second is 0 where one pool serves both.
+    joules : float
+        Off chip and in partial sums, of one group.
+    sizes : tuple of int
+        Output channels, output rows, images, and input channels of a tile.
+    order : str
+    """
+
+    bits: float
+    weight_bits: float
+    joules: float
+    sizes: tuple[int, int, int, int]
+    order: str
+
+    def fits(self, room: Room) -> bool:
+        """Return whether the double-buffered tiles find room."""
+        return self.bits <= room.free_bits and self.weight_bits <= max(0, room.free_weight_bits)
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes of the double-buffered tiles."""
+        return -(-int(self.bits + self.weight_bits) // 8)
+
+    def tiling(self, loops: Loops) -> Tiling:
+        """Return the tiles themselves."""
+        channels, rows, images, depth = self.sizes
+        return Tiling(
+            split(loops.channels_out, channels),
+            _row_tiles(loops, (rows, images)),
+            split(loops.channels_in, depth),
+            self.order,
+            True,
+        )
+
+
+def entire(loops: Loops, room: Room) -> Option:
+    """Return the one tile of everything: where it fits, no other costs less."""
+    bits_in, bits_w, bits_out, _ = room.bits
+    rows = loops.out_rows, loops.images
+    read_in = room.streamed[0] * _row_figures(loops, rows)[2] * loops.channels_in * bits_in
+    read_w = room.streamed[1] * loops.channels_out * loops.fan_in * bits_w
+    written = room.streamed[2] * loops.pixels * loops.channels_out * bits_out
+    joules = (read_in + read_w) * room.cost[0] + written * room.cost[1]
+    acts, weights = BUFFERS * (read_in + written), BUFFERS * read_w
+    needs = (acts + weights, 0) if room.free_weight_bits < 0 else (acts, weights)
+    sizes = (loops.channels_out, *rows, loops.channels_in)
+    return Option(*needs, joules, sizes, OFF_CHIP_ORDERS[0])
+
+
+@lru_cache(maxsize=8192)
+def frontier(
+    loops: Loops, columns: int, room: Room, granules: tuple[int, ...]
+) -> tuple[Option, ...]:
+    """Return the tilings that no other beats in room and energy, the cheapest first.
+
+    They do not depend on how much room there is, so that a larger memory has all that a smaller
+    one has.
+    """
     channels = _multiples(loops.channels_out, columns)
+    depths = sorted({d for granule in granules for d in _multiples(loops.channels_in, granule)})
     row_options = _row_options(loops)
     rows = np.array([_row_figures(loops, option) for option in row_options], dtype=float)
-    for granule in granules:
-        depths = _multiples(loops.channels_in, granule)
-        axes = _Axes.of(loops, rows, channels, depths)
-        fits = _fits(loops, room, axes)
-        if fits.any():
-            order, m, n, d = _least(np.where(fits, _joules(loops, room, axes), np.inf), axes)
-            return Tiling(
-                split(loops.channels_out, channels[n]),
-                _row_tiles(loops, row_options[m]),
-                split(loops.channels_in, depths[d]),
-                OFF_CHIP_ORDERS[order],
-                True,
-            )
-    return replace(whole, staged=False)
+    axes = _Axes.of(loops, rows, channels, depths)
+    joules = _joules(loops, room, axes)
+    shape = joules.shape
+    bits, weight_bits = (np.broadcast_to(b, shape).ravel() for b in _needs(loops, room, axes))
+    size = np.broadcast_to((axes.pixels * axes.channels * axes.depth)[None], shape).ravel()
+    costs = joules.ravel()
+    left = np.lexsort((-size, costs))
+    found = []
+    while left.size:
+        best = left[0]
+        order, m, n, d = (int(i) for i in np.unravel_index(best, shape))
+        needs = float(bits[best]), float(weight_bits[best])
+        sizes = (channels[n], *row_options[m], depths[d])
+        found.append(Option(*needs, float(costs[best]), sizes, OFF_CHIP_ORDERS[order]))
+        left = left[(bits[left] < needs[0]) | (weight_bits[left] < needs[1])]
+    return tuple(found)
 
 
 def _multiples(size: int, granule: int) -> list[int]:
@@ -214,14 +293,6 @@ class _Axes:
             np.ceil(loops.channels_in / d)[None, None, :],
             d[None, None, :],
         )
-
-
-def _least(joules: np.ndarray, axes: _Axes) -> tuple[int, ...]:
-    """Return (order, row, channel, depth option) of the least energy, the largest of equals."""
-    size = np.broadcast_to((axes.pixels * axes.channels * axes.depth)[None], joules.shape)
-    best = np.flatnonzero(joules == joules.min())
-    at = np.unravel_index(best[np.argmax(size.ravel()[best])], joules.shape)
-    return tuple(int(i) for i in at)
 
 
 def _row_options(loops: Loops) -> list[tuple[int, int]]:
@@ -274,8 +345,11 @@ def _joules(loops: Loops, room: Room, axes: _Axes) -> np.ndarray:
     return np.stack([channels_outer, rows_outer]) * cost_in + written + sums
 
 
-def _fits(loops: Loops, room: Room, axes: _Axes) -> np.ndarray:
-    """Return whether double-buffered tiles, and the sums of a split depth, find room on chip."""
+def _needs(loops: Loops, room: Room, axes: _Axes) -> tuple[np.ndarray, np.ndarray]:
+    """Return bits of double-buffered tiles and of the sums of a split depth, and those of weights.
+
+    Where one pool serves both, the first are all of them.
+    """
     bits_in, bits_w, bits_out, bits_sum = room.bits
     taps = loops.kernel[0] * loops.kernel[1]
     results = axes.pixels * axes.channels
@@ -284,5 +358,5 @@ def _fits(loops: Loops, room: Room, axes: _Axes) -> np.ndarray:
     acts = acts + (axes.tiles_d > 1) * results * bits_sum
     weights = room.streamed[1] * axes.channels * taps * axes.depth * bits_w * BUFFERS
     if room.free_weight_bits < 0:
-        return np.asarray(acts + weights <= room.free_bits)
-    return np.asarray((acts <= room.free_bits) & (weights <= room.free_weight_bits))
+        return acts + weights, np.zeros_like(weights)
+    return acts, weights

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +59,7 @@ def read_yaml(path: Path, what: str = "profile") -> dict[str, Any]:
     """
     text = read_limited(path, MAX_BYTES, what, ProfileError)
     try:
-        # _StrictLoader is a SafeLoader: only plain data can come out of it.
-        raw = yaml.load(text, Loader=_StrictLoader)
+        raw = deepcopy(_parsed(text))
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise ProfileError(f"{path}: not readable as YAML: {_where(error)}.") from None
     if not isinstance(raw, dict):
@@ -83,6 +84,13 @@ def yaml_lines(path: Path) -> dict[str, int]:
                 found[name] = key.start_mark.line + 1
                 below.append((name, value))
     return found
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """Return the plain data in a text, parsed once: that takes longer than an estimate."""
+    # _StrictLoader is a SafeLoader: only plain data can come out of it.
+    return yaml.load(text, Loader=_StrictLoader)
 
 
 def _where(error: Exception) -> str:

@@ -77,6 +77,61 @@ class Assumption:
 
 
 @dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """How far the energy moves with one constant: it follows from E = A c, without a search.
+
+    Parameters
+    ----------
+    constant, status : str
+    band : float
+    percent_per_10_percent : float
+        Percent of the nominal energy that 10 % more of the constant adds.
+    low_percent, high_percent : float
+        Percent that it adds at the ends of its band, at value / band and value x band.
+    """
+
+    constant: str
+    status: str
+    band: float
+    percent_per_10_percent: float
+    low_percent: float
+    high_percent: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form of a sensitivity."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """What a search of the mapping with one constant at an end of its band finds.
+
+    Parameters
+    ----------
+    constant : str
+    factor : float
+        On its value: the band, or one over it.
+    flips : bool
+        Whether another mapping, residency or group size wins.
+    layers : int
+        How many layers then do other accesses.
+    kept_j, searched_j : float
+        Joules of the batch at that end with the nominal choice, and with the one found there.
+    """
+
+    constant: str
+    factor: float
+    flips: bool
+    layers: int
+    kept_j: float
+    searched_j: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form of a flip."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
 class Samples:
     """The draws behind the intervals of a report, (4096,) each."""
 
@@ -112,6 +167,10 @@ class CostReport(Displayed):
         Draws of energy and latency, for ratios; not part of the JSON.
     activity : mapping
         JSON values: how the bits behaved on data that the estimate was given; empty without any.
+    sensitivity : tuple of Sensitivity
+        By constant, the largest first.
+    flips : tuple of Flip
+        Empty unless asked for.
     """
 
     model: str
@@ -138,6 +197,8 @@ class CostReport(Displayed):
     action_joules: Mapping[str, float] = field(repr=False, compare=False)
     samples: Samples = field(repr=False, compare=False)
     activity: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    sensitivity: tuple[Sensitivity, ...] = ()
+    flips: tuple[Flip, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report in the form of schemas/estimate.schema.json."""
@@ -152,6 +213,8 @@ class CostReport(Displayed):
             "energy_by": dict(self.energy_by),
             "layers": [layer.to_dict() for layer in self.layers],
             "assumptions": [a.to_dict() for a in self.assumptions],
+            "sensitivity": [s.to_dict() for s in self.sensitivity],
+            **({"flips": [f.to_dict() for f in self.flips]} if self.flips else {}),
             "unpriced": list(self.unpriced),
             "notes": list(self.notes),
             "record": dict(self.record),

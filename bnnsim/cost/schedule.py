@@ -15,20 +15,18 @@ from dataclasses import dataclass, replace
 from bnnsim.cost.actions import LayerCounts, count_actions
 from bnnsim.cost.calls import Call
 from bnnsim.cost.context import Context
-from bnnsim.cost.datapath import action_prices, execution, k_steps, mac_prices
+from bnnsim.cost.datapath import action_prices, k_steps, mac_prices
 from bnnsim.cost.hardware import HardwareProfile
-from bnnsim.cost.memory import off_chip, residency
-from bnnsim.cost.nests import direct, loops_of, nest_of, tile_bytes
+from bnnsim.cost.memory import off_chip
+from bnnsim.cost.nests import Choice, Run, choose, run_of
+from bnnsim.cost.residency import search
 from bnnsim.cost.stages import ON_READ, Layout, Stage
-from bnnsim.cost.traffic import ACTIVATIONS, IO, WEIGHTS, Accesses, least
+from bnnsim.cost.traffic import ACTIVATIONS, IO, WEIGHTS
 from bnnsim.cost.transfers import (
-    edge_accesses,
     io_bits,
     memory_cycles,
     off_chip_bytes,
-    operand_accesses,
-    parameter_accesses,
-    plain_accesses,
+    other_accesses,
 )  # fmt: skip
 from bnnsim.errors import ProfileError, message
 from bnnsim.graph.bits import WORD_BITS
@@ -114,8 +112,8 @@ class Schedule:
     unpriced : tuple of str
         Work that the profile has no price for.
     steady_cycles : int
-        Of all cycles, those that the structural factor does not touch: a pipeline's interval
-        between results is what its stages were built for.
+        Of all cycles, those of a pipeline's intervals between results: its stages were built for
+        them, so that they have a narrow band of their own in place of the structural factor.
     """
 
     images: int
@@ -124,6 +122,15 @@ class Schedule:
     peak_bytes: int
     unpriced: tuple[str, ...]
     steady_cycles: int = 0
+
+    def totals(self) -> dict[tuple[str, bool], float]:
+        """Return counts by constant, those that follow the measured activity apart."""
+        total: dict[tuple[str, bool], float] = {}
+        for plan in self.nodes:
+            for name, category, number in plan.weighted():
+                key = name, plan.follows(category)
+                total[key] = total.get(key, 0) + number
+        return total
 
 
 def schedules(
@@ -201,12 +208,14 @@ def _schedule(
 ) -> Schedule:  # fmt: skip
     images, batch = batching
     chip = profile.scope == "chip"
-    where = residency(layout, profile, images) if chip else None
-    context = Context(graph, profile, counts, layout, where, images, batch // images)
+    context = Context(graph, profile, counts, layout, None, images, batch // images)
+    runs = [run_of(context, stage) for stage in layout.stages]
+    if chip:
+        context = replace(context, where=search(context, runs))
     plans: dict[int, NodePlan] = {}
     scratch = 0
-    for position, stage in enumerate(layout.stages):
-        stage_plans, tiles = _stage_plans(context, stage, position)
+    for position, run in enumerate(runs):
+        stage_plans, tiles = _stage_plans(context, run, position)
         plans.update(stage_plans)
         scratch = max(scratch, tiles)
     for node in graph.nodes:
@@ -221,21 +230,23 @@ def _schedule(
     return Schedule(images, tuple(plans[n.id] for n in graph.nodes), scratch, peak, holes)
 
 
-def _stage_plans(context: Context, stage: Stage, position: int) -> tuple[dict[int, NodePlan], int]:
+def _stage_plans(
+    context: Context, run: Run | None, position: int
+) -> tuple[dict[int, NodePlan], int]:
     """Return the plan of every node of a stage, and the bytes of its tiles."""
+    stage = context.layout.stages[position]
     head = stage.head
-    accesses: Accesses = Counter()
     cycles, text, tiles, fill = dict[str, int](), "", 0, 0
     priced = {node.id: _node_prices(context, node) for node in stage.nodes}
-    if stage.weights is not None:
-        accesses, cycles, text, tiles = _mac_stage(context, stage, position, priced[head.id])
-        accesses = accesses + operand_accesses(context, stage)
+    accesses = other_accesses(context, stage, position)
+    if run is not None:
+        choice = None
+        if run.layer is not None and context.where is not None:
+            choice = choose(context, context.where, position, run.layer)
+            accesses = choice.order.accesses + accesses
+            tiles = choice.tile_bytes
+        cycles, text = _mac_stage(context, stage, run, choice, priced[head.id])
         fill = (context.profile.array.rows + context.profile.array.columns) * context.repeats
-    elif context.where is not None:
-        accesses = plain_accesses(context, stage)
-    # A sum makes a new Counter: the one of the loop nest is kept for layers of the same shape.
-    accesses = accesses + edge_accesses(context, stage)
-    accesses = accesses + parameter_accesses(context, stage, position)
     for (memory, verb, category), number in accesses.items():
         priced[head.id][f"{memory}.{verb}", category] += number * context.repeats
     later = sum(_elements(context.graph, n) for n in stage.nodes)
@@ -307,27 +318,21 @@ def draw_bits(profile: HardwareProfile, dtype: str, draws: int, node: Node) -> i
 
 
 def _mac_stage(
-    context: Context, stage: Stage, position: int, priced: Priced
-) -> tuple[Accesses, dict[str, int], str, int]:
-    """Price a Dense or Conv2d into ``priced``; return accesses, cycles, mapping, tile bytes."""
-    profile, node = context.profile, stage.head
+    context: Context, stage: Stage, run: Run, choice: Choice | None, priced: Priced
+) -> tuple[dict[str, int], str]:
+    """Price a Dense or Conv2d into ``priced``; return its cycles and its mapping in words."""
+    profile, node, loops, how = context.profile, stage.head, run.loops, run.execution
     operands = context.counts[node.id].operands
     assert operands is not None
-    loops = loops_of(context, node)
     taps, channels = loops.kernel[0] * loops.kernel[1], loops.channels_in
-    run = execution(profile, operands, loops.fan_in, node.describe())
     outputs = context.graph.result(node).size * context.images * context.repeats
-    for name, number in mac_prices(profile, run, outputs, taps, channels).items():
+    for name, number in mac_prices(profile, how, outputs, taps, channels).items():
         priced[name, "compute"] += number
     passes = -(-loops.channels_out // profile.array.columns)
-    cycles = loops.groups * passes * loops.pixels * run.cycles
-    note = "" if run.pair == operands.pair else f" (run as {run.pair})"
-    if context.where is None:
-        cycles *= len(k_steps(profile.array, run, taps, channels))
-        return Counter(), {"compute": cycles}, f"compute only{note}", 0
-    nest, levels, room = nest_of(context, stage, position, loops, run)
-    nests = (nest, direct(profile, nest, run)) if nest.tiling.order else (nest,)
-    nest, order, accesses = least(nests, levels)
-    cycles *= sum(map(len, nest.steps))
-    text = f"{nest.tiling}; {order} at the array{note}"
-    return accesses, {"compute": cycles}, text, tile_bytes(nest, room)
+    cycles = loops.groups * passes * loops.pixels * how.cycles
+    note = "" if how.pair == operands.pair else f" (run as {how.pair})"
+    if choice is None:
+        steps = len(k_steps(profile.array, how, taps, channels))
+        return {"compute": cycles * steps}, f"compute only{note}"
+    cycles *= sum(map(len, choice.nest.steps))
+    return {"compute": cycles}, f"{choice.nest.tiling}; {choice.order.name} at the array{note}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from bnnsim.cost.hardware import Memory
 from bnnsim.cost.mapping import Loops, Tiling, split
@@ -39,6 +38,11 @@ class Levels:
     acts: Memory
     weights: Memory
     outer: Memory | None
+
+    def joules(self, accesses: Accesses) -> float:
+        """Return the energy of accesses to these memories."""
+        memories = {m.name: m for m in (self.window, self.acts, self.weights, self.outer) if m}
+        return sum(n * access_joules(memories[m], verb) for (m, verb, _), n in accesses.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +97,25 @@ def words(bits: int, memory: Memory) -> int:
     return -(-bits // memory.word_bits)
 
 
-def least(nests: Sequence[Nest], levels: Levels) -> tuple[Nest, str, Accesses]:
-    """Return the nest with the least memory energy, the first of equals, its order and accesses."""
-    found = [(nest, *cheapest(nest, levels)) for nest in nests]
-    return min(found, key=lambda choice: _joules(choice[2], levels))
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A loop order at the array: its name, all accesses of the layer, and their energy."""
+
+    name: str
+    accesses: Accesses
+    joules: float
 
 
-@lru_cache(maxsize=8192)
-def cheapest(nest: Nest, levels: Levels) -> tuple[str, Accesses]:
-    """Return the loop order at the array with the least memory energy, and all its accesses."""
+def cheapest(nest: Nest, levels: Levels) -> Order:
+    """Return the loop order at the array with the least memory energy, the first of equals."""
     fixed = off_chip_accesses(nest, levels) + output_accesses(nest, levels)
-    orders = {
-        "weights held": array_accesses(nest, levels, hold_weights=True),
-        "sums held": array_accesses(nest, levels, hold_weights=False),
-    }
-    name = min(orders, key=lambda key: _joules(orders[key], levels))
+    orders = {"weights held": array_accesses(nest, levels, hold_weights=True)}
+    if any(len(steps) > 1 for steps in nest.steps):  # else both orders are the same
+        orders["sums held"] = array_accesses(nest, levels, hold_weights=False)
+    name = min(orders, key=lambda key: levels.joules(orders[key]))
     total = fixed + orders[name]
-    return name, Counter({key: n * nest.loops.groups for key, n in total.items()})
-
-
-def _joules(accesses: Accesses, levels: Levels) -> float:
-    memories = {m.name: m for m in (levels.window, levels.acts, levels.weights, levels.outer) if m}
-    return sum(n * access_joules(memories[m], verb) for (m, verb, _), n in accesses.items())
+    accesses = Counter({key: n * nest.loops.groups for key, n in total.items()})
+    return Order(name, accesses, levels.joules(accesses))
 
 
 def array_accesses(nest: Nest, levels: Levels, *, hold_weights: bool) -> Accesses:

@@ -13,6 +13,16 @@ from bnnsim.graph.ir import Node, Tensor
 from bnnsim.graph.ops import normal_attrs
 
 
+def other_accesses(context: Context, stage: Stage, position: int) -> Accesses:
+    """Return the accesses of a stage outside its loop nest for one group of images."""
+    if context.where is None:
+        return Counter()
+    found = operand_accesses(context, stage) if stage.weights else plain_accesses(context, stage)
+    found.update(edge_accesses(context, stage))
+    found.update(parameter_accesses(context, stage, position))
+    return found
+
+
 def plain_accesses(context: Context, stage: Stage) -> Accesses:
     """Return the accesses of a stage without MACs: every input read once, the result written."""
     found: Accesses = Counter()

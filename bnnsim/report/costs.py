@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bnnsim.report.constants import assumptions_table
 from bnnsim.report.network import operands
 from bnnsim.report.numbers import (
     JOULES,
@@ -21,7 +22,6 @@ from bnnsim.report.numbers import (
     share,
     unit_for,
 )
-from bnnsim.report.profiles import amount
 from bnnsim.report.tables import Block, Mark, Table, pointer, table
 from bnnsim.report.waterfalls import shown, waterfall_table
 
@@ -45,7 +45,6 @@ COMPONENT_NAMES = {
     "launch": "launch",
     "static": "static and idle",
 }
-_SHOWN_ASSUMPTIONS = 8
 NO_ENERGY = "not estimated"
 
 
@@ -105,7 +104,7 @@ def estimate_blocks(result: Result) -> list[Block]:
         totals_table(result),
         components_table([result]),
         layers_table(result),
-        _assumptions(result),
+        assumptions_table(result, known=has_energy(result)),
     ]
 
 
@@ -310,29 +309,6 @@ def layers_table(result: Result, index: int = 0) -> Table:
     title = "Layers: energy per inference, latency of the batch"
     title += "" if known else f" (energy {NO_ENERGY})"
     return table(title, heads, rows, keys=keys, at=at)
-
-
-def _assumptions(result: Result) -> Table:
-    known = sorted(result["assumptions"], key=lambda a: -a["share_of_energy"])
-    rows = [assumption_row(a) for a in known[:_SHOWN_ASSUMPTIONS]]
-    more = len(known) - len(rows)
-    rest = f" ({more} more in --json and the page)" if more > 0 else ""
-    return table(f"Constants by share of energy{rest}", ASSUMPTION_HEADS, rows)
-
-
-ASSUMPTION_HEADS = ("constant", "value", "share (%)", "status", "band (x)", "source")
-
-
-def assumption_row(assumption: Result) -> tuple[str, ...]:
-    """Return the cells of one constant."""
-    return (
-        assumption["constant"],
-        amount(assumption["value"], assumption["unit"]),
-        share(assumption["share_of_energy"], 1.0),
-        assumption["status"],
-        digits(assumption["band"]),
-        assumption["source"],
-    )
 
 
 def comparable(ratios: Sequence[Result]) -> list[Result]:

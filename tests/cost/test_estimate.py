@@ -12,10 +12,11 @@ import pytest
 from cost_nets import FLOATS, LINEAR, Builder, convnet, mlp, plain_resnet18
 from jsonschema import Draft202012Validator
 
+from bnnsim.cost import nests
 from bnnsim.cost.compare import compare
 from bnnsim.cost.estimate import estimate
 from bnnsim.cost.hardware import Constant
-from bnnsim.cost.mapping import tile
+from bnnsim.cost.mapping import frontier
 from bnnsim.cost.profile import list_profiles, load_profile
 from bnnsim.cost.schedule import CATEGORIES
 from bnnsim.cost.traffic import cheapest
@@ -84,15 +85,13 @@ def dense(k, n):
 
 def test_one_dense_layer_by_hand(chip):
     # 1024 bits by 64 outputs on 16 rows x 64 bit x 64 columns: one slice, one pass, one pixel.
+    # Input and result are used once: they pass between the pins and the array without a stop.
     report = estimate(dense(1024, 64), chip)
     head, threshold = report.layers
     assert head.physical_actions == {
         "gate.bit": 64 * 16 * 64,  # 16 words for each output
         "add.bit": 64 * 16 * (57 + 3 + 11),
-        "gb.write": 16 + 1,  # 1024 input bits from the pins, 64 result bits
-        "gb.read": 1024 + 16 + 1 + 40,  # weights, window, result to the pins, 320 parameter bytes
-        "local.write": 16,
-        "local.read": 16,
+        "gb.read": 1024 + 40,  # weights, 320 parameter bytes
         "dram.read": 2,  # 1024 bits in bursts of 512
         "dram.write": 1,
     }
@@ -106,7 +105,7 @@ def test_one_dense_layer_by_hand(chip):
 
 
 def test_latency_by_hand(chip):
-    # gb reads 1081 words on 32 banks: ceil(1081 / 32) = 34 cycles at 500 MHz, the longest;
+    # gb reads 1064 words on 32 banks: ceil(1064 / 32) = 34 cycles at 500 MHz, the longest;
     # the array fills and drains in 16 + 64 cycles. The DRAM moves 3 x 64 bytes in 15 ns.
     report = estimate(dense(1024, 64), chip)
     head = report.layers[0]
@@ -123,16 +122,17 @@ def test_a_large_convolution_is_bound_by_compute_and_dense_float_by_dram(chip):
     bounds = {layer.name: layer.bound_by for layer in report.layers if layer.macs}
     assert bounds["conv2d3"] == "compute"
     assert next(bound for name, bound in bounds.items() if name.startswith("dense")) == "dram"
-    # 32 x 32 pixels x ceil(64 / 64) passes x ceil(9 x 64 / 16) slices.
+    # 32 x 32 pixels x ceil(64 / 64) passes x ceil(9 x 64 / 16) slices, where no tile splits them.
+    memories = tuple(m if m.off_chip else replace(m, size_bytes=2**26) for m in chip.memories)
+    report = estimate(convnet("float32", 64), replace(chip, memories=memories))
     assert report.layers[3].latency_s == pytest.approx((1024 * 36 + 80) / 500e6)
 
 
 def test_an_elementwise_pass_reads_and_writes_whole_words_of_all_images(chip):
-    # 3 floats in, 3 floats out: 96 bits an image, so 192 bits of two images take 3 words each way.
+    # 3 floats in, 3 floats out: 192 bits of two images, used once: one burst each way.
     graph = Builder("relu", (3,), FLOATS["float32"]).add("Relu").graph()
     (row,) = estimate(graph, chip, batch=2).layers
-    assert row.physical_actions == {"add.float32": 6, "gb.read": 3 + 3, "gb.write": 3 + 3,
-                                    "dram.read": 1, "dram.write": 1}  # fmt: skip
+    assert row.physical_actions == {"add.float32": 6, "dram.read": 1, "dram.write": 1}
 
 
 def test_a_pass_that_writes_most_is_bound_by_the_write_port(chip):
@@ -205,7 +205,8 @@ def test_a_large_batch_costs_no_more_than_the_small_ones_it_is_made_of(chip):
     graph = to_mode(build("svhn-convnet"), "weight-only:fp32")
     one, three, many = (estimate(graph, chip, batch=n) for n in (1, 3, 64))
     assert many.energy.value <= (21 * three.energy.value + one.energy.value) * (1 + 1e-12)
-    assert many.off_chip_bytes <= 21 * three.off_chip_bytes + one.off_chip_bytes
+    # Energy is what is searched for: more may cross the edge than for 21 groups of three, if that
+    # saves as much on chip (weights of 2 MiB of memory are read less often).
 
 
 def test_reports_take_mode_and_synthetic_from_the_graph_unless_told(chip):
@@ -295,15 +296,27 @@ def test_comparisons_fit_their_schema_and_a_wrong_one_does_not(chip):
     assert not validator("estimate").is_valid({"schema": 1})
 
 
-def test_layers_of_the_same_shape_are_mapped_once(chip):
-    graph = plain_resnet18("int8")
-    for cached in (tile, cheapest):
+def test_layers_of_the_same_shape_are_mapped_once_and_few_nests_are_counted(chip, monkeypatch):
+    # What a search takes is mostly the counting of nests: ResNet-18 has 18 layers of 11 shapes.
+    counted = []
+
+    def count(nest, levels):
+        counted.append(nest)
+        return cheapest(nest, levels)
+
+    monkeypatch.setattr(nests, "cheapest", count)
+    for cached in (frontier, nests.shared_layer):
         cached.cache_clear()
-    estimate(graph, chip)
-    searched = [cached.cache_info().misses for cached in (tile, cheapest)]
-    estimate(graph, chip)
-    assert [cached.cache_info().misses for cached in (tile, cheapest)] == searched
-    assert 0 < searched[0] < sum(node.op in ("Conv2d", "Dense") for node in graph.nodes)
+    graphs = [plain_resnet18(mode) for mode in ("binary", "weight-only:fp32", "int8", "float32")]
+    for graph in graphs:
+        estimate(graph, chip)
+    assert nests.shared_layer.cache_info().misses <= 4 * 11
+    assert 100 < len(counted) < 900
+    assert frontier.cache_info().misses < 40
+    searched = len(counted), frontier.cache_info().misses
+    for graph in graphs:
+        estimate(graph, chip)
+    assert (len(counted), frontier.cache_info().misses) == searched
 
 
 def test_cost_is_light_to_import():

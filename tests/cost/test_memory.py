@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 from cost_nets import FLOATS, Builder, convnet, mlp
 
+from bnnsim.cost.actions import count_actions
+from bnnsim.cost.context import Context
 from bnnsim.cost.estimate import estimate
-from bnnsim.cost.memory import residency
+from bnnsim.cost.nests import run_of
 from bnnsim.cost.profile import load_profile
+from bnnsim.cost.residency import search
 from bnnsim.cost.stages import build_stages, lay_out
 from bnnsim.errors import ProfileError
 from bnnsim.graph.dtypes import BIT, INT8, INT32
@@ -26,6 +29,12 @@ def chip():
 def sized(profile, **sizes):
     memories = [replace(m, size_bytes=sizes.get(m.name, m.size_bytes)) for m in profile.memories]
     return replace(profile, memories=tuple(m for m in memories if sizes.get(m.name) != 0))
+
+
+def residency(graph, profile, images=1):
+    counts = {c.node.id: c for c in count_actions(graph)}
+    context = Context(graph, profile, counts, lay_out(graph), None, images, 1)
+    return search(context, [run_of(context, stage) for stage in context.layout.stages])
 
 
 def test_a_conv_takes_its_pool_and_threshold_into_its_output_stage():
@@ -94,31 +103,20 @@ def test_weights_from_off_chip_are_read_once_for_the_batch(chip):
     assert many.energy.value / 16 < one.energy.value / 5
 
 
-def test_stages_are_pinned_in_order_and_leave_room_for_tiles(chip):
-    graph = mlp("binary", 4096)  # 4.39 MiB of weights on a chip of 2 MiB
-    layout = lay_out(graph)
-    where = residency(layout, chip, 1)
-    assert where.pinned == {0, 3}  # 392 KiB, then 5 KiB; the two of 2 MiB do not fit
-    assert min(where.free_weights) >= 2 * 2**20 // 8
-    everything = residency(layout, sized(chip, gb=8 * 2**20), 1)
+def test_weights_that_fit_together_are_kept_and_no_others(chip):
+    graph = mlp("binary", 4096)  # 392 KiB, 2 MiB, 2 MiB, 5 KiB on a chip of 2 MiB
+    where = residency(graph, chip)
+    assert where.pinned == {0, 3}
+    assert min(where.free_weights) >= 0
+    everything = residency(graph, sized(chip, gb=8 * 2**20))
     assert everything.pinned == {0, 1, 2, 3}
-
-
-@pytest.mark.parametrize("size", [20_000, 33_000, 40_000, 60_000, 90_000])
-def test_an_eighth_is_left_for_tiles_unless_everything_fits(size, chip):
-    layout = lay_out(mlp("binary", 256, depth=8))  # layers of 25 KiB, 8 KiB and 320 bytes
-    where = residency(layout, sized(chip, gb=size), 1)
-    everything = len(where.pinned) == len(layout.stages)
-    assert everything or min(where.free_weights) >= size // 8
-    loose = [layout.constant_bytes[i] for i in range(9) if i not in where.pinned]
-    assert everything or min(loose) > min(where.free_weights) - size // 8
 
 
 def test_large_maps_leave_the_chip_first(chip):
     small = sized(chip, gb=40_000)
     graph = convnet("float32", 8)
     layout = lay_out(graph)
-    stages, where = layout.stages, residency(layout, small, 1)
+    stages, where = layout.stages, residency(graph, small)
     assert stages[0].writes.name in where.spilled  # 32 x 32 x 8 x 4 = 32 KiB beside the pixels
     assert stages[-1].writes.name not in where.spilled
     tight, roomy = estimate(graph, small), estimate(graph, chip)

@@ -1,0 +1,1 @@
+"""Estimates of a network, cold and cached: how long they take."""
