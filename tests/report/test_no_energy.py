@@ -7,6 +7,7 @@ from report.pages import Page, charts
 
 import bnnsim
 from bnnsim.report import figures
+from bnnsim.report.constants import assumptions_table, flip_blocks, sensitivity_blocks
 from bnnsim.report.costs import compare_blocks, estimate_blocks
 from bnnsim.report.html import render
 from bnnsim.report.text import plain
@@ -33,6 +34,31 @@ def test_the_text_of_an_estimate_says_not_estimated(one):
     assert any(x.split() == ["all", "not", "estimated", "-"] for x in lines)
     (dense,) = (x for x in lines if x.startswith("dense1"))
     assert dense.split()[-4:-2] == ["-", "-"]
+
+
+def test_no_constant_has_a_share_of_an_energy_that_there_is_none_of(one):
+    table = assumptions_table(one, known=False)
+    assert table.title.startswith("Constants (energy not estimated)")
+    assert {row[2] for row in table.rows} == {"-"}
+    assert sensitivity_blocks(one) == ["sensitivity: none, no energy was estimated"]
+
+
+def test_sensitivities_and_flips_in_text():
+    result = bnnsim.estimate(bnnsim.load("zoo:cnv"), "cmos45", flip=True).to_dict()
+    first, *_ = result["sensitivity"]
+    lines = plain(sensitivity_blocks(result)).splitlines()
+    row = next(line.split() for line in lines if line.startswith(first["constant"]))
+    assert row[1] == f"{first['percent_per_10_percent']:+.2f}"
+    flips = [flip for flip in result["flips"] if flip["flips"]]
+    said, table = flip_blocks(result)
+    assert (
+        said == f"searches at the ends of bands: {len(result['flips'])}, of which "
+        f"{len(flips)} flip the mapping"
+    )
+    assert [(row[0], row[2]) for row in table.rows] == [
+        (flip["constant"], str(flip["layers"])) for flip in flips
+    ]
+    assert flip_blocks({}) == []
 
 
 def test_the_page_of_an_estimate_has_no_figure_of_energy(one):
