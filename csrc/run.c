@@ -1,4 +1,5 @@
 /* Kernel calls cut into parts for threads: a part of a product or of a convolution is one too. */
+#include <stdatomic.h>
 #include <stddef.h>
 
 #include "internal.h"
@@ -48,6 +49,7 @@ static int output_size(const bnn_call *c, int64_t *out_h, int64_t *out_w) {
 /* Move both buffers on by rows of the input and of the output. */
 static void move_on(bnn_call *c, int64_t x_rows, int64_t out_rows) {
     c->x = (const char *)c->x + x_rows * c->x_bytes;
+    if (c->x2 != NULL) c->x2 = (const char *)c->x2 + x_rows * c->x_bytes;
     c->out = (char *)c->out + out_rows * c->out_bytes;
 }
 
@@ -199,4 +201,105 @@ int bnn_run(const bnn_call *c, int threads) {
     if (threads == 1 || bnn_work(c) < BNN_LEAST_WORK) return bnn_invoke(c);
     if (!has_window(c)) BNN_TRY(bnn_check_gemm(c->M, c->N, 1, 1));
     return bnn_run_parts(c, threads);
+}
+
+/* ---- Calls that run together ------------------------------------------------------------------ */
+
+#define BAND_BYTES (128 << 10) /* of what the calls of a band make, so that it stays in cache */
+#define LEAST_BAND_ROWS 4      /* of a convolution, which reads rows around its band again */
+
+/* Does row p of the output depend on row p of the inputs alone? */
+static int is_by_row(const bnn_call *c) {
+    switch (c->kernel->op_id) {
+    case BNN_OP_affine:
+    case BNN_OP_pointwise:
+    case BNN_OP_copy_channels:
+    case BNN_OP_scale_int:
+    case BNN_OP_threshold_pack:
+    case BNN_OP_multi_threshold:
+    case BNN_OP_pack_sign:
+    case BNN_OP_unpack_bit:
+    case BNN_OP_stochastic_pack: return 1;
+    default: return 0;
+    }
+}
+
+/* Is every output row of a pool of input rows that no other one reads? */
+static int has_own_rows(const bnn_call *c) {
+    const bnn_window *w = &c->conv.window;
+    return has_window(c) && c->conv.groups == 0 && w->kernel_h == w->stride_h &&
+           w->height % w->kernel_h == 0 && w->pad_top == 0 && w->pad_bottom == 0;
+}
+
+int bnn_joins(const bnn_call *before, const bnn_call *c) {
+    int64_t out_h = before->M, out_w = 1;
+    if (!has_window(before) && !is_by_row(before)) return 0;
+    if (has_window(before) && output_size(before, &out_h, &out_w) != BNN_OK) return 0;
+    if (before->limits.bits > 0) return 0; /* the planes of an image lie apart */
+    if (is_by_row(c)) return c->M == out_h * out_w;
+    if (!has_own_rows(c) || before->conv.window.height == 1) return 0;
+    return c->conv.window.height * c->conv.window.width == out_h * out_w &&
+           (!has_window(before) || c->conv.window.height == out_h);
+}
+
+/* A call and how it is cut; `items` of all calls are multiples of those of the group. */
+typedef struct group {
+    cut cuts[BNN_MOST_TOGETHER];
+    int64_t count, items;
+    atomic_llong failed;
+} group;
+
+static int64_t items_of(const bnn_call *c) {
+    int64_t out_h, out_w;
+    if (!has_window(c)) return c->M;
+    return output_size(c, &out_h, &out_w) == BNN_OK ? c->conv.window.batch * out_h : 0;
+}
+
+static int run_group_part(const void *context, int64_t part) {
+    group *all = (group *)context;
+    for (int64_t i = 0; i < all->count; i++) {
+        const cut *one = &all->cuts[i];
+        const int status = (has_window(one->call) ? run_bands : run_rows)(one, part);
+        if (status == BNN_OK) continue;
+        atomic_store(&all->failed, i);
+        return status;
+    }
+    return BNN_OK;
+}
+
+/* Rows of the group that a band takes: what they make stays in cache, and every thread has some. */
+static int64_t band_of(const group *all, int threads) {
+    int64_t bytes = 0, least = 1;
+    for (int64_t i = 0; i < all->count; i++) {
+        const cut *one = &all->cuts[i];
+        bytes += one->items / all->items * one->call->out_bytes;
+        if (one->call->conv.groups > 0) least = LEAST_BAND_ROWS * all->items / one->items;
+    }
+    const int64_t share = (all->items + threads - 1) / threads, band = BAND_BYTES / (bytes + 1);
+    if (least < 1) least = 1;
+    return bnn_min(band > least ? band : least, share);
+}
+
+int bnn_run_together(const bnn_call *calls, int64_t count, int threads, int64_t *failed) {
+    group all = {.count = count, .items = items_of(&calls[0])};
+    double work = 0.0;
+    *failed = 0;
+    if (count == 1) return bnn_run(calls, threads);
+    if (count > BNN_MOST_TOGETHER) return BNN_ERR_SIZE;
+    for (int64_t i = 0; i < count; i++) {
+        all.cuts[i] = (cut){&calls[i], items_of(&calls[i]), 0};
+        all.items = bnn_min(all.items, all.cuts[i].items);
+        work += bnn_work(&calls[i]);
+    }
+    if (all.items < 1) return BNN_ERR_SIZE;
+    if (threads < 1) threads = bnn_usual_threads();
+    if (work < BNN_LEAST_WORK) threads = 1;
+    const int64_t band = band_of(&all, threads);
+    for (int64_t i = 0; i < count; i++) {
+        if (all.cuts[i].items % all.items != 0) return BNN_ERR_SIZE;
+        all.cuts[i].chunk = all.cuts[i].items / all.items * band;
+    }
+    const int status = bnn_parallel(threads, (all.items + band - 1) / band, run_group_part, &all);
+    *failed = atomic_load(&all.failed);
+    return status;
 }

@@ -144,10 +144,11 @@ class Recipe:
         self.temporary.update(zip(held.places, form.buffers, strict=True))
         return held
 
-    def call(self, op: str, x: Held, out: Held, **fields: Any) -> Held:
+    def call(self, op: str, x: Held, out: Held, *, x2: Held | None = None, **fields: Any) -> Held:
         """Add a kernel's call on one image, see ``_kernels.Call``; return ``out``."""
         call = _kernels.Call(op, self.isa, **fields)
-        self.calls.append(PlannedCall(call, x.places, out.places))
+        inputs = x.places if x2 is None else (*x.places, *x2.places)
+        self.calls.append(PlannedCall(call, inputs, out.places))
         return out
 
     def by_pixel(self, op: str, x: Held, out: Held, **fields: Any) -> Held:
