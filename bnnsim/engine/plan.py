@@ -74,6 +74,8 @@ def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
     """Run the reference's numpy on dense values."""
     first = len(activations_of(node))
     constants = [_constant(graph, node, first + i) for i in range(len(constants_of(node)))]
+    if node.op == "Dense":
+        constants = [np.asarray(weight, np.float64) for weight in constants]  # once, not every run
     meaning, attrs, dtype = reference.OPS[node.op], normal_attrs(node), graph.result(node).dtype
     form = tensor_form(graph, node.output)
 

@@ -138,7 +138,7 @@ def _operand(tensor: Tensor, values: Mapping[str, Array]) -> Array:
 
 def _dense(operands: list[Array], _: Attrs, dtype: DType) -> Array:
     x, weight = operands
-    rows, columns = x.astype(np.float64), weight.astype(np.float64).T
+    rows, columns = x.astype(np.float64), weight.astype(np.float64, copy=False).T
     if dtype.is_integer:  # exact in any order
         return to_dtype(rows @ columns, dtype)
     # BLAS may order sums by the number of rows; blocks of one size make an image's sums the same

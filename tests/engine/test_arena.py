@@ -82,7 +82,7 @@ def test_views_share_memory_and_what_is_wanted_is_an_array() -> None:
 
 
 def test_a_segment_ends_where_numpy_reads() -> None:
-    graph = Builder((30,)).encode().dense(21).batch_norm().add("Relu").sign().dense(4).graph()
+    graph = Builder((30,)).encode().dense(21).batch_norm().add("Sigmoid").sign().dense(4).graph()
     turns = schedule(graph, Plan(graph).steps, graph.outputs, 2**20, single=False).turns
     kinds = ["numpy" if isinstance(turn.runs, Step) else len(turn.runs.steps) for turn in turns]
     assert kinds == [3, "numpy", 2]
