@@ -71,32 +71,16 @@ static int number_draws(const bnn_batch *b, int64_t start, bnn_call *c) {
     return BNN_OK;
 }
 
-static int prepare(const run *r, const bnn_step *step, int64_t start, int64_t images, char *arena,
-                   bnn_call *c) {
-    *c = step->call;
-    if (c->draws.bits > 0) BNN_TRY(number_draws(r->batch, start, c));
-    c->M *= images;
-    c->conv.window.batch = images;
-    c->x = place(r, step->x, start, images, arena);
-    if (step->x2 >= 0) c->x2 = place(r, step->x2, start, images, arena);
-    c->out = place(r, step->out, start, images, arena);
-    return BNN_OK;
-}
-
-/* Run a step and those that join it; *step is the next one, or that which failed. */
-static int run_steps(const run *r, int64_t *step, int64_t start, int64_t images, char *arena) {
-    const bnn_program *p = r->program;
-    bnn_call calls[BNN_MOST_TOGETHER];
-    int64_t count = 0, failed = 0;
-    do {
-        const int status = prepare(r, &p->steps[*step + count], start, images, arena, &calls[count]);
-        if (status != BNN_OK) return status;
-        count++;
-    } while (*step + count < p->step_count && p->steps[*step + count].joins &&
-             count < BNN_MOST_TOGETHER);
-    const int status = bnn_run_together(calls, count, r->step_threads, &failed);
-    *step += status == BNN_OK ? count : failed;
-    return status;
+static int run_step(const run *r, const bnn_step *step, int64_t start, int64_t images,
+                    char *arena) {
+    bnn_call c = step->call;
+    if (c.draws.bits > 0) BNN_TRY(number_draws(r->batch, start, &c));
+    c.M *= images;
+    c.conv.window.batch = images;
+    c.x = place(r, step->x, start, images, arena);
+    if (step->x2 >= 0) c.x2 = place(r, step->x2, start, images, arena);
+    c.out = place(r, step->out, start, images, arena);
+    return bnn_run(&c, r->step_threads);
 }
 
 static int run_part(const void *context, int64_t part) {
@@ -107,9 +91,9 @@ static int run_part(const void *context, int64_t part) {
     int status = BNN_OK;
     while (atomic_flag_test_and_set(&r->taken[mine])) mine++; /* no more parts run than arenas */
     char *arena = r->batch->arenas + mine * r->batch->arena_bytes;
-    while (i < r->program->step_count && status == BNN_OK)
-        status = run_steps(r, &i, start, images, arena);
-    if (status != BNN_OK) atomic_store(r->failed, i);
+    for (; i < r->program->step_count && status == BNN_OK; i++)
+        status = run_step(r, &r->program->steps[i], start, images, arena);
+    if (status != BNN_OK) atomic_store(r->failed, i - 1);
     atomic_flag_clear(&r->taken[mine]);
     return status;
 }

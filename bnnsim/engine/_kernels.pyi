@@ -252,7 +252,6 @@ class Call:
     rows: int
     channels: int
     in_place: bool
-    def joins(self, before: Call) -> bool: ...
     def __init__(
         self,
         op: str,
@@ -277,7 +276,7 @@ class Program:
     work: float
     def __init__(
         self,
-        steps: Sequence[tuple[Call, tuple[int, ...], int, bool]],
+        steps: Sequence[tuple[Call, tuple[int, ...], int]],
         slots: Sequence[tuple[int, int | None, int]],
         arena_image_bytes: int,
         tile: int,

@@ -93,7 +93,7 @@ cdef extern from "bnnsim.h" nogil:
         int32_t rank, external
     ctypedef struct bnn_step:
         bnn_call call
-        int32_t x, x2, out, joins
+        int32_t x, x2, out
     ctypedef struct bnn_program:
         const bnn_step *steps
         const bnn_slot *slots
@@ -112,8 +112,6 @@ cdef extern from "bnnsim.h" nogil:
     int bnn_run_program(const bnn_program *, const bnn_batch *, int, int64_t *)
     int bnn_invoke(const bnn_call *)
     int bnn_run(const bnn_call *, int)
-    int bnn_joins(const bnn_call *, const bnn_call *)
-    int BNN_MOST_TOGETHER
     int bnn_set_threads(int)
     int64_t bnn_words(int64_t K)
     const char *bnn_status_text(int status)

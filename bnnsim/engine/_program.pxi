@@ -72,10 +72,6 @@ cdef class Call:
         """The C symbol of the kernel."""
         return self.call.kernel.symbol.decode()
 
-    def joins(self, Call before):
-        """Return whether the call can work through rows as soon as `before` has made them."""
-        return bnn_joins(&before.call, &self.call) != 0
-
     @property
     def in_place(self):
         """Whether what it writes may lie where it reads elements of the same size."""
@@ -113,8 +109,7 @@ cdef void *_sized(object array, int64_t nbytes) except NULL:
 cdef class Program:
     """Calls in order, run by one C call on a batch.
 
-    Parameters: steps, tuples (call, slots of its inputs, slot of out, whether it runs together with
-    the step before: see Call.joins); slots, tuples (bytes of an image, its
+    Parameters: steps, tuples (call, slots of its inputs, slot of out); slots, tuples (bytes of an image, its
     offset in the arena of one image or None where the caller gives the buffer, its rank in the
     arena); the arena's bytes of one image; and how many images at most a
     thread takes at a time. The caller's buffers are numbered in the order of their slots.
@@ -140,9 +135,8 @@ cdef class Program:
             if offset is None:
                 self.image_bytes[self.externals] = size
                 self.externals += 1
-        for i, (call, x, out, joins) in enumerate(steps):
+        for i, (call, x, out) in enumerate(steps):
             self._fill_step(&self.steps[i], call, x, out)
-            self.steps[i].joins = joins
         self.program.steps, self.program.slots = self.steps, self.slots
         self.program.step_count, self.program.slot_count = len(steps), len(slots)
         self.program.arena_image_bytes, self.program.tile = arena_image_bytes, tile

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby, pairwise
+from itertools import groupby
 from typing import TypeAlias
 
 from bnnsim.engine import _kernels
@@ -19,7 +19,6 @@ from bnnsim.engine.values import Array, Buffer, Form, Value
 from bnnsim.graph.ir import Graph
 
 _MAX_TILE = 1024
-_MOST_TOGETHER = 32  # calls, BNN_MOST_TOGETHER
 _Placed: TypeAlias = tuple[_kernels.Call, list[Place], list[Place]]
 
 
@@ -226,8 +225,8 @@ class _Cutter:
             for c in step.calls
         ]
         buffers = {place: self._buffer(place, steps) for _, x, out in calls for place in (*x, *out)}
-        calls, joins = _in_place(calls, buffers, arrays), _joins([call for call, *_ in calls])
-        lifetimes = _lifetimes(calls, joins, buffers, arrays)
+        calls = _in_place(calls, buffers, arrays)
+        lifetimes = _lifetimes(calls, buffers, arrays)
         arena = layout(lifetimes)
         written = {place for _, _, out in calls for place in out}
         outside = tuple(place for place in buffers if place in arrays)
@@ -238,8 +237,7 @@ class _Cutter:
             for i, place in enumerate(order)
         ]
         planned = [
-            (call, tuple(number[place] for place in x), number[out], together)
-            for (call, x, (out,)), together in zip(calls, joins, strict=True)
+            (call, tuple(number[place] for place in x), number[out]) for call, x, (out,) in calls
         ]
         tile = max(1, min(_MAX_TILE, budget // max(1, arena.nbytes)))
         program = _kernels.Program(planned, slots, arena.nbytes, tile) if planned else None
@@ -254,17 +252,6 @@ class _Cutter:
         if i < len(buffers):
             return buffers[i]
         return next(step.temporary[place] for step in steps if place in step.temporary)
-
-
-def _joins(calls: Sequence[_kernels.Call]) -> list[bool]:
-    """Return which calls run in bands of rows with the call before them."""
-    joins: list[bool] = []
-    together = 0
-    for before, call in pairwise([None, *calls]):
-        joined = before is not None and together < _MOST_TOGETHER and call.joins(before)
-        together = together + 1 if joined else 1
-        joins.append(joined)
-    return joins
 
 
 def _in_place(
@@ -289,14 +276,12 @@ def _in_place(
 
 def _lifetimes(
     calls: Sequence[_Placed],
-    joins: Sequence[bool],
     buffers: Mapping[Place, Buffer],
     arrays: Collection[Place],
 ) -> dict[Place, Lifetime]:
-    """Return when each buffer that is no array is needed, a moment being calls that run together."""
+    """Return when each buffer that is no array is needed, a moment being a call."""
     uses: dict[Place, list[int]] = {}
-    moments = accumulate(not joined for joined in joins)
-    for moment, (_, x, out) in zip(moments, calls, strict=True):
+    for moment, (_, x, out) in enumerate(calls):
         for place in (*x, *out):
             if place not in arrays:
                 uses.setdefault(place, []).append(moment)

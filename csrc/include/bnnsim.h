@@ -232,12 +232,6 @@ int bnn_invoke(const bnn_call *call); /* on the calling thread */
  * kernel accepts. */
 int bnn_run(const bnn_call *call, int threads);
 int bnn_run_parts(const bnn_call *call, int threads);
-/* Can a call work through rows as soon as `before` has made them? */
-int bnn_joins(const bnn_call *before, const bnn_call *call);
-/* Runs calls of which each joins the one before, at most BNN_MOST_TOGETHER, in bands of rows that
- * stay in cache. On an error *failed is the number of a call that failed. */
-#define BNN_MOST_TOGETHER 32
-int bnn_run_together(const bnn_call *calls, int64_t count, int threads, int64_t *failed);
 
 /* ---- Programs (program.c) -------------------------------------------------------------------- */
 
@@ -250,10 +244,10 @@ typedef struct bnn_slot {
 } bnn_slot;
 
 /* A call for one image, without buffers, and the slots that they come from; x2 is -1 where the op has
- * none. `joins`: it runs together with the step before. */
+ * none. */
 typedef struct bnn_step {
     bnn_call call;
-    int32_t x, x2, out, joins;
+    int32_t x, x2, out;
 } bnn_step;
 
 /* Steps in order. Every buffer of `tile` images fits bnn_arena_bytes(program, tile). */
