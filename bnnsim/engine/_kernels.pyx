@@ -173,7 +173,7 @@ I8 = np.dtype(np.int8)
 # Position = value of bnn_dtype.
 cdef tuple DTYPES = (np.dtype(np.uint8), I8, np.dtype(np.int16), I32, np.dtype(np.float32),
                      np.dtype(np.float64))
-POINTWISE = ("add", "multiply", "clip", "prelu")  # position = value of the enum
+POINTWISE = ("add", "multiply", "clip", "prelu", "ratio")  # position = value of the enum
 FLOAT_POOLS = ("largest", "average", "average_padded")
 cdef tuple INTEGERS = DTYPES[:4]
 cdef tuple BYTES = DTYPES[:2]
@@ -1074,7 +1074,7 @@ def pointwise(str what, x, x2=None, *, terms=None, isa="auto", out=None):
         _need("x2.shape", x2.shape, x.shape)
     else:
         call.weights = _read(terms, "terms", (x.dtype,), 1)
-        _need("terms.shape", terms.shape, (2 if what == "clip" else call.N,))
+        _need("terms.shape", terms.shape, ({"clip": 2, "ratio": 3}.get(what, call.N),))
     out = _output(out, x.shape, x.dtype)
     call.out = _write(out)
     cdef int status

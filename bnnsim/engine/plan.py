@@ -20,7 +20,7 @@ from bnnsim.engine.dispatch import select
 from bnnsim.engine.fused import bit_kernel, bit_weights, compared_sums, plan_compared
 from bnnsim.engine.lookups import add_byte_bit, byte_map, plan_floats
 from bnnsim.engine.planes import MAX_BYTE_FAN_IN, by_planes, plane_weights
-from bnnsim.engine.pointwise import KERNEL_INTEGERS, POINTWISE, plan_float_pool
+from bnnsim.engine.pointwise import KERNEL_INTEGERS, POINTWISE, plan_encode_bits, plan_float_pool
 from bnnsim.engine.step import Held, Recipe, Step, affine_pixels, product_fields, tensor_form
 from bnnsim.engine.step import constant as _constant
 from bnnsim.engine.step import fan_in as _fan_in
@@ -99,7 +99,7 @@ def _plan_with(
 def _plan_encode(graph: Graph, node: Node, isa: str) -> Step:
     """Leave pixels as the bytes they are where the next sums can scale afterwards."""
     if affine_pixels(graph, node) is None:
-        return _plan_numpy(graph, node, isa)
+        return _plan_with(plan_encode_bits, graph, node, isa)
     return Recipe(graph, node, isa).step("view")
 
 

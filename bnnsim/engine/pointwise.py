@@ -15,7 +15,7 @@ import numpy as np
 from bnnsim.engine import _kernels
 from bnnsim.engine.step import Held, Recipe, Step, constant
 from bnnsim.engine.values import Array, Form
-from bnnsim.graph.dtypes import FLOAT32
+from bnnsim.graph.dtypes import BIT, FLOAT32
 from bnnsim.graph.ir import Graph, Node
 from bnnsim.graph.ops import activations_of, constants_of, normal_attrs
 
@@ -118,6 +118,36 @@ def plan_prelu(graph: Graph, node: Node, isa: str) -> Step | None:
     return _call(recipe, "prelu", _as(recipe, 0, dtype), weights=terms)
 
 
+def plan_ratio(graph: Graph, node: Node, isa: str) -> Step | None:
+    """Scale integers by a ratio that leaves integers."""
+    recipe, attrs = Recipe(graph, node, isa), normal_attrs(node)
+    dtype = _kernel_dtype(graph, recipe)
+    terms = [attrs[name] for name in ("mul", "add", "div")]
+    if dtype != np.int32 or graph.activation(node).dtype.is_float or not _fit(terms):
+        return None
+    return _call(recipe, "ratio", _as(recipe, 0, dtype), weights=np.array(terms, np.int32))
+
+
+def _fit(terms: list[int]) -> bool:
+    """Return whether a kernel's int64 holds what it does with them."""
+    return all(abs(term) < 2**31 for term in terms) and terms[-1] >= 1
+
+
+def plan_encode_bits(graph: Graph, node: Node, isa: str) -> Step | None:
+    """Encode bytes to bits by one comparison, where the table changes its sign once."""
+    recipe, table = Recipe(graph, node, isa), constant(graph, node, 1)
+    changes = np.flatnonzero(np.diff(table)) + 1
+    x = recipe.read()
+    if graph.result(node).dtype != BIT or x.form.dtype != np.uint8 or len(changes) != 1:
+        return None
+    first, mul = int(changes[0]), int(table[-1])  # rising: x - first, falling: first - 1 - x
+    offset = -first if mul > 0 else first - 1
+    sums = recipe.scratch(Form("array", x.form.shape, np.dtype(np.int32)))
+    recipe.scale(x, sums, mul, np.full((1, x.form.channels), offset, np.int32))
+    recipe.store(sums)
+    return recipe.step("pack_sign")
+
+
 def plan_float_pool(graph: Graph, node: Node, isa: str) -> Step | None:
     """Pool windows over floats, or the whole image."""
     recipe, attrs = Recipe(graph, node, isa), normal_attrs(node)
@@ -168,6 +198,7 @@ POINTWISE: Mapping[str, Callable[[Graph, Node, str], Step | None]] = MappingProx
         "Relu": plan_clip,
         "Clip": plan_clip,
         "PRelu": plan_prelu,
+        "IntegerAffine": plan_ratio,
         "AvgPool": plan_float_pool,
         "GlobalAvgPool": plan_float_pool,
         "Concat": plan_concat,

@@ -45,6 +45,7 @@
     X(ERR_TAIL, "zero bits past the last element of every packed row")                             \
     X(ERR_NAN, "numbers only, found NaN")                                                          \
     X(ERR_VALUE, "values of the stated set only")                                                  \
+    X(ERR_DIVISION, "sums that the divisor divides evenly")                                         \
     X(ERR_OVERFLOW, "results that fit the output type")                                            \
     X(ERR_EMPTY_WINDOW, "at least one in-image tap in every pooling window")                       \
     X(ERR_DTYPE, "an element type that this kernel knows")                                         \
@@ -388,9 +389,10 @@ enum { BNN_SHIFT = 1, BNN_SCALE = 2, BNN_BIAS = 4 };
 typedef int bnn_affine_fn(const void *x, int x_type, const float *terms, int which, int64_t P,
                           int64_t C, float *out);
 /* x (P, C) int32 or float32 -> the same type: x + x2; x * x2 (floats); x raised to terms[0] and then
- * lowered to terms[1]; x * terms[c] where it is not >= 0 (floats). Of both ops `out` may be an
+ * lowered to terms[1]; x * terms[c] where it is not >= 0 (floats); (x * terms[0] + terms[1]) /
+ * terms[2], which must divide evenly, modulo 2^32 (integers). Of both ops `out` may be an
  * input of a type of the same size. */
-enum { BNN_ADD, BNN_MULTIPLY, BNN_CLIP, BNN_PRELU };
+enum { BNN_ADD, BNN_MULTIPLY, BNN_CLIP, BNN_PRELU, BNN_RATIO };
 typedef int bnn_pointwise_fn(const void *x, const void *x2, int type, int what, const void *terms,
                              int64_t P, int64_t C, void *out);
 /* x (batch, H, W, C): the largest in-image tap of a window, NaN where there is one, or the sum of

@@ -33,7 +33,7 @@ static void test_pointwise(const bnn_kernel *kernel) {
         require(out[i] == pointwise_value(what, x[i], x2[i], terms, i % C), kernel, "wrong float");
     require(function(x, x2, BNN_FLOAT32, what, terms, P, C, x) == BNN_OK, kernel, "in place");
     require(!memcmp(x, out, (size_t)(P * C) * sizeof *x), kernel, "in place differs");
-    require(function(x, x2, BNN_FLOAT32, 4, terms, P, C, out) == BNN_ERR_VALUE, kernel, "unknown");
+    require(function(x, x2, BNN_FLOAT32, BNN_RATIO, terms, P, C, out) == BNN_ERR_VALUE, kernel, "unknown");
     require(function(x, x2, BNN_INT16, what, terms, P, C, out) == BNN_ERR_DTYPE, kernel, "type");
     free(x), free(x2), free(terms), free(out);
 }

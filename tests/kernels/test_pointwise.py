@@ -60,6 +60,20 @@ def test_integers_add_and_clip(isa, C, rng):
 
 
 @variants("pointwise")
+def test_integers_are_scaled_by_a_ratio_or_refused(isa, rng):
+    a = 2 * rng.integers(-(2**29), 2**29, (3, 17), np.int32)
+    for mul, add, div in ((1, 64, 2), (-3, 2, 1), (5, -4, 2), (2**31 - 1, 0, 2)):
+        attrs = {"mul": mul, "add": add, "div": div}
+        got = _kernels.pointwise("ratio", a, terms=np.array([mul, add, div], np.int32), isa=isa)
+        with np.errstate(all="ignore"):
+            assert same(got, reference.OPS["IntegerAffine"]([a], attrs, FLOAT32))
+    with pytest.raises(KernelError, match="expected sums that the divisor divides evenly"):
+        _kernels.pointwise("ratio", a, terms=np.array([1, 1, 2], np.int32), isa=isa)
+    with pytest.raises(KernelError, match="values of the stated set"):
+        _kernels.pointwise("ratio", a, terms=np.array([1, 1, 0], np.int32), isa=isa)
+
+
+@variants("pointwise")
 def test_results_may_lie_where_operands_lay(isa, rng):
     a, b = floats(rng, 4, 131), floats(rng, 4, 131)
     wanted = _kernels.pointwise("add", a, b, isa=isa)
