@@ -1,4 +1,4 @@
-"""The pieces of experiments/bench_nets: the float twin's layers, and the tables. Nothing is timed."""
+"""The pieces of experiments/bench_nets: the twin's layers, and the tables. Nothing is timed."""
 
 from __future__ import annotations
 

@@ -241,7 +241,13 @@ def pointwise(
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]: ...
 def pool_float(
-    how: str, x: Float32, *, window: Pair, stride: Pair, pads: Pads = (0, 0, 0, 0), isa: str = "auto"
+    how: str,
+    x: Float32,
+    *,
+    window: Pair,
+    stride: Pair,
+    pads: Pads = (0, 0, 0, 0),
+    isa: str = "auto",
 ) -> Float32: ...
 def copy_channels(
     x: NDArray[Any], out: NDArray[Any], first: int, *, isa: str = "auto"

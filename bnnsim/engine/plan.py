@@ -1,9 +1,9 @@
 """Turn nodes into steps: kernels with their packed constants, or the reference's numpy.
 
 Planning is done once per graph: weights are packed, kernels are chosen and named, and how every
-tensor lies in memory is settled. Products, thresholds, pools and affine ops get compiled kernels. A
-Dense of floats, and every other elementwise op, runs the reference's own numpy, so that the two
-cannot differ; docs/exactness.md says how sums of floats in kernels may.
+tensor lies in memory is settled. Products, thresholds, pools and elementwise ops of int32 and
+float32 get compiled kernels. A Dense of floats, and every other op, runs the reference's own numpy,
+so that the two cannot differ; docs/exactness.md says how sums of floats in kernels may.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bnnsim.engine.step import fan_in as _fan_in
 from bnnsim.engine.values import Array, Bits, Form, Value, to_dense, to_value
 from bnnsim.graph import bits
 from bnnsim.graph.draws import Draws, is_stochastic, rng_bits
-from bnnsim.graph.dtypes import BIT, FLOAT32, DType
+from bnnsim.graph.dtypes import BIT, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, constants_of, normal_attrs
 from bnnsim.graph.quantizers import SIGN
@@ -329,7 +329,7 @@ def _plan_max_pool(graph: Graph, node: Node, isa: str) -> Step:
     if len(node.inputs) > 1 or not is_known:
         return _plan_with(plan_float_pool, graph, node, isa)
     x, pooled = recipe.dense(x), recipe.unpacked
-    fields = {"N": x.form.channels, "dtype": x.form.dtype, "window": window}
+    fields: dict[str, Any] = {"N": x.form.channels, "dtype": x.form.dtype, "window": window}
     recipe.call("maxpool_int", x, pooled, **fields)
     recipe.deliver(pooled)
     return recipe.step("maxpool_int")

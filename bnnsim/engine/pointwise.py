@@ -164,9 +164,7 @@ def plan_float_pool(graph: Graph, node: Node, isa: str) -> Step | None:
         how = "largest" if node.op == "MaxPool" else padded
     code = _kernels.FLOAT_POOLS.index(how)
     window |= {"image": image}
-    recipe.call(
-        "pool_float", x, recipe.output, N=x.form.channels, window=window, pad_value=code
-    )
+    recipe.call("pool_float", x, recipe.output, N=x.form.channels, window=window, pad_value=code)
     return recipe.step("pool_float")
 
 
@@ -181,7 +179,7 @@ def plan_concat(graph: Graph, node: Node, isa: str) -> Step | None:
     sizes = [part.form.buffers[0].nbytes // part.form.rows for part in parts]
     first = 0
     for part, size in zip(parts, sizes, strict=True):
-        rows = {"M": out.form.rows, "N": size, "K": sum(sizes), "pad_value": first}
+        rows: dict[str, Any] = {"M": out.form.rows, "N": size, "K": sum(sizes), "pad_value": first}
         recipe.call("copy_channels", part, out, **rows)
         first += size
     return recipe.step("copy_channels")

@@ -266,7 +266,9 @@ def _in_place(
         ending = [
             now
             for place, now in zip(x, reads, strict=True)
-            if last[place] == i and now not in arrays and buffers[now].nbytes == buffers[out[0]].nbytes
+            if last[place] == i
+            and now not in arrays
+            and buffers[now].nbytes == buffers[out[0]].nbytes
         ]
         if call.in_place and ending and out[0] not in (*arrays, *moved):
             moved[out[0]] = ending[0]

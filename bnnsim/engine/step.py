@@ -158,7 +158,7 @@ class Recipe:
 
     def by_image(self, op: str, x: Held, out: Held, **fields: Any) -> Held:
         """Add the call of a kernel between arrays and planes, whose images lie apart."""
-        sizes = {"M": 1, "K": x.form.rows, "N": x.form.channels}
+        sizes: dict[str, Any] = {"M": 1, "K": x.form.rows, "N": x.form.channels}
         return self.call(op, x, out, grid=x.form.grid or out.form.grid, **sizes, **fields)
 
     def planes(self, x: Held) -> Held:

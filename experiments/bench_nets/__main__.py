@@ -1,4 +1,4 @@
-"""Time whole nets with residual streams beside torch's float twin, in turns; print ratios and shares."""
+"""Time nets with residual streams beside torch's float twins, in turns; print ratios and shares."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def shares(name: str, *, fast: bool) -> dict[str, float]:
 def ratio_table(told: dict[str, Any]) -> str:
     """Return milliseconds and how many times quicker the engine is, in Markdown."""
     lines = [
-        "| network | bnnsim, ms | --fast-float, ms | torch, ms | torch over bnnsim | over --fast-float |",
+        "| network | bnnsim, ms | --fast-float, ms | torch, ms | torch over bnnsim "
+        "| over --fast-float |",
         "|---|---|---|---|---|---|",
     ]
     for row in told["rows"]:

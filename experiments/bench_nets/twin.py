@@ -1,7 +1,7 @@
 """The float twin of a network in torch: the same layers with float weights and a ReLU per sign.
 
-A batch norm right after a convolution is folded into its weights, as users fold it to run a network.
-The answers differ from the network's own, the work does not.
+A batch norm right after a convolution is folded into its weights, as users fold it to run a
+network. The answers differ from the network's own, the work does not.
 """
 
 from __future__ import annotations
