@@ -91,7 +91,7 @@ def test_a_segment_ends_where_numpy_reads() -> None:
 def test_a_program_refuses_buffers_that_do_not_fit() -> None:
     ones = np.ones(70, np.int32)
     call = _kernels.Call("threshold_pack", weights=ones, weights2=ones.astype(np.int8), M=1, N=70)
-    program = _kernels.Program([(call, 0, 1)], [(280, None, 0), (16, None, 0)], 0, 8)
+    program = _kernels.Program([(call, (0,), 1)], [(280, None, 0), (16, None, 0)], 0, 8)
     x, out, arena = np.ones((2, 70), np.int32), np.empty((2, 2), np.uint64), np.empty(999, np.uint8)
     program.run(2, [x, out], arena, 1)
     assert (out == np.array([2**64 - 1, 63], np.uint64)).all()
