@@ -8,6 +8,7 @@ import numpy as np
 
 from bnnsim.engine import _kernels
 from bnnsim.engine.dispatch import select
+from bnnsim.engine.float_sums import are_signs
 from bnnsim.engine.planes import by_planes
 from bnnsim.engine.step import Recipe, Step, constant, fan_in, product_fields, tensor_form
 from bnnsim.engine.values import Array, Value, to_dense, to_value
@@ -70,15 +71,16 @@ def plan_floats(graph: Graph, node: Node, isa: str, *, fast: bool) -> Step | Non
     Sums are formed in float64 and rounded once; in float32 where ``fast``.
     """
     x, weight, out = graph.activation(node), graph.tensor(node.inputs[1]), graph.result(node).dtype
-    if node.op == "Dense" and weight.dtype != BIT and not fast:
-        return None  # sums that cancel keep the reference's order of rounding
+    signs = are_signs(constant(graph, node, 1))
+    if node.op == "Dense" and not signs and not fast:
+        return None  # the order of the BLAS is part of the meaning
     exact = np.can_cast(x.dtype.numpy, np.float32) and np.can_cast(weight.dtype.numpy, np.float32)
     fits = exact and out.is_float and fan_in(weight) <= _LARGEST_FAN_IN
-    op = ("float_bit" if weight.dtype == BIT else "float_float") + ("_single" if fast else "")
+    op = ("float_bit" if signs else "float_float") + ("_single" if fast else "")
     if not fits or select(op, isa).isa == "ref":
         return None
     attrs = normal_attrs(node)
-    if weight.dtype == BIT:
+    if signs:
         weights = _bit_weights(graph, node, op, isa)
     else:
         held = np.ascontiguousarray(constant(graph, node, 1), np.float32)

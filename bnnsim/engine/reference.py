@@ -2,8 +2,8 @@
 
 Arrays carry a leading batch axis N; images are NHWC. Integer sums are formed in float64 where
 they are exact (``graph/ranges.py`` keeps accumulators inside int32). Float Dense and Conv2d form
-products and sums in float64 and round once to the output dtype, so that any order of summation
-gives the same result in practice. Elementwise ops stand in ``graph/elementwise.py``.
+products and sums in float64, in the order of ``engine/float_sums.py``, and round once to the output
+dtype. Elementwise ops stand in ``graph/elementwise.py``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from bnnsim.engine.float_sums import dense_sums, window_sums
 from bnnsim.errors import GraphError, InputError, message
 from bnnsim.graph.draws import Draws, is_stochastic, needed, stochastic_sign
 from bnnsim.graph.dtypes import DType
@@ -22,8 +23,6 @@ from bnnsim.graph.grids import grid_of
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import normal_attrs
 from bnnsim.graph.shape_rules import window_output
-
-FLOAT_ROWS = 16  # images whose float sums are formed by one call, always filled up to this
 
 
 def execute(
@@ -137,45 +136,49 @@ def _operand(tensor: Tensor, values: Mapping[str, Array]) -> Array:
 
 
 def _dense(operands: list[Array], _: Attrs, dtype: DType) -> Array:
-    x, weight = operands
-    rows, columns = x.astype(np.float64), weight.astype(np.float64, copy=False).T
-    if dtype.is_integer:  # exact in any order
-        return to_dtype(rows @ columns, dtype)
-    # BLAS may order sums by the number of rows; blocks of one size make an image's sums the same
-    # in every batch and on every thread, also where they cancel.
-    blocks = []
-    for start in range(0, len(rows), FLOAT_ROWS):
-        block = rows[start : start + FLOAT_ROWS]
-        padded = np.pad(block, ((0, FLOAT_ROWS - len(block)), (0, 0)))
-        blocks.append((padded @ columns)[: len(block)])
-    return to_dtype(np.concatenate(blocks) if blocks else rows @ columns, dtype)
+    rows, weight = (np.asarray(operand, np.float64) for operand in operands)
+    return to_dtype(rows @ weight.T if dtype.is_integer else dense_sums(rows, weight), dtype)
 
 
 def _conv2d(operands: list[Array], attrs: Attrs, dtype: DType) -> Array:
-    x, weight = operands
+    x, weight = (operand.astype(np.float64) for operand in operands)
     top, left, bottom, right = attrs["pads"]
-    padded = np.pad(
-        x.astype(np.float64),
-        ((0, 0), (top, bottom), (left, right), (0, 0)),
-        constant_values=attrs["pad_value"],
-    )
-    n_out, height, width, channels = weight.shape
-    rows, columns = window_output(
+    border = ((0, 0), (top, bottom), (left, right), (0, 0))
+    padded = np.pad(x, border, constant_values=attrs["pad_value"])
+    size = window_output(
         x.shape[1:3],
-        (height, width),
+        weight.shape[1:3],
         stride=attrs["stride"],
         pads=attrs["pads"],
         dilation=attrs["dilation"],
     )
-    total = np.zeros((len(x), rows, columns, n_out))
+    n_out, *_, channels = weight.shape
     per_group = n_out // attrs["groups"]
+    sums_of = _integer_sums if dtype.is_integer else _float_sums
+    total = np.empty((len(x), *size, n_out))
     for g in range(attrs["groups"]):
         ins = slice(g * channels, (g + 1) * channels)
         outs = slice(g * per_group, (g + 1) * per_group)
-        for r, s in np.ndindex(height, width):
-            taps = shifted(padded, (r, s), (rows, columns), attrs)[..., ins]
-            total[..., outs] += taps @ weight[outs, r, s].astype(np.float64).T
+        total[..., outs] = sums_of(padded[..., ins], weight[outs], size, attrs)
     return to_dtype(total, dtype)
+
+
+def _integer_sums(padded: Array, weight: Array, size: tuple[int, int], attrs: Attrs) -> Array:
+    """Convolve, tap after tap: exact in any order."""
+    total = np.zeros((len(padded), *size, len(weight)))
+    for r, s in np.ndindex(*weight.shape[1:3]):
+        total += shifted(padded, (r, s), size, attrs) @ weight[:, r, s].T
+    return total
+
+
+def _float_sums(padded: Array, weight: Array, size: tuple[int, int], attrs: Attrs) -> Array:
+    """Convolve one image after the other, every window a row of taps times channels."""
+    images = []
+    for image in padded:
+        taps = [shifted(image[None], tap, size, attrs) for tap in np.ndindex(*weight.shape[1:3])]
+        rows = np.stack(taps, axis=-2).reshape(size[0] * size[1], -1)
+        images.append(window_sums(rows, weight.reshape(len(weight), -1)))
+    return np.reshape(images, (len(padded), *size, len(weight)))
 
 
 def shifted(padded: Array, tap: tuple[int, ...], size: tuple[int, int], attrs: Attrs) -> Array:

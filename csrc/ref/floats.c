@@ -1,4 +1,5 @@
-/* float32 x bit or float weights, summed in double, or in float, in the order of the product. */
+/* float32 x bit or float weights, summed in double, or in float, in the order of
+ * engine/float_sums.py: product after product, or by fours and words where the weights are bits. */
 #include <stddef.h>
 
 #include "../internal.h"
@@ -15,20 +16,36 @@ static double weight_at(const weights *w, int64_t n, int64_t K, int64_t k) {
     return w->doubles != NULL ? w->doubles[n * K + k] : (double)w->floats[n * K + k];
 }
 
+/* Of two floats, double rounding a sum or a product first changes nothing. */
+static double rounded(double value, int single) { return single ? (double)(float)value : value; }
+
+static double product_at(const float *x, const weights *w, const bnn_conv *conv, float pad_value,
+                         bnn_position at, int64_t n, int64_t k, int single) {
+    const int64_t K = bnn_conv_K(conv), place = k < K ? bnn_value_at(conv, at, n, k) : -1;
+    if (k >= K) return 0.0;
+    const double value = (double)(place < 0 ? pad_value : x[place]);
+    return rounded(weight_at(w, n, K, k) * value, single);
+}
+
 static double sum_at(const float *x, const weights *w, const bnn_conv *conv, float pad_value,
                      bnn_position at, int64_t n, int single) {
+#define PRODUCT(k) product_at(x, w, conv, pad_value, at, n, k, single)
     const int64_t K = bnn_conv_K(conv);
-    double sum = 0.0;
-    for (int64_t k = 0; k < K; k++) {
-        const int64_t place = bnn_value_at(conv, at, n, k);
-        const float value = place < 0 ? pad_value : x[place];
-        const double weight = weight_at(w, n, K, k);
-        if (single)
-            sum = (double)((float)sum + (float)weight * value);
-        else
-            sum += weight * (double)value;
+    double sum = 0.0, of_word = 0.0;
+    if (w->bits == NULL) {
+        for (int64_t k = 0; k < K; k++) sum = rounded(sum + PRODUCT(k), single);
+        return sum;
+    }
+    for (int64_t k = 0; k < K; k += 4) {
+        const double low = rounded(PRODUCT(k) + PRODUCT(k + 1), single);
+        const double high = rounded(PRODUCT(k + 2) + PRODUCT(k + 3), single);
+        if (k % BNN_WORD_BITS == 0) of_word = 0.0;
+        of_word = rounded(of_word + rounded(low + high, single), single);
+        if (k % BNN_WORD_BITS == BNN_WORD_BITS - 4 || k + 4 >= K)
+            sum = rounded(sum + of_word, single);
     }
     return sum;
+#undef PRODUCT
 }
 
 static int run(const float *x, const weights *w, const bnn_conv *conv, float pad_value, int single,

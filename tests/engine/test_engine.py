@@ -328,6 +328,24 @@ def test_a_plan_runs_in_the_child_of_a_fork() -> None:
     assert (plan.run(x)[graph.outputs[0]] == expected).all()
 
 
+@pytest.mark.parametrize("dtype", ["bit", "ternary", "int4", "float32"])
+@pytest.mark.parametrize("all_signs", [False, True])
+def test_cancelling_float_convolutions_equal_the_reference(dtype: str, all_signs: bool) -> None:
+    """Opposite halves of values leave only what the order of additions makes of them."""
+    net, held = Builder((5, 6, 24), seed=11, dtype=FLOAT32), DType.parse(dtype)
+    half = net.rng.normal(size=(14, 3, 2, 6))
+    if all_signs or dtype == "bit":
+        half = np.where(half < 0, -1, 1)
+    elif dtype != "float32":
+        half = np.clip(np.rint(2 * half), held.low, held.high)
+    weight = np.concatenate([half, -half[..., ::-1]], axis=-1)
+    graph = net.add("Conv2d", {"weight": (weight, held)}, groups=2, pads=(1, 0, 1, 1)).graph()
+    left = net.rng.normal(size=(3, 5, 6, 12)).astype(np.float32)
+    x = np.repeat(left, 2, axis=-1) * np.float32(1.1)
+    assert_same(graph, x)
+    assert_same(Builder.sign(net).graph(), x)
+
+
 def test_cancelling_float_sums_do_not_depend_on_batch_or_threads() -> None:
     net = Builder((64,), seed=7, dtype=FLOAT32)
     half = net.rng.normal(size=(28, 32))

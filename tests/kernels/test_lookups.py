@@ -15,6 +15,7 @@ from kernel_meaning import (
 )
 
 from bnnsim.engine import _kernels
+from bnnsim.engine.float_sums import window_sums
 from bnnsim.errors import KernelError
 from bnnsim.graph import bits
 
@@ -125,13 +126,27 @@ def test_floats_give_the_same_bits_on_every_vector_unit_batch_and_thread(op, rng
     w = rng.standard_normal((19, 333)).astype(np.float32)
     results = []
     for isa in _kernels.available_isas():
-        if isa != "ref":  # adds one value after the other
-            packed = pack_floats(w, op, isa)
-            whole = _kernels.float_linear(x, packed, isa=isa, threads=3)
-            alone = [_kernels.float_linear(x[i : i + 1], packed, isa=isa) for i in (0, 17, 49)]
-            assert (np.concatenate(alone) == whole[[0, 17, 49]]).all()
-            results.append(whole)
+        packed = pack_floats(w, op, isa)
+        whole = _kernels.float_linear(x, packed, isa=isa, threads=3)
+        alone = [_kernels.float_linear(x[i : i + 1], packed, isa=isa) for i in (0, 17, 49)]
+        assert (np.concatenate(alone) == whole[[0, 17, 49]]).all()
+        results.append(whole)
     assert all((result == results[0]).all() for result in results)
+
+
+@pytest.mark.parametrize("op", ["float_bit", "float_float"])
+@pytest.mark.parametrize("K", [1, 2, 3, 4, 5, 63, 64, 65, 67, 128, 333])
+def test_cancelling_sums_are_added_in_the_order_of_the_reference(op, K, rng):
+    """The sums of doubles themselves, of values so different in size that any order shows."""
+    size = np.exp2(rng.integers(-60, 60, (50, K)))
+    x = (rng.standard_normal((50, K)) * size).astype(np.float32)
+    x[:, K // 2 :] = -x[:, : K - K // 2]
+    w = rng.standard_normal((19, K)).astype(np.float32)
+    meant = (np.sign(w) if op == "float_bit" else w).astype(np.float64)
+    expected = window_sums(x.astype(np.float64), meant)
+    for isa in _kernels.available_isas():
+        got = _kernels.float_linear(x, pack_floats(w, op, isa), dtype=np.float64, isa=isa)
+        assert (got == expected).all()
 
 
 @pytest.mark.parametrize("op", ["float_bit", "float_float"])
