@@ -103,7 +103,7 @@ def test_a_program_refuses_buffers_that_do_not_fit() -> None:
         program.run(2, [x, out], arena[:9], 1)
     two_rows = _kernels.Call("threshold_pack", weights=ones, weights2=ones, M=2, N=70)
     with pytest.raises(KernelError, match="got 279, expected bytes of 2 equal rows"):
-        _kernels.Program([(two_rows, 0, 1)], [(279, None, 0), (16, None, 0)], 0, 8)
+        _kernels.Program([(two_rows, (0,), 1)], [(279, None, 0), (16, None, 0)], 0, 8)
 
 
 @pytest.mark.slow
