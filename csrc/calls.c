@@ -66,6 +66,8 @@ static int invoke_window(const bnn_call *c) {
         return CALL(maxpool_bit)(c->x, c->weights, &c->conv.window, c->N, c->out);
     case BNN_OP_maxpool_int:
         return CALL(maxpool_int)(c->x, c->type, &c->conv.window, c->N, c->out);
+    case BNN_OP_pool_float: /* pad_value: how */
+        return CALL(pool_float)(c->x, &c->conv.window, c->pad_value, c->N, c->out);
     default: return invoke_product(c);
     }
 }
@@ -88,6 +90,10 @@ int bnn_invoke(const bnn_call *c) {
                                c->out, c->out_type);
     case BNN_OP_affine: /* pad_value: which terms */
         return CALL(affine)(c->x, c->type, c->weights, c->pad_value, c->M, c->N, c->out);
+    case BNN_OP_pointwise: /* pad_value: what */
+        return CALL(pointwise)(c->x, c->x2, c->type, c->pad_value, c->weights, c->M, c->N, c->out);
+    case BNN_OP_copy_channels: /* N, K: bytes of rows, pad_value: first */
+        return CALL(copy_channels)(c->x, c->M, c->N, c->K, c->pad_value, c->out);
     case BNN_OP_stochastic_pack: return invoke_draws(c);
     case BNN_OP_pack_sign: return CALL(pack_sign)(c->x, c->type, c->M, c->N, c->out);
     case BNN_OP_pack_planes: /* M: images, K: pixels of each */

@@ -78,6 +78,7 @@ static int run_step(const run *r, const bnn_step *step, int64_t start, int64_t i
     c.M *= images;
     c.conv.window.batch = images;
     c.x = place(r, step->x, start, images, arena);
+    if (step->x2 >= 0) c.x2 = place(r, step->x2, start, images, arena);
     c.out = place(r, step->out, start, images, arena);
     return bnn_run(&c, r->step_threads);
 }

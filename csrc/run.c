@@ -48,6 +48,7 @@ static int output_size(const bnn_call *c, int64_t *out_h, int64_t *out_w) {
 /* Move both buffers on by rows of the input and of the output. */
 static void move_on(bnn_call *c, int64_t x_rows, int64_t out_rows) {
     c->x = (const char *)c->x + x_rows * c->x_bytes;
+    if (c->x2 != NULL) c->x2 = (const char *)c->x2 + x_rows * c->x_bytes;
     c->out = (char *)c->out + out_rows * c->out_bytes;
 }
 

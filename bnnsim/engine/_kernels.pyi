@@ -11,6 +11,8 @@ Int32 = NDArray[np.int32]
 Int8 = NDArray[np.int8]
 Int16 = NDArray[np.int16]
 Float32 = NDArray[np.float32]
+POINTWISE: tuple[str, ...]
+FLOAT_POOLS: tuple[str, ...]
 Integers = NDArray[np.integer[Any]]
 Bytes = NDArray[np.uint8] | NDArray[np.int8]
 Pair = tuple[int, int]
@@ -231,11 +233,33 @@ def scale_int(
     isa: str = "auto",
     out: Integers | None = None,
 ) -> Integers: ...
+def pointwise(
+    what: str,
+    x: NDArray[Any],
+    x2: NDArray[Any] | None = None,
+    *,
+    terms: NDArray[Any] | None = None,
+    isa: str = "auto",
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]: ...
+def pool_float(
+    how: str,
+    x: Float32,
+    *,
+    window: Pair,
+    stride: Pair,
+    pads: Pads = (0, 0, 0, 0),
+    isa: str = "auto",
+) -> Float32: ...
+def copy_channels(
+    x: NDArray[Any], out: NDArray[Any], first: int, *, isa: str = "auto"
+) -> NDArray[Any]: ...
 
 class Call:
     kernel: str
     rows: int
     channels: int
+    in_place: bool
     def __init__(
         self,
         op: str,
@@ -260,7 +284,7 @@ class Program:
     work: float
     def __init__(
         self,
-        steps: Sequence[tuple[Call, int, int]],
+        steps: Sequence[tuple[Call, tuple[int, ...], int]],
         slots: Sequence[tuple[int, int | None, int]],
         arena_image_bytes: int,
         tile: int,

@@ -68,12 +68,14 @@ cdef extern from "bnnsim.h" nogil:
         BNN_OP_stochastic_pack
         BNN_OP_pack_planes, BNN_OP_unpack_planes
         BNN_OP_unpack_bit, BNN_OP_maxpool_bit, BNN_OP_maxpool_int
-        BNN_OP_scale_int, BNN_OP_affine, BNN_OP_raw_rate
+        BNN_OP_scale_int, BNN_OP_affine, BNN_OP_pointwise, BNN_OP_pool_float
+        BNN_OP_copy_channels, BNN_OP_raw_rate
         BNN_OP_COUNT
 
     ctypedef struct bnn_call:
         const bnn_kernel *kernel
         const void *x
+        const void *x2
         const void *weights
         const void *weights2
         const int32_t *tap_sums
@@ -91,7 +93,7 @@ cdef extern from "bnnsim.h" nogil:
         int32_t rank, external
     ctypedef struct bnn_step:
         bnn_call call
-        int32_t x, out
+        int32_t x, x2, out
     ctypedef struct bnn_program:
         const bnn_step *steps
         const bnn_slot *slots
@@ -158,6 +160,7 @@ cdef extern from "bnnsim.h" nogil:
     ctypedef int bnn_maxpool_bit_fn(const uint64_t *, const uint64_t *, const bnn_window *,
                                     int64_t, uint64_t *)
     ctypedef int bnn_maxpool_int_fn(const void *, int, const bnn_window *, int64_t, void *)
+    ctypedef int bnn_pool_float_fn(const float *, const bnn_window *, int, int64_t, float *)
     ctypedef int bnn_raw_rate_fn(double, double *)
 
 
@@ -170,6 +173,8 @@ I8 = np.dtype(np.int8)
 # Position = value of bnn_dtype.
 cdef tuple DTYPES = (np.dtype(np.uint8), I8, np.dtype(np.int16), I32, np.dtype(np.float32),
                      np.dtype(np.float64))
+POINTWISE = ("add", "multiply", "clip", "prelu", "ratio")  # position = value of the enum
+FLOAT_POOLS = ("largest", "average", "average_padded")
 cdef tuple INTEGERS = DTYPES[:4]
 cdef tuple BYTES = DTYPES[:2]
 cdef tuple FLOATS = DTYPES[4:]
@@ -977,6 +982,43 @@ def maxpool_int(x, *, window, stride, pads=(0, 0, 0, 0), isa="auto", out=None):
     return out
 
 
+def pool_float(str how, x, *, window, stride, pads=(0, 0, 0, 0), isa="auto", out=None):
+    """Pool float32 (N, H, W, C) in one of the ways of FLOAT_POOLS."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_pool_float, isa)
+    cdef const float *images = <const float *>_read(x, "x", (DTYPES[4],), 4)
+    cdef bnn_window geometry
+    cdef int64_t out_h = 0, out_w = 0, C = x.shape[3]
+    if how not in FLOAT_POOLS:
+        raise KernelError(message("how", how, " or ".join(FLOAT_POOLS)))
+    _fill_window(&geometry, x.shape[:3], window, stride, (1, 1), pads)
+    _check(bnn_window_out(&geometry, &out_h, &out_w), kernel, dict(geometry))
+    out = _output(out, (x.shape[0], out_h, out_w, C), DTYPES[4])
+    cdef float *result = <float *>_write(out)
+    cdef int status, way = FLOAT_POOLS.index(how)
+    with nogil:
+        status = (<bnn_pool_float_fn *>kernel.function)(images, &geometry, way, C, result)
+    _check(status, kernel, (x.shape, window, stride, pads))
+    return out
+
+
+def copy_channels(x, out, first, *, isa="auto"):
+    """Write x (..., C) into the channels of `out`, an array of the same dtype, from `first` on."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_copy_channels, isa)
+    cdef bnn_call call
+    memset(&call, 0, sizeof(call))
+    call.kernel, call.x = kernel, _read(x, "x", DTYPES, -1)
+    _need("out.shape[:-1]", out.shape[:-1], x.shape[:-1])
+    out = _output(out, out.shape, x.dtype)
+    call.N, call.K = x.shape[x.ndim - 1] * x.itemsize, out.shape[x.ndim - 1] * x.itemsize
+    call.M, call.pad_value = x.nbytes // call.N, _int32("first", first * x.itemsize)
+    call.out = _write(out)
+    cdef int status
+    with nogil:
+        status = bnn_invoke(&call)
+    _check(status, kernel, (x.shape, out.shape, first))
+    return out
+
+
 def scale_int(x, mul, offset, *, first=0, dtype=I32, isa="auto", out=None):
     """Scale integers (..., C): mul * x + offset (period, C), row p + `first` taking row p % period."""
     cdef const bnn_kernel *kernel = _choose(BNN_OP_scale_int, isa)
@@ -1017,6 +1059,32 @@ def affine(x, *, shift=None, scale=None, bias=None, isa="auto", out=None):
     with nogil:
         status = bnn_invoke(&call)
     _check(status, kernel, x.shape)
+    return out
+
+
+def pointwise(str what, x, x2=None, *, terms=None, isa="auto", out=None):
+    """Apply one of POINTWISE to int32 or float32 (..., C); `out` may be an input."""
+    cdef const bnn_kernel *kernel = _choose(BNN_OP_pointwise, isa)
+    cdef bnn_call call
+    memset(&call, 0, sizeof(call))
+    call.kernel, call.x = kernel, _read(x, "x", (I32, DTYPES[4]), -1)
+    if what not in POINTWISE:
+        raise KernelError(message("what", what, " or ".join(POINTWISE)))
+    call.pad_value, call.type = POINTWISE.index(what), DTYPES.index(x.dtype)
+    call.N = x.shape[x.ndim - 1]
+    call.M = x.size // call.N
+    if what in ("add", "multiply"):
+        call.x2 = _read(x2, "x2", (x.dtype,), -1)
+        _need("x2.shape", x2.shape, x.shape)
+    else:
+        call.weights = _read(terms, "terms", (x.dtype,), 1)
+        _need("terms.shape", terms.shape, ({"clip": 2, "ratio": 3}.get(what, call.N),))
+    out = _output(out, x.shape, x.dtype)
+    call.out = _write(out)
+    cdef int status
+    with nogil:
+        status = bnn_invoke(&call)
+    _check(status, kernel, (what, x.shape, str(x.dtype)))
     return out
 
 

@@ -73,6 +73,11 @@ cdef class Call:
         return self.call.kernel.symbol.decode()
 
     @property
+    def in_place(self):
+        """Whether what it writes may lie where it reads elements of the same size."""
+        return self.call.kernel.op_id in (BNN_OP_affine, BNN_OP_pointwise)
+
+    @property
     def rows(self):
         """Rows of one image, 0 where the op has a window."""
         return self.call.M
@@ -104,7 +109,7 @@ cdef void *_sized(object array, int64_t nbytes) except NULL:
 cdef class Program:
     """Calls in order, run by one C call on a batch.
 
-    Parameters: steps, tuples (call, slot of x, slot of out); slots, tuples (bytes of an image, its
+    Parameters: steps, tuples (call, slots of its inputs, slot of out); slots, tuples (bytes of an image, its
     offset in the arena of one image or None where the caller gives the buffer, its rank in the
     arena); the arena's bytes of one image; and how many images at most a
     thread takes at a time. The caller's buffers are numbered in the order of their slots.
@@ -122,7 +127,7 @@ cdef class Program:
         self.image_bytes = <int64_t *>PyMem_Calloc(max(len(slots), 1), sizeof(int64_t))
         if self.steps == NULL or self.slots == NULL or self.image_bytes == NULL:
             raise MemoryError
-        self.calls = tuple(call for call, _, _ in steps)
+        self.calls = tuple(call for call, *_ in steps)
         for i, (size, offset, rank) in enumerate(slots):
             self.slots[i].image_bytes = size
             self.slots[i].external = -1 if offset is not None else <int32_t>self.externals
@@ -136,10 +141,10 @@ cdef class Program:
         self.program.step_count, self.program.slot_count = len(steps), len(slots)
         self.program.arena_image_bytes, self.program.tile = arena_image_bytes, tile
 
-    cdef _fill_step(self, bnn_step *step, Call call, int x, int out):
+    cdef _fill_step(self, bnn_step *step, Call call, tuple x, int out):
         cdef int64_t x_rows = call.call.M, out_rows = call.call.M, width = 0
         step.call = call.call
-        step.x, step.out = x, out
+        step.x, step.x2, step.out = x[0], x[1] if len(x) > 1 else -1, out
         if call.call.conv.window.kernel_h > 0:
             x_rows = call.call.conv.window.height * max(1, call.call.planes.x_bits)
             _check(bnn_window_out(&call.call.conv.window, &out_rows, &width), call.call.kernel,

@@ -1,9 +1,9 @@
 """Turn nodes into steps: kernels with their packed constants, or the reference's numpy.
 
 Planning is done once per graph: weights are packed, kernels are chosen and named, and how every
-tensor lies in memory is settled. Products, thresholds, pools and affine ops get compiled kernels. A
-Dense of floats, and every other elementwise op, runs the reference's own numpy, so that the two
-cannot differ; docs/exactness.md says how sums of floats in kernels may.
+tensor lies in memory is settled. Products, thresholds, pools and elementwise ops of int32 and
+float32 get compiled kernels. A Dense of floats, and every other op, runs the reference's own numpy,
+so that the two cannot differ; docs/exactness.md says how sums of floats in kernels may.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from bnnsim.engine.dispatch import select
 from bnnsim.engine.fused import bit_kernel, bit_weights, compared_sums, plan_compared
 from bnnsim.engine.lookups import add_byte_bit, byte_map, plan_floats
 from bnnsim.engine.planes import MAX_BYTE_FAN_IN, by_planes, plane_weights
+from bnnsim.engine.pointwise import KERNEL_INTEGERS, POINTWISE, plan_encode_bits, plan_float_pool
 from bnnsim.engine.step import Held, Recipe, Step, affine_pixels, product_fields, tensor_form
 from bnnsim.engine.step import constant as _constant
 from bnnsim.engine.step import fan_in as _fan_in
 from bnnsim.engine.values import Array, Bits, Form, Value, to_dense, to_value
 from bnnsim.graph import bits
 from bnnsim.graph.draws import Draws, is_stochastic, rng_bits
-from bnnsim.graph.dtypes import BIT, FLOAT32, DType
+from bnnsim.graph.dtypes import BIT, DType
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, constants_of, normal_attrs
 from bnnsim.graph.quantizers import SIGN
 
 NUMPY = "numpy"
 _Planner: TypeAlias = Callable[[Graph, Node, str], Step]
-_KERNEL_INTEGERS = ("uint8", "int8", "int16", "int32")
 
 
 def plan(
@@ -74,6 +74,8 @@ def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
     """Run the reference's numpy on dense values."""
     first = len(activations_of(node))
     constants = [_constant(graph, node, first + i) for i in range(len(constants_of(node)))]
+    if node.op == "Dense":
+        constants = [np.asarray(weight, np.float64) for weight in constants]  # once, not every run
     meaning, attrs, dtype = reference.OPS[node.op], normal_attrs(node), graph.result(node).dtype
     form = tensor_form(graph, node.output)
 
@@ -84,13 +86,20 @@ def _plan_numpy(graph: Graph, node: Node, isa: str) -> Step:
     return Step(node, NUMPY, run)
 
 
+def _plan_with(
+    planner: Callable[[Graph, Node, str], Step | None], graph: Graph, node: Node, isa: str
+) -> Step:
+    """Return a planner's step, or the reference's numpy where it has none."""
+    return planner(graph, node, isa) or _plan_numpy(graph, node, isa)
+
+
 # --- input encoding ----------------------------------------------------------------------------
 
 
 def _plan_encode(graph: Graph, node: Node, isa: str) -> Step:
     """Leave pixels as the bytes they are where the next sums can scale afterwards."""
     if affine_pixels(graph, node) is None:
-        return _plan_numpy(graph, node, isa)
+        return _plan_with(plan_encode_bits, graph, node, isa)
     return Recipe(graph, node, isa).step("view")
 
 
@@ -124,7 +133,7 @@ def _family(graph: Graph, node: Node) -> str | None:
         return "bit"
     if by_planes(graph, node):
         return "planes"
-    if x.is_float or weight.dtype.numpy != np.int8 or str(x.numpy) not in _KERNEL_INTEGERS:
+    if x.is_float or weight.dtype.numpy != np.int8 or str(x.numpy) not in KERNEL_INTEGERS:
         return None
     limits = np.iinfo(x.numpy)
     is_byte = _is_dense(x) and x.numpy.itemsize == 1 and limits.min <= pad_value <= limits.max
@@ -275,7 +284,7 @@ def _plan_threshold(graph: Graph, node: Node, isa: str) -> Step:
     recipe = Recipe(graph, node, isa)
     held = recipe.read()
     fits = out.kind == "bipolar" or out.numpy.itemsize == 1
-    if held.form.kind != "array" or str(x.numpy) not in _KERNEL_INTEGERS or not fits:
+    if held.form.kind != "array" or str(x.numpy) not in KERNEL_INTEGERS or not fits:
         return _plan_numpy(graph, node, isa)
     sums = recipe.dense(held, np.dtype(np.int32))
     t, direction = _constant(graph, node, 1), _constant(graph, node, 2)
@@ -316,11 +325,11 @@ def _plan_max_pool(graph: Graph, node: Node, isa: str) -> Step:
         use_and = bits.pack_mask(minimum.astype(bool))
         recipe.call("maxpool_bit", x, recipe.output, weights=use_and, N=len(use_and), window=window)
         return recipe.step("maxpool_bit")
-    is_known = x.form.kind != "pixels" and str(dtype.numpy) in _KERNEL_INTEGERS
+    is_known = x.form.kind != "pixels" and str(dtype.numpy) in KERNEL_INTEGERS
     if len(node.inputs) > 1 or not is_known:
-        return _plan_numpy(graph, node, isa)
+        return _plan_with(plan_float_pool, graph, node, isa)
     x, pooled = recipe.dense(x), recipe.unpacked
-    fields = {"N": x.form.channels, "dtype": x.form.dtype, "window": window}
+    fields: dict[str, Any] = {"N": x.form.channels, "dtype": x.form.dtype, "window": window}
     recipe.call("maxpool_int", x, pooled, **fields)
     recipe.deliver(pooled)
     return recipe.step("maxpool_int")
@@ -338,47 +347,13 @@ def _plan_flatten(graph: Graph, node: Node, isa: str) -> Step:
     return recipe.step("pack_planes" if out.kind == "planes" else "pack_sign")
 
 
-# --- floats of one factor and offset per channel ------------------------------------------------
-
-
-def _affine_terms(graph: Graph, node: Node) -> dict[str, Array]:
-    """Return what is taken away, multiplied by and added, in this order, of what there is."""
-    terms = [_constant(graph, node, 1 + i) for i in range(len(constants_of(node)))]
-    if node.op == "BatchNorm":
-        gamma, beta, mean, var = terms
-        scale = gamma / np.sqrt(var + np.float32(normal_attrs(node)["eps"]))
-        return {"shift": mean, "scale": scale, "bias": beta}
-    names = {"Bias": ("bias",), "Scale": ("scale",), "Affine": ("scale", "bias")}[node.op]
-    return dict(zip(names, terms, strict=True))
-
-
-def _plan_affine(graph: Graph, node: Node, isa: str) -> Step:
-    recipe, terms = Recipe(graph, node, isa), _affine_terms(graph, node)
-    x, out = recipe.read(), recipe.output.form
-    is_known = x.form.kind != "pixels" and str(x.form.dtype) in (*_KERNEL_INTEGERS, "float32")
-    plain = all(term.dtype == np.float32 and term.ndim == 1 for term in terms.values())
-    if not is_known or graph.activation(node).dtype.kind == "bfloat" or not plain:
-        return _plan_numpy(graph, node, isa)
-    if graph.result(node).dtype != FLOAT32:
-        return _plan_numpy(graph, node, isa)
-    x = recipe.dense(x) if x.form.dtype != np.float32 else x
-    held, which = _kernels.affine_terms(
-        out.channels, *(terms.get(name) for name in ("shift", "scale", "bias"))
-    )
-    recipe.by_pixel("affine", x, recipe.output, weights=held, pad_value=which, dtype=x.form.dtype)
-    return recipe.step("affine")
-
-
 _PLANNERS: Mapping[str, _Planner] = MappingProxyType(
     {
         "Encode": _plan_encode,
         "Quantize": _plan_quantize,
         "Threshold": _plan_threshold,
         "MaxPool": _plan_max_pool,
-        "Bias": _plan_affine,
-        "Scale": _plan_affine,
-        "Affine": _plan_affine,
-        "BatchNorm": _plan_affine,
         "Flatten": _plan_flatten,
+        **{op: partial(_plan_with, planner) for op, planner in POINTWISE.items()},
     }
 )

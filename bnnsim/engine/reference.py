@@ -136,7 +136,7 @@ def _operand(tensor: Tensor, values: Mapping[str, Array]) -> Array:
 
 
 def _dense(operands: list[Array], _: Attrs, dtype: DType) -> Array:
-    rows, weight = (operand.astype(np.float64) for operand in operands)
+    rows, weight = (np.asarray(operand, np.float64) for operand in operands)
     return to_dtype(rows @ weight.T if dtype.is_integer else dense_sums(rows, weight), dtype)
 
 

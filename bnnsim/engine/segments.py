@@ -10,6 +10,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TypeAlias
 
 from bnnsim.engine import _kernels
 from bnnsim.engine.arena import Layout, Lifetime, layout, least_bytes
@@ -18,6 +19,7 @@ from bnnsim.engine.values import Array, Buffer, Form, Value
 from bnnsim.graph.ir import Graph
 
 _MAX_TILE = 1024
+_Placed: TypeAlias = tuple[_kernels.Call, list[Place], list[Place]]
 
 
 # Rough times of numpy, in products of bits, the unit of Program.work: of an element that a step
@@ -223,17 +225,20 @@ class _Cutter:
             for c in step.calls
         ]
         buffers = {place: self._buffer(place, steps) for _, x, out in calls for place in (*x, *out)}
+        calls = _in_place(calls, buffers, arrays)
         lifetimes = _lifetimes(calls, buffers, arrays)
         arena = layout(lifetimes)
-        outside = tuple(place for place in buffers if place in arrays)
         written = {place for _, _, out in calls for place in out}
+        outside = tuple(place for place in buffers if place in arrays)
         order = [*outside, *arena.offsets]
         number = {place: i for i, place in enumerate(order)}
         slots = [
             (buffers[place].nbytes, arena.offsets.get(place), max(0, i - len(outside)))
             for i, place in enumerate(order)
         ]
-        planned = [(call, number[x], number[out]) for call, (x,), (out,) in calls]
+        planned = [
+            (call, tuple(number[place] for place in x), number[out]) for call, x, (out,) in calls
+        ]
         tile = max(1, min(_MAX_TILE, budget // max(1, arena.nbytes)))
         program = _kernels.Program(planned, slots, arena.nbytes, tile) if planned else None
         makes = {place: buffers[place] for place in outside if place in written}
@@ -249,17 +254,39 @@ class _Cutter:
         return next(step.temporary[place] for step in steps if place in step.temporary)
 
 
+def _in_place(
+    calls: Sequence[_Placed], buffers: Mapping[Place, Buffer], arrays: Collection[Place]
+) -> list[_Placed]:
+    """Let calls that can do so write where they read for the last time."""
+    last = {place: i for i, (_, x, _) in enumerate(calls) for place in x}
+    moved: dict[Place, Place] = {}
+    placed: list[_Placed] = []
+    for i, (call, x, out) in enumerate(calls):
+        reads = [moved.get(place, place) for place in x]
+        ending = [
+            now
+            for place, now in zip(x, reads, strict=True)
+            if last[place] == i
+            and now not in arrays
+            and buffers[now].nbytes == buffers[out[0]].nbytes
+        ]
+        if call.in_place and ending and out[0] not in (*arrays, *moved):
+            moved[out[0]] = ending[0]
+        placed.append((call, reads, [moved.get(place, place) for place in out]))
+    return placed
+
+
 def _lifetimes(
-    calls: Sequence[tuple[_kernels.Call, list[Place], list[Place]]],
+    calls: Sequence[_Placed],
     buffers: Mapping[Place, Buffer],
     arrays: Collection[Place],
 ) -> dict[Place, Lifetime]:
     """Return when each buffer that is no array is needed, a moment being a call."""
     uses: dict[Place, list[int]] = {}
-    for i, (_, x, out) in enumerate(calls):
+    for moment, (_, x, out) in enumerate(calls):
         for place in (*x, *out):
             if place not in arrays:
-                uses.setdefault(place, []).append(i)
+                uses.setdefault(place, []).append(moment)
     return {
         place: Lifetime(buffers[place].nbytes, where[0], where[-1]) for place, where in uses.items()
     }

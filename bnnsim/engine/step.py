@@ -144,10 +144,11 @@ class Recipe:
         self.temporary.update(zip(held.places, form.buffers, strict=True))
         return held
 
-    def call(self, op: str, x: Held, out: Held, **fields: Any) -> Held:
+    def call(self, op: str, x: Held, out: Held, *, x2: Held | None = None, **fields: Any) -> Held:
         """Add a kernel's call on one image, see ``_kernels.Call``; return ``out``."""
         call = _kernels.Call(op, self.isa, **fields)
-        self.calls.append(PlannedCall(call, x.places, out.places))
+        inputs = x.places if x2 is None else (*x.places, *x2.places)
+        self.calls.append(PlannedCall(call, inputs, out.places))
         return out
 
     def by_pixel(self, op: str, x: Held, out: Held, **fields: Any) -> Held:
@@ -157,7 +158,7 @@ class Recipe:
 
     def by_image(self, op: str, x: Held, out: Held, **fields: Any) -> Held:
         """Add the call of a kernel between arrays and planes, whose images lie apart."""
-        sizes = {"M": 1, "K": x.form.rows, "N": x.form.channels}
+        sizes: dict[str, Any] = {"M": 1, "K": x.form.rows, "N": x.form.channels}
         return self.call(op, x, out, grid=x.form.grid or out.form.grid, **sizes, **fields)
 
     def planes(self, x: Held) -> Held:

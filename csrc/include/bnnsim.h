@@ -45,6 +45,7 @@
     X(ERR_TAIL, "zero bits past the last element of every packed row")                             \
     X(ERR_NAN, "numbers only, found NaN")                                                          \
     X(ERR_VALUE, "values of the stated set only")                                                  \
+    X(ERR_DIVISION, "sums that the divisor divides evenly")                                         \
     X(ERR_OVERFLOW, "results that fit the output type")                                            \
     X(ERR_EMPTY_WINDOW, "at least one in-image tap in every pooling window")                       \
     X(ERR_DTYPE, "an element type that this kernel knows")                                         \
@@ -213,7 +214,7 @@ typedef struct bnn_draws {
  * and the output images. */
 typedef struct bnn_call {
     const bnn_kernel *kernel;
-    const void *x, *weights, *weights2;
+    const void *x, *x2, *weights, *weights2; /* x2: of x's sizes */
     const int32_t *tap_sums;
     bnn_limits limits;
     bnn_draws draws;
@@ -243,10 +244,11 @@ typedef struct bnn_slot {
     int32_t external; /* -1: in the arena */
 } bnn_slot;
 
-/* A call for one image, without buffers, and the slots that they come from. */
+/* A call for one image, without buffers, and the slots that they come from; x2 is -1 where the op has
+ * none. */
 typedef struct bnn_step {
     bnn_call call;
-    int32_t x, out;
+    int32_t x, x2, out;
 } bnn_step;
 
 /* Steps in order. Every buffer of `tile` images fits bnn_arena_bytes(program, tile). */
@@ -386,6 +388,21 @@ typedef int bnn_scale_int_fn(const void *x, int x_type, int32_t mul, const int32
 enum { BNN_SHIFT = 1, BNN_SCALE = 2, BNN_BIAS = 4 };
 typedef int bnn_affine_fn(const void *x, int x_type, const float *terms, int which, int64_t P,
                           int64_t C, float *out);
+/* x (P, C) int32 or float32 -> the same type: x + x2; x * x2 (floats); x raised to terms[0] and then
+ * lowered to terms[1]; x * terms[c] where it is not >= 0 (floats); (x * terms[0] + terms[1]) /
+ * terms[2], which must divide evenly, modulo 2^32 (integers). Of both ops `out` may be an
+ * input of a type of the same size. */
+enum { BNN_ADD, BNN_MULTIPLY, BNN_CLIP, BNN_PRELU, BNN_RATIO };
+typedef int bnn_pointwise_fn(const void *x, const void *x2, int type, int what, const void *terms,
+                             int64_t P, int64_t C, void *out);
+/* x (batch, H, W, C): the largest in-image tap of a window, NaN where there is one, or the sum of
+ * those taps in double, row by row, over how many they are (padded: over the whole window). */
+enum { BNN_LARGEST, BNN_AVERAGE, BNN_AVERAGE_PADDED };
+typedef int bnn_pool_float_fn(const float *x, const bnn_window *window, int how, int64_t C,
+                              float *out);
+/* P rows of `row` bytes into rows of `out_row`, from byte `first` on; the rest stays. */
+typedef int bnn_copy_channels_fn(const void *x, int64_t P, int64_t row, int64_t out_row,
+                                 int64_t first, void *out);
 
 /* Runs nothing but xor, popcount and add on registers for about `seconds`: the ceiling of the bit
  * kernels of that instruction set on this machine, in binary multiply-accumulates per second. */

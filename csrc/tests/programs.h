@@ -73,7 +73,7 @@ static chain new_chain(int dense) {
     for (int i = 0; i < CHAIN; i++) {
         bnn_step *s = &c.steps[i];
         const int windowed = s->call.conv.window.kernel_h > 0;
-        s->x = i, s->out = i + 1;
+        s->x = i, s->x2 = -1, s->out = i + 1;
         s->call.x_bytes = c.bytes[i] / (windowed ? size : s->call.M);
         s->call.out_bytes = c.bytes[i + 1] / (!windowed ? s->call.M : i == 0 ? size : size - 1);
     }

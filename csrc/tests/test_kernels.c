@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "edges.h"
+#include "floats.h"
 #include "grid.h"
 #include "lookups.h"
 #include "naive.h"
@@ -322,6 +323,9 @@ static void test_once(const bnn_kernel *kernel) {
     case BNN_OP_maxpool_int: test_maxpool(kernel, 0); break;
     case BNN_OP_scale_int: test_scale(kernel); break;
     case BNN_OP_affine: test_affine(kernel); break;
+    case BNN_OP_pointwise: test_pointwise(kernel); break;
+    case BNN_OP_pool_float: test_pool_float(kernel); break;
+    case BNN_OP_copy_channels: test_copy_channels(kernel); break;
     case BNN_OP_raw_rate: test_raw_rate(kernel); break;
     default: require(0, kernel, "has no test");
     }

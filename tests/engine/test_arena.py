@@ -79,7 +79,7 @@ def test_views_share_memory_and_what_is_wanted_is_an_array() -> None:
 
 
 def test_a_segment_ends_where_numpy_reads() -> None:
-    graph = Builder((30,)).encode().dense(21).batch_norm().add("Relu").sign().dense(4).graph()
+    graph = Builder((30,)).encode().dense(21).batch_norm().add("Sigmoid").sign().dense(4).graph()
     turns = schedule(graph, Plan(graph).steps, graph.outputs, 2**20, single=False).turns
     kinds = ["numpy" if isinstance(turn.runs, Step) else len(turn.runs.steps) for turn in turns]
     assert kinds == [3, "numpy", 2]
@@ -88,7 +88,7 @@ def test_a_segment_ends_where_numpy_reads() -> None:
 def test_a_program_refuses_buffers_that_do_not_fit() -> None:
     ones = np.ones(70, np.int32)
     call = _kernels.Call("threshold_pack", weights=ones, weights2=ones.astype(np.int8), M=1, N=70)
-    program = _kernels.Program([(call, 0, 1)], [(280, None, 0), (16, None, 0)], 0, 8)
+    program = _kernels.Program([(call, (0,), 1)], [(280, None, 0), (16, None, 0)], 0, 8)
     x, out, arena = np.ones((2, 70), np.int32), np.empty((2, 2), np.uint64), np.empty(999, np.uint8)
     program.run(2, [x, out], arena, 1)
     assert (out == np.array([2**64 - 1, 63], np.uint64)).all()
@@ -100,7 +100,7 @@ def test_a_program_refuses_buffers_that_do_not_fit() -> None:
         program.run(2, [x, out], arena[:9], 1)
     two_rows = _kernels.Call("threshold_pack", weights=ones, weights2=ones, M=2, N=70)
     with pytest.raises(KernelError, match="got 279, expected bytes of 2 equal rows"):
-        _kernels.Program([(two_rows, 0, 1)], [(279, None, 0), (16, None, 0)], 0, 8)
+        _kernels.Program([(two_rows, (0,), 1)], [(279, None, 0), (16, None, 0)], 0, 8)
 
 
 @pytest.mark.slow

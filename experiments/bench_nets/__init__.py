@@ -1,0 +1,1 @@
+"""Whole networks with float residual streams beside their float twins in torch."""
