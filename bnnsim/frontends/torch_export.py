@@ -21,6 +21,7 @@ from typing import Any
 from bnnsim.errors import SourceError, message, nearest
 from bnnsim.frontends.builder import GraphBuilder
 from bnnsim.frontends.importer import Importer
+from bnnsim.frontends.torch_trace import as_written
 from bnnsim.frontends.torch_walk import walk
 from bnnsim.graph.dtypes import FLOAT32, UINT8
 from bnnsim.graph.io import open_regular
@@ -272,13 +273,13 @@ def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name
         examples = [torch.zeros(shape, dtype=dtype) for dtype in (torch.uint8, torch.float32)]
     programs, failures = [], []
     was_training = module.training
-    module.eval()
+    traced = as_written(module.eval())
     try:
         for batch in examples:
             try:
                 with torch.no_grad():
-                    module(batch)  # the export itself lets some wrong types pass
-                    program = _program(module, batch)
+                    traced(batch)  # the export itself lets some wrong types pass
+                    program = _program(traced, batch)
             except Exception as error:
                 failures.append(f"{batch.dtype}: {_first_line(error)}")
                 continue
@@ -298,11 +299,12 @@ def _program(module: Any, batch: Any) -> Any:
     import torch
 
     try:
-        return torch.export.export(module, (batch,), strict=False)
+        with _without_logs():
+            return torch.export.export(module, (batch,), strict=False)
     except Exception:
         with contextlib.suppress(Exception), _without_logs(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what the module writes to
-            return torch.export.export(module, (batch,), strict=True)
+            return torch.export.export(module.inner, (batch,), strict=True)
         raise
 
 
