@@ -292,11 +292,13 @@ def _torch_outputs(module: Any, x: np.ndarray) -> np.ndarray:
     """Return a module's outputs in eval mode for NHWC images or vectors."""
     import torch
 
+    from bnnsim.frontends.torch_trace import legacy_functions
+
     images = x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
     if not isinstance(module, torch.fx.GraphModule):  # exported programs have one mode only
         module = module.eval()
     parts = []
-    with torch.no_grad():
+    with torch.no_grad(), legacy_functions():
         for start in range(0, len(images), REFERENCE_TILE):
             tile = np.array(images[start : start + REFERENCE_TILE], order="C")  # writable
             try:

@@ -9,6 +9,7 @@ while a module runs; nothing is written to the module by an assignment.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,9 @@ def legacy_functions() -> Iterator[None]:
     before = Function.__call__
     Function.__call__ = lambda self, *args: self.forward(*args)  # type: ignore[method-assign]
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*should not be instantiated", DeprecationWarning)
+            yield
     finally:
         Function.__call__ = before  # type: ignore[method-assign]
 

@@ -195,7 +195,7 @@ def _value(node: Any, values: dict[Any, Any], importer: Importer) -> Any:
     first = result[0] if several else result
     call = Call(str(node.target), place, bound, _shape(first, importer, place), str(first.dtype))
     lowered = _lowered(importer, packet, call)
-    return (lowered,) if several else lowered
+    return lowered if isinstance(lowered, list) else (lowered,) if several else lowered
 
 
 def _lowered(importer: Importer, packet: str, call: Call) -> Any:
