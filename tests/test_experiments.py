@@ -44,7 +44,7 @@ def test_bench_planes_runs(tmp_path):
     assert all(s["over_bits"]["low"] > 0 for row in told["rows"] for s in row["shapes"])
 
 
-@pytest.mark.parametrize("name", ["mnist_mlp", "mnist_convnet"])
+@pytest.mark.parametrize("name", ["mnist_mlp", "mnist_convnet", "mnist_bits"])
 def test_mnist_networks_train(name, data_folder, tmp_path):
     pytest.importorskip("torch", reason="training needs torch")
     options = ("--data", data_folder / "mnist", "--smoke", "--out", tmp_path)
