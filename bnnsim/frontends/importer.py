@@ -141,7 +141,9 @@ class Call:
         return next(iter(self.args.values()))
 
 
+_KEEP_SIGNS = ("MaxPool", "AvgPool", "GlobalAvgPool", "Flatten", "Reshape", "Slice", "PadChannels")
 _UNFINISHED: dict[type, tuple[str, str]] = {  # what it is, and what would make it an operator
+    Padded: ("padding", "a convolution right after padding"),
     Magnitude: ("the magnitudes themselves", "the mean over channels right after abs"),
     HalfMean: (
         "a mean over height or width alone",
@@ -152,6 +154,7 @@ _UNFINISHED: dict[type, tuple[str, str]] = {  # what it is, and what would make 
         "a transpose of the groups and the view back to (N, C, H, W)",
     ),
 }
+_REORDERED = ("axes in another order", "(N, C, H, W) or (N, features)")
 
 
 def is_symbolic(value: Any) -> bool:
@@ -254,14 +257,12 @@ class Importer:
             return self._taken(value)
         if isinstance(value, ScaleMap):
             return self.input_scale(value.inner, value.shape)
-        if type(value) in _UNFINISHED:
-            raise self.refused(place, *_UNFINISHED[type(value)])
         if isinstance(value, Rounded):
             rule = "round(clamp(x, 0, 1) * n), or a clamp to integers around the rounding"
             raise self.refused(value.place, "a rounded value", rule)
         if isinstance(value, Scaled):
             return self.scaled(self.activation(value.inner, place), value.factor)
-        raise self.refused(place, "padding", "a convolution right after padding")
+        raise self.refused(place, *_UNFINISHED.get(type(value), _REORDERED))
 
     def input_scale(self, x: Activation, shape: tuple[int, ...], **window: Any) -> Activation:
         """Append the mean magnitude over channels and windows; ``shape`` is torch's."""
@@ -344,7 +345,7 @@ class Importer:
         if not isinstance(x, Activation):
             return isinstance(x, Clipped) and x.low == 0
         node = next((n for n in self.builder.nodes if n.output == x.tensor), None)
-        if node is not None and node.op in ("MaxPool", "Flatten", "Reshape", "Slice"):
+        if node is not None and node.op in _KEEP_SIGNS:
             return self._never_below_zero(Activation(node.inputs[0], x.shape))
         return node is not None and node.op == "Relu"
 

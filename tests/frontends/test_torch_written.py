@@ -144,18 +144,20 @@ def test_old_functions_and_writes_to_parameters_are_followed():
 
 
 class Rectified(nn.Module):
-    def __init__(self):
+    def __init__(self, pool):
         super().__init__()
+        self.pool = pool
         self.conv = nn.Conv2d(3, 8, 3)
         self.next = nn.Conv2d(8, 5, 3, bias=False)
 
     def forward(self, x):
-        signs = torch.sign(functional.max_pool2d(torch.relu(self.conv(x)), 2))
+        signs = torch.sign(self.pool(torch.relu(self.conv(x))))
         return functional.conv2d(signs, self.next.weight.sign())
 
 
-def test_the_sign_of_a_rectified_value_is_0_or_1():
-    module = Rectified().eval()
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Identity()])
+def test_the_sign_of_a_rectified_value_is_0_or_1(pool):
+    module = Rectified(pool).eval()
     graph = from_torch(module, (3, 12, 12), sign_zero="error")  # nothing at 0 is lost
     x = torch.randn(5, 3, 12, 12)
     with torch.no_grad():
@@ -207,7 +209,7 @@ class Shifted(nn.Module):
         self.weight = nn.Parameter(torch.randn(4, 3, 3, 3))
 
     def forward(self, x):
-        return functional.conv2d(torch.sign(x), self.weight.sign() * 0.5 + 0.3)
+        return functional.conv2d(torch.sign(x), self.weight.sign() * 0.5 + 0.3127)
 
 
 def test_layers_that_look_binarized_and_stay_float_are_noted():
