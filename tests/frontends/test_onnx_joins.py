@@ -49,7 +49,7 @@ def test_parts_that_do_not_make_the_whole_are_refused(tmp_path) -> None:
     split = helper.make_node("Split", ["x", "sizes"], ["p", "q"], name="cut", axis=1)
     constants = {"sizes": np.array([2, 9], np.int64)}
     path = write(tmp_path / "no.onnx", [split, node("Neg", ["q"], "y")], (1, *IMAGE[1:]), constants)
-    with pytest.raises(SourceError, match="of 6 elements into .2, 9. for 2 outputs"):
+    with pytest.raises(SourceError, match=r"of 6 elements into .2, 9. for 2 outputs"):
         from_onnx(path)
 
 
