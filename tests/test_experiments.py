@@ -65,7 +65,7 @@ def test_bench_estimator_runs(tmp_path):
     assert table in (kept / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["mnist_mlp", "mnist_convnet"])
+@pytest.mark.parametrize("name", ["mnist_mlp", "mnist_convnet", "mnist_bits"])
 def test_mnist_networks_train(name, data_folder, tmp_path):
     pytest.importorskip("torch", reason="training needs torch")
     options = ("--data", data_folder / "mnist", "--smoke", "--out", tmp_path)

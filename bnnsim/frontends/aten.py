@@ -23,7 +23,7 @@ from bnnsim.frontends.importer import (
     is_symbolic,
     pair_of,
 )
-from bnnsim.frontends.weights import classify
+from bnnsim.frontends.weights import classify, float_remark
 from bnnsim.graph.dtypes import FLOAT32
 
 _EXACT_FLOAT32 = 2**24
@@ -159,6 +159,8 @@ def _with_weight(
 ) -> Activation:
     found = classify(weight)
     dtype = im.dtype(x)
+    if found.dtype.is_float and (remark := float_remark(weight, dtype)):
+        im.note_once(f"{call.place}: {remark}")
     if dtype.is_integer and found.dtype.is_float:
         x = im.add("Cast", x, label="cast", dtype="float32")
     elif dtype.is_integer:

@@ -9,7 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 from bnnsim.frontends.aten import HANDLERS, Handler, pool_pads, unsupported
-from bnnsim.frontends.importer import Activation, Call, Importer, Sliced, is_symbolic, pair_of
+from bnnsim.frontends.importer import (
+    Activation,
+    Call,
+    HalfMean,
+    Importer,
+    Sliced,
+    is_symbolic,
+    pair_of,
+)
 
 __all__ = ["HANDLERS"]
 
@@ -83,8 +91,15 @@ def _adaptive_avg_pool(im: Importer, call: Call) -> Activation:
     return _average(im, call, kernel=kernel, stride=kernel)
 
 
-def _mean(im: Importer, call: Call) -> Activation:
-    dims = sorted(d % 4 for d in call.args["dim"] or ())
+def _mean(im: Importer, call: Call) -> Any:
+    """Lower the mean over height and width, at once or one after the other."""
+    half = isinstance(call.first, HalfMean)
+    rank = 3 if half else 4
+    dims = sorted(d % rank for d in call.args["dim"] or ())
+    if half and dims == [2] and not call.args["keepdim"]:
+        call, dims = replace(call, args={**call.args, "self": call.first.inner}), [2, 3]
+    if dims in ([2], [3]) and not call.args["keepdim"] and call.args.get("dtype") is None:
+        return HalfMean(im.floats(call.first, call.place))
     if dims != [2, 3] or call.args.get("dtype") is not None:
         raise unsupported(im, call.place, f"{call.op} other than over height and width")
     pooled = _average(im, call)
@@ -130,6 +145,24 @@ def _whole(im: Importer, call: Call) -> Sliced | Activation:
     return Sliced(x, (0, 0, 0), (height, width, channels), (1, 1, 1))
 
 
+def _split(im: Importer, call: Call) -> list[Any]:
+    """Lower an image's channels, rows or columns in parts, each a slice."""
+    name = "split_sizes" if "split_sizes" in call.args else "split_size"
+    sizes = call.args.get(name, call.args.get("chunks"))
+    dim = int(call.args.get("dim", 0))
+    extent = (0, *im.activation(call.first, call.place).shape)[dim]
+    if call.kind == "chunk":
+        sizes = -(-extent // int(sizes))
+    if not isinstance(sizes, list):
+        sizes = [int(sizes)] * -(-extent // int(sizes))
+    parts, start = [], 0
+    for size in sizes:
+        args = {"self": call.first, "dim": dim, "start": start, "end": start + size, "step": 1}
+        parts.append(_slice(im, replace(call, args=args)))
+        start += size
+    return parts
+
+
 def _with(values: tuple[int, int, int], axis: int, value: int) -> tuple[int, int, int]:
     changed = list(values)
     changed[axis] = value
@@ -173,6 +206,7 @@ HANDLERS.update(
         "aten.adaptive_avg_pool2d": _adaptive_avg_pool,
         "aten.mean": _mean,
         "aten.slice": _slice,
+        **dict.fromkeys(("aten.split", "aten.split_with_sizes", "aten.chunk"), _split),
         "aten.pad": _pad,
         "aten.constant_pad_nd": _pad,
     }

@@ -32,6 +32,7 @@ _plain_reshape: dict[str, Handler] = {
     name: HANDLERS[name]
     for name in ("aten.flatten", "aten.view", "aten.reshape", "aten.squeeze", "aten.unsqueeze")
 }
+_plain_reshape["aten.view_as"] = HANDLERS["aten.view"]
 
 
 def _concat(im: Importer, call: Call) -> Activation:
@@ -75,6 +76,15 @@ def _prelu(im: Importer, call: Call) -> Activation:
 def _sigmoid(im: Importer, call: Call) -> Activation:
     im.note_once(_FUNCTION_NOTE.format("sigmoid", im.source))
     return im.add("Sigmoid", im.floats(call.first, call.place), label="sigmoid")
+
+
+def _tanh(im: Importer, call: Call) -> Activation:
+    """Lower tanh(x) as 2 sigmoid(2 x) - 1."""
+    im.note_once("tanh(x) is 2 sigmoid(2 x) - 1 here: they may differ by 1e-7.")
+    gate = _sigmoid(
+        im, replace(call, args={"self": im.scaled(im.floats(call.first, call.place), 2)})
+    )
+    return im.scaled(gate, 2.0, np.full(gate.shape[0], -1.0))
 
 
 def _softmax(im: Importer, call: Call) -> Activation:
@@ -181,6 +191,7 @@ HANDLERS.update(
         "aten.leaky_relu": _prelu,
         "aten.sigmoid": _sigmoid,
         "aten.silu": _silu,
+        "aten.tanh": _tanh,
         "aten.hardsigmoid": _hard_gate,
         "aten.hardswish": _hard_gate,
         **dict.fromkeys(

@@ -104,6 +104,13 @@ class ScaleMap:
 
 
 @dataclass(frozen=True, slots=True)
+class HalfMean:
+    """The mean of an image over its height or its width, whose other half must follow."""
+
+    inner: Activation
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One operator call.
 
@@ -134,11 +141,27 @@ class Call:
         return next(iter(self.args.values()))
 
 
+_KEEP_SIGNS = ("MaxPool", "AvgPool", "GlobalAvgPool", "Flatten", "Reshape", "Slice", "PadChannels")
+_UNFINISHED: dict[type, tuple[str, str]] = {  # what it is, and what would make it an operator
+    Padded: ("padding", "a convolution right after padding"),
+    Magnitude: ("the magnitudes themselves", "the mean over channels right after abs"),
+    HalfMean: (
+        "a mean over height or width alone",
+        "the mean over the other axis of the image right after it",
+    ),
+    Grouped: (
+        "channels viewed as groups",
+        "a transpose of the groups and the view back to (N, C, H, W)",
+    ),
+}
+_REORDERED = ("axes in another order", "(N, C, H, W) or (N, features)")
+
+
 def is_symbolic(value: Any) -> bool:
     """Whether a value depends on the input."""
     if isinstance(value, (list, tuple)):
         return any(map(is_symbolic, value))
-    pending = (Padded, Clipped, Scaled, Rounded, Sliced, Grouped, Magnitude, ScaleMap)
+    pending = (Padded, Clipped, Scaled, Rounded, Sliced, Grouped, Magnitude, ScaleMap, HalfMean)
     return isinstance(value, (Activation, Lookup, *pending))
 
 
@@ -234,20 +257,12 @@ class Importer:
             return self._taken(value)
         if isinstance(value, ScaleMap):
             return self.input_scale(value.inner, value.shape)
-        if isinstance(value, Magnitude):
-            rule = "the mean over channels right after abs"
-            raise self.refused(place, "the magnitudes themselves", rule)
         if isinstance(value, Rounded):
             rule = "round(clamp(x, 0, 1) * n), or a clamp to integers around the rounding"
             raise self.refused(value.place, "a rounded value", rule)
         if isinstance(value, Scaled):
             return self.scaled(self.activation(value.inner, place), value.factor)
-        if isinstance(value, Grouped):
-            rule = "a transpose of the groups and the view back to (N, C, H, W)"
-            raise self.refused(place, "channels viewed as groups", rule)
-        if not isinstance(value, Padded):
-            raise self.refused(place, "axes in another order", "(N, C, H, W) or (N, features)")
-        raise self.refused(place, "padding", "a convolution right after padding")
+        raise self.refused(place, *_UNFINISHED.get(type(value), _REORDERED))
 
     def input_scale(self, x: Activation, shape: tuple[int, ...], **window: Any) -> Activation:
         """Append the mean magnitude over channels and windows; ``shape`` is torch's."""
@@ -310,18 +325,29 @@ class Importer:
             rule = "two outcomes that differ, such as -1 below zero and +1 from zero on"
             raise self.refused(f"{place}: comparison", [below, zero, above], rule)
         source = value.source
-        if below > above and zero != above:
+        if zero != above and self._never_below_zero(source):
+            source, below, zero, above = self._negated(source, place), above, zero, zero
+        elif below > above and zero != above:
             source, below, above = self._negated(source, place), above, below
         x = self.sign(source, place, zero_is_plus=zero == above)
         if (below, above) == (-1, 1):
             return x
         scale, bias = (above - below) / 2, (above + below) / 2
-        if (below, above) != (0, 1):
+        if {below, above} != {0, 1}:
             return self.scaled(x, scale, np.full(x.shape[0], bias))
         channels = x.shape[0]
         halves = {"scale": np.full(channels, scale), "bias": np.full(channels, bias)}
         constants = {role: (value, FLOAT32) for role, value in halves.items()}
         return self.add("Requantize", x, constants, label="quantize", dtype="uint1")
+
+    def _never_below_zero(self, x: Any) -> bool:
+        """Whether a value is rectified: its sign has the two outcomes at and above zero."""
+        if not isinstance(x, Activation):
+            return isinstance(x, Clipped) and x.low == 0
+        node = next((n for n in self.builder.nodes if n.output == x.tensor), None)
+        if node is not None and node.op in _KEEP_SIGNS:
+            return self._never_below_zero(Activation(node.inputs[0], x.shape))
+        return node is not None and node.op == "Relu"
 
     def _negated(self, x: Any, place: str) -> Activation:
         """Append -x for a sign that falls; a clipping that cannot change it is left out."""

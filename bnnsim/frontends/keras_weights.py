@@ -1,8 +1,9 @@
 """Read weights from the two HDF5 layouts of Keras, trusting nothing that the file says.
 
-Only groups and plain contiguous datasets that hard links lead to are opened: no link to another
-file, nothing compressed, nothing virtual. A dataset's type, shape and stored bytes are compared
-with what the config says before any of it is read, so no size in a file drives an allocation.
+Only groups and datasets of the file itself that hard links lead to are opened: no link to another
+file, nothing virtual; chunks may be packed by gzip, and what they hold is bounded beforehand. A
+dataset's type, shape and stored bytes are compared with what the config says before any of it is
+read, so no size in a file drives an allocation.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from bnnsim.errors import SourceError, message, nearest
+from bnnsim.frontends import keras_chunks
 from bnnsim.frontends.keras_config import Layer
 
 _MAX_NAMES = 4096
@@ -200,19 +202,33 @@ class WeightFile:
             raise SourceError(message(where, got, rule, remedy))
         plan = data.id.get_create_plist()
         plain = plan.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
-        if not plain or plan.get_external_count() or plan.get_nfilters():
-            rule = "plain contiguous data in the file itself, as Keras writes it"
-            raise SourceError(message(where, "chunked, compressed or external data", rule, _AGAIN))
-        stored, needed = int(data.id.get_storage_size()), 4 * math.prod(shape)
-        self.left -= needed
-        if stored != needed or self.left < 0:
-            rule = f"{needed} bytes that no other weight uses"
-            raise SourceError(message(where, f"{stored} bytes stored", rule, _AGAIN))
-        array = np.asarray(data[()], np.float32)
+        chunked = keras_chunks.readable(data)
+        if not (plain or chunked) or plan.get_external_count() or (plain and plan.get_nfilters()):
+            rule = "data in the file itself, contiguous or in chunks, plain or by gzip and shuffle"
+            raise SourceError(message(where, "another layout or filter", rule, _AGAIN))
+        array = np.asarray(self._stored(data, 4 * math.prod(shape), where, chunked), np.float32)
         if not np.isfinite(array).all():
             bad = array[~np.isfinite(array)][0].item()
             raise SourceError(message(where, bad, "finite numbers", "Check the training."))
         return array
+
+    def _stored(self, data: Any, needed: int, where: str, chunked: bool) -> Any:
+        """Return a dataset's numbers, after the check that its stored bytes can be that many."""
+        stored = int(data.id.get_storage_size())
+        self.left -= stored
+        wrong = f"{stored} bytes stored" if stored != needed or self.left < 0 else ""
+        if chunked and self.left >= 0:
+            wrong = keras_chunks.refusal(data, needed)
+        if wrong:
+            rule = f"{needed} bytes that no other weight uses"
+            raise SourceError(message(where, wrong, rule, _AGAIN))
+        if not chunked:
+            return data[()]
+        try:
+            return keras_chunks.read(data)
+        except ValueError as error:
+            rule = "chunks of the stated shape"
+            raise SourceError(message(where, str(error), rule, _AGAIN)) from None
 
 
 def _require_group(group: Any, place: str) -> None:

@@ -200,3 +200,23 @@ def _slice(call: OnnxCall) -> Any:
         arguments = {"dim": axis, "start": first, "end": last, "step": step}
         value = call.aten("slice", shape, self=value, **arguments)
     return value
+
+
+@lowers("Split")
+def _split(call: OnnxCall) -> list[Any]:
+    """Lower parts along one axis, each a slice."""
+    axis, parts = int(call.attrs.get("axis", 0)) % len(call.shape), len(call.node.outputs)
+    extent = int(call.shape[axis])
+    given = call.args[1] if len(call.args) > 1 else call.attrs.get("split")
+    even = -(-extent // parts)
+    sizes = [even] * parts if given is None else [int(size) for size in np.ravel(given)]
+    ends = np.minimum(np.cumsum(sizes), extent) if given is None else np.cumsum(sizes)
+    if len(sizes) != parts or min(sizes) < 1 or ends[-1] != extent:
+        raise call.unsupported(f"of {extent} elements into {sizes} for {parts} outputs")
+    values, start = [], 0
+    for end in map(int, ends):
+        shape = [*call.shape[:axis], end - start, *call.shape[axis + 1 :]]
+        arguments = {"dim": axis, "start": start, "end": end, "step": 1}
+        values.append(call.aten("slice", shape, self=call.args[0], **arguments))
+        start = end
+    return values

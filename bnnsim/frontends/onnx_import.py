@@ -28,8 +28,8 @@ from bnnsim.graph.shape_rules import MAX_ELEMENTS
 _SIGN_ZERO = ("plus", "error")
 _ENDS = ("ArgMax", "TopK", "Softmax", "LogSoftmax", "Hardmax")
 _ANY_ORDER = frozenset(  # of axes: these are of one element each
-    ("Relu", "LeakyRelu", "Clip", "Sign", "Abs", "Neg", "Round", "Sigmoid", "HardSigmoid",
-     "HardSwish", "Cast", "Identity", "Dropout")
+    ("Relu", "LeakyRelu", "Clip", "Sign", "Abs", "Neg", "Round", "Sigmoid", "Tanh",
+     "HardSigmoid", "HardSwish", "Cast", "Identity", "Dropout")
 )  # fmt: skip
 _FREE_ELEMENTS = 2**26  # that folding may make beside 16 times the file's own
 _FOLD_ERRORS = (ValueError, IndexError, TypeError, KeyError, OverflowError, AttributeError)
@@ -226,8 +226,10 @@ class _Walk:
             value = self._tabled(node, args)
         else:
             value = self._handled(node, args)
-        self.values[node.outputs[0]] = value
-        self.pairs.add(node.outputs[0], value)
+        parts = value if isinstance(value, list) else [value]
+        for name, part in zip(node.outputs, parts, strict=False):  # training's are not made
+            self.values[name] = part
+            self.pairs.add(name, part)
 
     def _check_operands(self, node: OnnxNode, args: list[Any]) -> None:
         if not node.outputs or not node.outputs[0]:

@@ -81,6 +81,11 @@ def _sigmoid(call: OnnxCall) -> Any:
     return call.aten("sigmoid", call.shape, self=call.args[0])
 
 
+@lowers("Tanh")
+def _tanh(call: OnnxCall) -> Any:
+    return call.aten("tanh", call.shape, self=call.args[0])
+
+
 @lowers("HardSigmoid", "HardSwish")
 def _hard_gate(call: OnnxCall) -> Any:
     """Lower min(max(alpha x + beta, 0), 1), and x times it."""

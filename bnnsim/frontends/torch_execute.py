@@ -15,6 +15,7 @@ import numpy as np
 
 from bnnsim.errors import InputError, message
 from bnnsim.frontends.torch_export import export_program
+from bnnsim.frontends.torch_trace import legacy_functions
 from bnnsim.frontends.torch_walk import fingerprint, held_tensors
 
 
@@ -52,7 +53,8 @@ class TorchExecutor:
         """Return the outputs for images as they are given to `bnnsim.run`, in torch's order."""
         if self._module is None:
             return self.values(images, ())[1]
-        found = _guarded(lambda: self._module(_batch(images)).numpy(), images)
+        with legacy_functions():
+            found = _guarded(lambda: self._module(_batch(images)).numpy(), images)
         return np.asarray(found)
 
     def values(
@@ -102,7 +104,7 @@ def _run(program: Any, images: np.ndarray, names: Collection[str]) -> dict[str, 
                 found[node.name] = np.array(value.numpy())  # a copy: torch may write to it later
             return value
 
-    held = {name: tensor.clone() for name, tensor in held_tensors(program).items()}
+    held = held_tensors(program)
     held[_input_of(program).name] = _batch(images)
     nodes = program.graph_module.graph.nodes
     given = [held[node.name] for node in nodes if node.op == "placeholder"]

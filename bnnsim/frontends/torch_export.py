@@ -21,6 +21,7 @@ from typing import Any
 from bnnsim.errors import SourceError, message, nearest
 from bnnsim.frontends.builder import GraphBuilder
 from bnnsim.frontends.importer import Importer
+from bnnsim.frontends.torch_trace import as_written
 from bnnsim.frontends.torch_walk import fingerprint, walk
 from bnnsim.graph.dtypes import FLOAT32, UINT8
 from bnnsim.graph.io import open_regular
@@ -278,7 +279,7 @@ def _exported(module: Any, input_shape: Sequence[int] | None, example: Any, name
         for batch in examples:
             try:
                 with torch.no_grad():
-                    module(batch)  # the export itself lets some wrong types pass
+                    as_written(module)(batch)  # the export itself lets some wrong types pass
                     program = export_program(module, batch)
             except Exception as error:
                 failures.append(f"{batch.dtype}: {_first_line(error)}")
@@ -299,7 +300,8 @@ def export_program(module: Any, batch: Any) -> Any:
     import torch
 
     try:
-        return torch.export.export(module, (batch,), strict=False)
+        with _without_logs():
+            return torch.export.export(as_written(module), (batch,), strict=False)
     except Exception:
         with contextlib.suppress(Exception), _without_logs(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what the module writes to

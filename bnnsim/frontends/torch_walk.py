@@ -44,8 +44,9 @@ def walk(program: Any, importer: Importer) -> tuple[Activation, dict[str, Any]]:
     graph = program.graph_module.graph
     nodes = list(graph.nodes)
     skipped = _straight_through(nodes)
-    live = _live(nodes, skipped)
-    _refuse_shared_writes(nodes, importer)
+    constant = _constant(nodes, program)
+    live = _live(nodes, skipped, [node for node in nodes if _writes(node) and node in constant])
+    _refuse_shared_writes([node for node in nodes if node not in constant], importer)
     values: dict[Any, Any] = dict.fromkeys(nodes, _UNSEEN)
     held, pairs = held_tensors(program), Pairs()
     for node in nodes:
@@ -90,7 +91,20 @@ def held_tensors(program: Any) -> dict[str, Any]:
         **signature.inputs_to_lifted_tensor_constants,
     }
     stored: Mapping[str, Any] = {**program.constants, **program.state_dict}
-    return {placeholder: stored[name].detach() for placeholder, name in names.items()}
+    written: dict[str, Any] = {}  # one copy of each, which the program may write to
+    for name in names.values():
+        written[name] = stored[name].detach().clone()
+    return {placeholder: written[name] for placeholder, name in names.items()}
+
+
+def _constant(nodes: list[Any], program: Any) -> set[Any]:
+    """Return the nodes that depend on parameters only."""
+    given = set(program.graph_signature.user_inputs)
+    symbolic: set[Any] = set()
+    for node in nodes:
+        if node.name in given or not symbolic.isdisjoint(node.all_input_nodes):
+            symbolic.add(node)
+    return set(nodes) - symbolic
 
 
 def _packet(node: Any) -> str:
@@ -149,9 +163,10 @@ def _terms(node: Any, sign: int) -> list[tuple[Any, int]]:
     return [(left, sign), (right, sign if packet == "aten.add" else -sign)]
 
 
-def _live(nodes: list[Any], skipped: Mapping[Any, Any]) -> set[Any]:
+def _live(nodes: list[Any], skipped: Mapping[Any, Any], writes: list[Any]) -> set[Any]:
+    """Return what the output needs, and every write to a parameter, which others may see."""
     live: set[Any] = set()
-    waiting = [node for node in nodes if node.op == "output"]
+    waiting = [*writes, *(node for node in nodes if node.op == "output")]
     while waiting:
         node = waiting.pop()
         if node not in live:
@@ -174,7 +189,7 @@ def _value(node: Any, values: dict[Any, Any], importer: Importer) -> Any:
     if "dropout" not in packet and any("nondeterministic_seeded" in tag for tag in tags):
         raise unsupported(importer, place, node.target)
     if not any(map(is_symbolic, (*args, *kwargs.values()))):
-        return node.target(*_copied(args, node), **kwargs)
+        return node.target(*args, **kwargs)  # a write reaches every view of what it writes to
     if packet.startswith("aten.sym_"):
         return node.meta["val"]
     bound = _bind(node.target, args, kwargs)
@@ -190,20 +205,13 @@ def _value(node: Any, values: dict[Any, Any], importer: Importer) -> Any:
     first = result[0] if several else result
     call = Call(str(node.target), place, bound, _shape(first, importer, place), str(first.dtype))
     lowered = _lowered(importer, packet, call)
-    return (lowered,) if several else lowered
+    return lowered if isinstance(lowered, list) else (lowered,) if several else lowered
 
 
 def _lowered(importer: Importer, packet: str, call: Call) -> Any:
     """Return what an operator becomes, of the shape that torch says."""
     value = HANDLERS[packet](importer, call)
     return value if packet in _REPEATING else importer.checked(value, call.shape, call.place)
-
-
-def _copied(args: list[Any], node: Any) -> list[Any]:
-    """Return the arguments, copied where the operator would write to them."""
-    if not _writes(node):
-        return args
-    return [arg.clone() if hasattr(arg, "clone") else arg for arg in args]
 
 
 def _writes(node: Any) -> bool:

@@ -98,3 +98,24 @@ def _integers(rows: np.ndarray, steps: np.ndarray, shape: tuple[int, ...]) -> We
             return None
     scale = None if (steps == 1).all() else steps.astype(np.float32)
     return Weight(values.astype(dtype.numpy), dtype, scale)
+
+
+def float_remark(weight: np.ndarray, inputs: DType) -> str:
+    """Return why a layer that looks binarized keeps float32 weights, or nothing.
+
+    Parameters
+    ----------
+    weight : ndarray, (outputs, ...)
+    inputs : DType
+        Of the activations that the layer reads.
+    """
+    rows = weight.reshape(len(weight), -1)
+    if ((rows == rows.min(1, keepdims=True)) | (rows == rows.max(1, keepdims=True))).all():
+        what = "weights are two values per output channel, but not -a and +a"
+        return f"{what}: the layer stays float32."
+    if inputs.kind != "bipolar":
+        return ""
+    return (
+        "its inputs are signs, its weights are floats: the layer stays float32. If they are latent "
+        "weights that training code binarizes elsewhere, name it by --latent."
+    )

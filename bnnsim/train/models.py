@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bnnsim.train.layers import BinaryConv2d, BinaryDense, Dropout, InputEncoding, Sign
@@ -42,6 +42,41 @@ def mlp(
         modules += [BinaryDense(fan_in, hidden), BatchNorm(hidden), Sign()]
         modules += _dropout(hidden_dropout)
     return nn.Sequential(*modules, BinaryDense(hidden, classes), BatchNorm(classes))
+
+
+class TrainingScale(nn.Module):
+    """Multiply by a constant in training, by nothing afterwards: the loss sees smaller numbers."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x``, times the factor in training."""
+        return x * self.factor if self.training else x
+
+
+def bit_mlp(
+    *, inputs: int = 784, hidden: int = 256, depth: int = 2, classes: int = 10
+) -> nn.Sequential:
+    """Return a network of bits alone, as FPGA parameter folders hold it.
+
+    Pixels are +1 from 128 on, else -1; ``depth`` blocks of dense, batch norm, sign follow, and a
+    dense layer whose integer sums are the logits.
+
+    Parameters
+    ----------
+    inputs, hidden, depth, classes : int
+        The model maps (N, inputs) uint8 to (N, classes) float32 that hold integers.
+
+    References
+    ----------
+    Umuroglu et al., "FINN", FPGA 2017: SFC and LFC, there with thresholds at the end.
+    """
+    modules: list[nn.Module] = [InputEncoding(), Sign()]
+    for fan_in in [inputs] + [hidden] * (depth - 1):
+        modules += [BinaryDense(fan_in, hidden), BatchNorm(hidden), Sign()]
+    return nn.Sequential(*modules, BinaryDense(hidden, classes), TrainingScale(hidden**-0.5))
 
 
 def convnet(

@@ -54,6 +54,16 @@ def _mlp(chain: Chain, *, hidden: int) -> None:
     chain.batch_norm()
 
 
+def _bits(chain: Chain, *, hidden: int, depth: int) -> None:
+    """Pixels as bits, layers of bits alone; the last one gives its sums."""
+    chain.encode(np.where(np.arange(256) >= 128, 1, -1), BIT)
+    for _ in range(depth):
+        chain.dense(hidden)
+        chain.batch_norm()
+        chain.sign()
+    chain.dense(_CLASSES)
+
+
 def _convnet(chain: Chain, *, widths: tuple[int, ...], dense: tuple[int, ...]) -> None:
     """Pairs of zero-padded convolutions, the second of each pooled, then dense layers."""
     chain.encode(2 * np.arange(256) - 255, INT16)
@@ -188,6 +198,12 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             (28, 28, 1),
             _BNN.format(file="cifar10.py") + ", in small: four convolutions, one dense layer",
             partial(_convnet, widths=(32, 64), dense=(256,)),
+            trained=True,
+        ),
+        "mnist-bits": Network(
+            (784,),
+            "Umuroglu et al., 'FINN', FPGA 2017, in small: SFC with 256 neurons, two hidden layers",
+            partial(_bits, hidden=256, depth=2),
             trained=True,
         ),
         "cifar10-convnet": Network(

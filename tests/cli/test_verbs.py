@@ -346,7 +346,7 @@ def test_zoo_list(bnnsim):
     assert "59,008" in text
     assert "zoo:NAME:trained" in text
     trained = [net["name"] for net in result["networks"] if net["trained"]]
-    assert trained == ["mlp-3x2048", "mnist-convnet"]
+    assert trained == ["mlp-3x2048", "mnist-convnet", "mnist-bits"]
 
 
 def test_json_file_and_text_together(bnnsim, tmp_path):

@@ -41,9 +41,10 @@ def shaped(images: np.ndarray, graph: Graph) -> np.ndarray:
 def as_torch(graph: Graph):
     """Return a torch module with the network's weights: sign of a latent -1 or +1 is itself."""
     torch = pytest.importorskip("torch")
-    from bnnsim.train.models import digit_convnet, mlp
+    from bnnsim.train.models import bit_mlp, digit_convnet, mlp
 
-    module = {"mlp-3x2048": mlp, "mnist-convnet": digit_convnet}[graph.name]()
+    builders = {"mlp-3x2048": mlp, "mnist-convnet": digit_convnet, "mnist-bits": bit_mlp}
+    module = builders[graph.name]()
     layers = [n for n in graph.nodes if n.op in ("Dense", "Conv2d", "BatchNorm")]
     parameters = [m for m in module if list(m.parameters())]
     assert len(layers) == len(parameters)

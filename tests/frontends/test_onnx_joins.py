@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
+from onnx import helper
 from onnx_nets import QONNX, executed, expected, node, write
 from test_onnx_models import F, bits, check, eighths
 
@@ -32,7 +33,28 @@ def test_a_leaky_relu_has_the_slope_of_the_standard(tmp_path, rng) -> None:
     assert executed(path, eighths(rng, 2, 3))[1] == ["Relu"]
 
 
+@pytest.mark.parametrize(("axis", "sizes"), [(1, [1, 3, 2]), (-2, [2, 1]), (3, [1, 1, 2])])
+def test_parts_are_slices(axis, sizes, tmp_path, rng) -> None:
+    names = [f"p{i}" for i in range(len(sizes))]
+    split = helper.make_node("Split", ["x", "sizes"], names, axis=axis)
+    nodes = [split, node("Neg", [names[0]], "n"), node("Concat", [*names[1:], "n"], "y", axis=1)]
+    if axis != 1:
+        nodes = [split, node("Neg", [names[-1]], "y")]
+    ops = ["Slice", "Scale"] if axis != 1 else ["Slice", "Scale", "Slice", "Slice", "Concat"]
+    constants = {"sizes": np.array(sizes, np.int64)}
+    check(tmp_path, nodes, eighths(rng, *IMAGE), constants, ops=ops)
+
+
+def test_parts_that_do_not_make_the_whole_are_refused(tmp_path) -> None:
+    split = helper.make_node("Split", ["x", "sizes"], ["p", "q"], name="cut", axis=1)
+    constants = {"sizes": np.array([2, 9], np.int64)}
+    path = write(tmp_path / "no.onnx", [split, node("Neg", ["q"], "y")], (1, *IMAGE[1:]), constants)
+    with pytest.raises(SourceError, match=r"of 6 elements into .2, 9. for 2 outputs"):
+        from_onnx(path)
+
+
 GATES = {
+    "tanh": ([node("Tanh", ["x"], "y")], ["Scale", "Sigmoid", "Affine"], 2e-7),
     "sigmoid": ([node("Sigmoid", ["x"], "y")], ["Sigmoid"], 6e-8),
     "hard sigmoid": (
         [node("HardSigmoid", ["x"], "y", alpha=0.25, beta=0.375)], ["Affine", "Clip"], 0.0

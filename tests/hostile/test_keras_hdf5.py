@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 
 import h5py
@@ -65,6 +66,25 @@ def unlimited(file) -> None:
     file.create_dataset(KERNEL, (2**20, 2**20, 2**10), "f4", chunks=(1, 1, 1))
 
 
+def packed(file, raw: bytes, chunks=(3, 3, 3, 4)) -> None:
+    """Store a kernel whose first chunk is the given bytes."""
+    del file[KERNEL]
+    made = file.create_dataset(KERNEL, (3, 3, 3, 4), "f4", chunks=chunks, compression="gzip")
+    made.id.write_direct_chunk((0, 0, 0, 0), raw)
+
+
+def bomb(file) -> None:
+    packed(file, zlib.compress(bytes(2**26)))
+
+
+def torn(file) -> None:
+    packed(file, b"no gzip" * 9)
+
+
+def holey(file) -> None:
+    packed(file, zlib.compress(bytes(144)), (1, 3, 3, 4))
+
+
 def attribute(place: str, name: str, value):
     def edit(file) -> None:
         group = file[place] if place else file
@@ -122,7 +142,7 @@ def many_uses(file) -> None:
     file.attrs["model_config"] = json.dumps(config)
 
 
-PLAIN = "expected plain contiguous data in the file itself"
+PLAIN = "expected data in the file itself, contiguous or in chunks"
 HARD = "expected data in the file itself, and no link"
 FILES = [
     Mutant("no file", lambda path: path.unlink(), (f"{H}got 'No such file",)),
@@ -176,11 +196,15 @@ FILES = [
            (f"{CONV}: conv/kernel:0: got 'SoftLink'", HARD)),
     Mutant("a link to another file", replaced(link=h5py.ExternalLink("/etc/passwd", "/")),
            (f"{CONV}: conv/kernel:0: got 'ExternalLink'", HARD)),
-    Mutant("data of another file", hdf5(outside), (f"{CONV}: kernel: got 'chunked, comp", PLAIN)),
+    Mutant("data of another file", hdf5(outside), (f"{CONV}: kernel: got 'another layout", PLAIN)),
     Mutant("virtual data", replaced(layout=h5py.VirtualLayout((3, 3, 3, 4), "f4")),
            (f"{CONV}: kernel: got", PLAIN)),
-    Mutant("compressed data", replaced(compression="gzip"), (f"{CONV}: kernel: got", PLAIN)),
-    Mutant("chunked data", replaced(chunks=(1, 1, 3, 4)), (f"{CONV}: kernel: got", PLAIN)),
+    Mutant("another compression", replaced(compression="lzf"), (f"{CONV}: kernel: got", PLAIN)),
+    Mutant("checksums", replaced(fletcher32=True), (f"{CONV}: kernel: got", PLAIN)),
+    Mutant("a chunk that inflates without end", hdf5(bomb),
+           (f"{CONV}: kernel: got 'a chunk of other than 432 bytes'",)),
+    Mutant("a chunk that is not gzip", hdf5(torn), (f"{CONV}: kernel: got 'a chunk that is not",)),
+    Mutant("a chunk that is missing", hdf5(holey), (f"{CONV}: kernel: got '1 chunks of 3'",)),
     Mutant("scaled data", replaced(scaleoffset=3), (f"{CONV}: kernel: got", PLAIN)),
     Mutant("a petabyte of nothing", hdf5(unlimited),
            (f"{CONV}: kernel: got 'float32 of shape (1048576, 1048576, 1024)'",)),

@@ -15,6 +15,7 @@ from bnnsim.graph.ir import Graph
 LAYERS = {
     "mlp-3x2048": [(784 * 2048, 1), (2048 * 2048, 1), (2048 * 2048, 1), (2048 * 10, 1)],
     "mlp-3x4096": [(784 * 4096, 1), (4096 * 4096, 1), (4096 * 4096, 1), (4096 * 10, 1)],
+    "mnist-bits": [(784 * 256, 1), (256 * 256, 1), (256 * 10, 1)],
     "mnist-convnet": [
         (3 * 3 * 32, 28 * 28),
         (3 * 3 * 32 * 32, 28 * 28),
@@ -87,7 +88,7 @@ MACS = {
     "resnet20": 40_551_040,
     "mnist-convnet": 19_094_528,
 }
-TRAINED = ("mlp-3x2048", "mnist-convnet")
+TRAINED = ("mlp-3x2048", "mnist-convnet", "mnist-bits")
 
 
 def linear_nodes(graph: Graph) -> list:
@@ -222,7 +223,7 @@ def test_every_network_in_the_package_has_a_name() -> None:
 def test_nets_that_do_not_come_trained() -> None:
     with pytest.raises(SourceError, match=r"Did you mean 'mnist-convnet'"):
         zoo.trained("mnist-convnt")
-    rule = r"zoo:tfc:trained: got .*, expected one of mlp-3x2048, mnist-convnet\. zoo:tfc:random"
+    rule = r"expected one of mlp-3x2048, mnist-convnet, mnist-bits\. zoo:tfc:random"
     with pytest.raises(SourceError, match=rule):
         zoo.trained("tfc")
 

@@ -1,0 +1,1 @@
+"""Train the paper's MNIST network and record how well it does."""
