@@ -11,7 +11,7 @@ import pytest
 
 import bnnsim
 from bnnsim.cli import main
-from bnnsim.cost import mapping
+from bnnsim.cost import nests
 from bnnsim.cost.overrides import with_changes
 from bnnsim.errors import InputError, ProfileError
 from bnnsim.report.check import load_schema
@@ -162,18 +162,21 @@ def test_without_dask_the_message_says_what_to_install(spec, tmp_path, monkeypat
         run_sweep(read_spec(spec), tmp_path / "out.jsonl", scheduler="tcp://host:8786")
 
 
-def looked_up():
-    """Return hits and misses of everything that the mapping search keeps."""
-    kept = [f.cache_info() for f in vars(mapping).values() if hasattr(f, "cache_info")]
-    return sum(info.hits for info in kept), sum(info.misses for info in kept)
-
-
-def test_points_on_cached_mappings_search_nothing(spec):
+def test_points_on_known_layers_search_nothing(spec):
+    tight = "{model: zoo:cnv, profile: cmos45, set: {memories.gb.size: 64 KiB}}"
+    spec.write_text(f"{spec.read_text()}  - {tight}\n")
+    kept = (nests.shared_layer, nests.frontier)
+    for found in kept:
+        found.cache_clear()
     points = read_spec(spec)
     evaluate(points)
-    before = looked_up()
+    layers, tilings = (found.cache_info() for found in kept)
+    assert layers.misses > 0
+    assert tilings.misses > 0
     evaluate(points)
-    assert looked_up()[1] == before[1]
+    again, searched = (found.cache_info() for found in kept)
+    assert again.hits > layers.hits
+    assert (again.misses, searched.misses) == (layers.misses, tilings.misses)
 
 
 BAD = """
