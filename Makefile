@@ -114,12 +114,12 @@ $(VENV)/.built: $(VENV)/.core $(SOURCES)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	@$(STATED) dev torch > $(VENV)/dev.txt
+	@$(STATED) dev torch cluster experiments > $(VENV)/dev.txt
 	$(PIP) --requirement $(VENV)/dev.txt
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
-	@$(STATED) experiments bench > $(VENV)/bench.txt
+	@$(STATED) bench > $(VENV)/bench.txt
 	@while read -r library; do \
 	  $(PIP) "$$library" || echo "skipped: $$library cannot be installed here"; done < $(VENV)/bench.txt
 	touch $@
