@@ -12,6 +12,8 @@
  *
  * The including file gives `given` (type of the activations), `held` (of planes), `lane` (of
  * tables), VECTOR_BYTES (of a register), CONVERT(value, map), and then defines `target` and multiply.
+ * BY_ROWS(channels, count) names the blocks that multiply_rows takes instead, if there are any, with
+ * TABLE_LINES lines of tables.
  */
 #ifndef BNNSIM_LOOKUP_H
 #define BNNSIM_LOOKUP_H
@@ -28,7 +30,9 @@
 #define LINE_VECTORS (LINE_BYTES / VECTOR_BYTES)
 #define GROUPS 16 /* of four values, in a word of weights */
 #define ENTRIES 16
-
+#ifndef TABLE_LINES
+#define TABLE_LINES (GROUPS * ENTRIES)
+#endif
 typedef lane vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef struct line {
     vec v[LINE_VECTORS]; /* one value, or one sum, of every position */
@@ -45,11 +49,20 @@ typedef struct lookup {
     held *planes;
     int64_t *offsets;     /* of value k of a window in the planes of its group */
     line *values, *tables;
+    int64_t step, row_step; /* value k of position r of a block is lane k * step + r * row_step */
 } lookup;
 
 /* Where results go, and one block: output positions [p, p + count) of a group of channels. */
 typedef struct target target;
-static void multiply(const lookup *l, const target *to, int64_t group, int64_t p, int64_t count);
+typedef void multiply_fn(const lookup *l, const target *to, int64_t group, int64_t p,
+                         int64_t count);
+static multiply_fn multiply;
+#ifdef BY_ROWS
+static multiply_fn multiply_rows;
+#else
+#define BY_ROWS(channels, count) 0
+#define multiply_rows multiply
+#endif
 
 /* Entry i of each table is the sum of its four values, value b negative where bit b of i is 0. */
 static void tables_of(const line *values, int64_t groups, line *tables) {
@@ -152,7 +165,8 @@ static void fill_from_rows(const lookup *l, const given *rows, int64_t count) {
     lane *values = (lane *)l->values;
     for (int64_t r = 0; r < count; r++)
         for (int64_t k = 0; k < l->K; k++)
-            values[k * LANES + r] = (lane)(held)CONVERT(rows[r * l->K + k], l->map);
+            values[k * l->step + r * l->row_step] =
+                (lane)(held)CONVERT(rows[r * l->K + k], l->map);
 }
 
 static void fill_offsets(const lookup *l) {
@@ -176,10 +190,13 @@ static int is_matrix(const bnn_conv *conv) {
            conv->groups == 1 && !w->pad_top && !w->pad_left && !w->pad_bottom && !w->pad_right;
 }
 
+static void *unset_lines(int64_t count) {
+    return aligned_alloc(LINE_BYTES, (size_t)count * LINE_BYTES);
+}
+
 static void *lines(int64_t count) {
-    const size_t bytes = (size_t)count * LINE_BYTES;
-    void *memory = aligned_alloc(LINE_BYTES, bytes);
-    if (memory != NULL) memset(memory, 0, bytes);
+    void *memory = unset_lines(count);
+    if (memory != NULL) memset(memory, 0, (size_t)count * LINE_BYTES);
     return memory;
 }
 
@@ -203,11 +220,21 @@ static int start_lookup(lookup *l, const bnn_conv *conv, const uint64_t *panels)
     l->plane = w->stride_w * l->rows * l->pitch;
     l->planes = malloc((size_t)(conv->channels * l->plane) * sizeof *l->planes);
     l->offsets = malloc((size_t)l->K * sizeof *l->offsets);
-    l->values = lines((l->K + 3) / 4 * 4);
-    l->tables = lines(GROUPS * ENTRIES);
+    const int by_rows = is_matrix(conv) && BY_ROWS(conv->out_channels, LANES);
+    l->step = by_rows ? 1 : LANES, l->row_step = by_rows ? l->words * BNN_WORD_BITS : 1;
+    l->values = lines(l->words * BNN_WORD_BITS);
+    l->tables = unset_lines(TABLE_LINES);
     if (!l->planes || !l->offsets || !l->values || !l->tables) return BNN_ERR_MEMORY;
     fill_offsets(l);
     return BNN_OK;
+}
+
+static void multiply_block(const lookup *l, const target *to, int64_t group, int64_t p,
+                           int64_t count) {
+    if (BY_ROWS(l->conv->out_channels / l->conv->groups, count))
+        multiply_rows(l, to, group, p, count);
+    else
+        multiply(l, to, group, p, count);
 }
 
 /* Every LANES output positions of a call, whose values are filled in. */
@@ -217,7 +244,7 @@ static void each_block(const lookup *l, const given *x, const target *to) {
     for (int64_t m = 0; is_matrix(l->conv) && m < w->batch; m += LANES) {
         const int64_t count = bnn_min(LANES, w->batch - m);
         fill_from_rows(l, x + m * size, count);
-        multiply(l, to, 0, m, count);
+        multiply_block(l, to, 0, m, count);
     }
     for (int64_t i = 0; !is_matrix(l->conv) && i < w->batch; i++) {
         fill_planes(l, x + i * size);
@@ -225,7 +252,7 @@ static void each_block(const lookup *l, const given *x, const target *to) {
             for (int64_t p = 0; p < pixels; p += LANES) {
                 const int64_t count = bnn_min(LANES, pixels - p);
                 fill_from_planes(l, p, count, g);
-                multiply(l, to, g, i * pixels + p, count);
+                multiply_block(l, to, g, i * pixels + p, count);
             }
     }
 }
