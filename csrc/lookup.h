@@ -12,7 +12,7 @@
  *
  * The including file gives `given` (type of the activations), `held` (of planes), `lane` (of
  * tables), VECTOR_BYTES (of a register), CONVERT(value, map), and then defines `target` and multiply.
- * BY_ROWS(channels, count) names the blocks that multiply_rows takes instead, if there are any, with
+ * BY_ROWS(l, count) names the blocks that multiply_rows takes instead, if there are any, with
  * TABLE_LINES lines of tables.
  */
 #ifndef BNNSIM_LOOKUP_H
@@ -41,6 +41,7 @@ typedef struct line {
 /* One call: its scratch, and where values lie. */
 typedef struct lookup {
     const bnn_conv *conv;
+    const given *x;
     const uint64_t *panels;
     const int16_t *map;   /* of bytes to values, or NULL */
     held pad;
@@ -49,7 +50,6 @@ typedef struct lookup {
     held *planes;
     int64_t *offsets;     /* of value k of a window in the planes of its group */
     line *values, *tables;
-    int64_t step, row_step; /* value k of position r of a block is lane k * step + r * row_step */
 } lookup;
 
 /* Where results go, and one block: output positions [p, p + count) of a group of channels. */
@@ -60,7 +60,7 @@ static multiply_fn multiply;
 #ifdef BY_ROWS
 static multiply_fn multiply_rows;
 #else
-#define BY_ROWS(channels, count) 0
+#define BY_ROWS(l, count) 0
 #define multiply_rows multiply
 #endif
 
@@ -160,13 +160,14 @@ static void fill_from_planes(const lookup *l, int64_t p, int64_t count, int64_t 
     }
 }
 
-/* The values of rows [0, count) of a matrix. */
-static void fill_from_rows(const lookup *l, const given *rows, int64_t count) {
+/* The values of rows [m, m + count) of a matrix. */
+static void fill_from_rows(const lookup *l, int64_t m, int64_t count) {
+    const int64_t K = l->K;
+    const given *row = l->x + m * K;
     lane *values = (lane *)l->values;
-    for (int64_t r = 0; r < count; r++)
-        for (int64_t k = 0; k < l->K; k++)
-            values[k * l->step + r * l->row_step] =
-                (lane)(held)CONVERT(rows[r * l->K + k], l->map);
+    for (int64_t r = 0; r < count; r++, row += K)
+        for (int64_t k = 0; k < K; k++)
+            values[k * LANES + r] = (lane)(held)CONVERT(row[k], l->map);
 }
 
 static void fill_offsets(const lookup *l) {
@@ -207,7 +208,7 @@ static void end_lookup(lookup *l) {
     free(l->tables);
 }
 
-/* Fill all but pad and map; values past K stay 0. */
+/* Fill all but x, pad and map; values past K stay 0. */
 static int start_lookup(lookup *l, const bnn_conv *conv, const uint64_t *panels) {
     const bnn_window *w = &conv->window;
     l->conv = conv, l->panels = panels;
@@ -220,8 +221,6 @@ static int start_lookup(lookup *l, const bnn_conv *conv, const uint64_t *panels)
     l->plane = w->stride_w * l->rows * l->pitch;
     l->planes = malloc((size_t)(conv->channels * l->plane) * sizeof *l->planes);
     l->offsets = malloc((size_t)l->K * sizeof *l->offsets);
-    const int by_rows = is_matrix(conv) && BY_ROWS(conv->out_channels, LANES);
-    l->step = by_rows ? 1 : LANES, l->row_step = by_rows ? l->words * BNN_WORD_BITS : 1;
     l->values = lines(l->words * BNN_WORD_BITS);
     l->tables = unset_lines(TABLE_LINES);
     if (!l->planes || !l->offsets || !l->values || !l->tables) return BNN_ERR_MEMORY;
@@ -229,30 +228,26 @@ static int start_lookup(lookup *l, const bnn_conv *conv, const uint64_t *panels)
     return BNN_OK;
 }
 
-static void multiply_block(const lookup *l, const target *to, int64_t group, int64_t p,
-                           int64_t count) {
-    if (BY_ROWS(l->conv->out_channels / l->conv->groups, count))
-        multiply_rows(l, to, group, p, count);
-    else
-        multiply(l, to, group, p, count);
-}
-
-/* Every LANES output positions of a call, whose values are filled in. */
-static void each_block(const lookup *l, const given *x, const target *to) {
+/* Every LANES output positions of a call; a matrix by rows is read where it lies. */
+static void each_block(const lookup *l, const target *to) {
     const bnn_window *w = &l->conv->window;
     const int64_t size = w->height * w->width * l->conv->channels, pixels = l->out_h * l->out_w;
     for (int64_t m = 0; is_matrix(l->conv) && m < w->batch; m += LANES) {
         const int64_t count = bnn_min(LANES, w->batch - m);
-        fill_from_rows(l, x + m * size, count);
-        multiply_block(l, to, 0, m, count);
+        if (BY_ROWS(l, count)) {
+            multiply_rows(l, to, 0, m, count);
+        } else {
+            fill_from_rows(l, m, count);
+            multiply(l, to, 0, m, count);
+        }
     }
     for (int64_t i = 0; !is_matrix(l->conv) && i < w->batch; i++) {
-        fill_planes(l, x + i * size);
+        fill_planes(l, l->x + i * size);
         for (int64_t g = 0; g < l->conv->groups; g++)
             for (int64_t p = 0; p < pixels; p += LANES) {
                 const int64_t count = bnn_min(LANES, pixels - p);
                 fill_from_planes(l, p, count, g);
-                multiply_block(l, to, g, i * pixels + p, count);
+                (BY_ROWS(l, count) ? multiply_rows : multiply)(l, to, g, i * pixels + p, count);
             }
     }
 }

@@ -6,7 +6,7 @@
 
 #define VECTOR_BYTES 32
 #define KERNEL(op) bnn_##op##_avx2
-#define BY_ROWS(channels, count) ((count) <= 4) /* lanes would mostly idle */
+#define BY_ROWS(l, count) ((count) <= 4) /* lanes would mostly idle */
 #define CHANNELS 8       /* of a panel */
 #define WORDS_PER_SUM 16 /* each adds four values to an int16: 64 of at most 511 */
 
@@ -58,7 +58,7 @@ static void multiply_rows(const lookup *l, const target *t, int64_t group, int64
                           int64_t count) {
     const uint64_t *panels = l->panels + group * l->group_words;
     for (int64_t r = 0; r < count; r++) {
-        const int16_t *row = row_of(l, t, r, 0, l->words * BNN_WORD_BITS);
+        const int16_t *row = row_of(l, t, p, r, 0, l->K);
         for (int64_t n = 0; n < l->conv->out_channels / l->conv->groups; n += CHANNELS) {
             int32_t sums[CHANNELS];
             sum_few(row, panels + n * l->words, l->words, sums);

@@ -37,23 +37,40 @@ def a_map(rng):
 
 
 @variants("byte_bit")
-@pytest.mark.parametrize("K", [1, 3, 4, 63, 64, 65, 127, 129, 784])
+@pytest.mark.parametrize("K", [1, 3, 4, 63, 64, 65, 127, 129, 255, 256, 257, 784, 1024, 2113])
 def test_byte_bit_multiplies_what_bytes_stand_for(isa, K, rng):
-    x, w, meaning = integers(rng, np.uint8, 67, K), bipolar(rng, 41, K), a_map(rng)
+    x, w, meaning = integers(rng, np.uint8, 67, K), bipolar(rng, 131, K), a_map(rng)
     expected = matmul(meaning[x], w)
     for M in (1, 3, 6, 7, 31, 32, 33, 67):
-        for N in (1, 7, 8, 9, 41):
+        for N in (1, 7, 8, 9, 41, 64, 65, 127, 128, 129, 131):
             got = _kernels.byte_bit(x[:M], meaning, pack(w[:N], "byte_bit", isa), isa=isa)
             assert (got == expected[:M, :N]).all()
 
 
+PIXELS, CENTERED = np.arange(256, dtype=np.int16), np.arange(-255, 256, 2, dtype=np.int16)
+
+
+@variants("byte_bit")
+@pytest.mark.parametrize("K", [63, 256, 257, 784, 1024, 1025, 4099])
+def test_byte_bit_sums_the_largest_values(isa, K):
+    x = np.zeros((9, K), np.uint8)
+    x[0], x[1, ::2], x[2, : K // 2], x[3, K // 2 :], x[4, 7::64] = 255, 255, 255, 255, 255
+    w = np.ones((130, K), np.int8)
+    w[1], w[2, ::2], w[3, : K // 2], w[64, 1::2], w[129] = -1, -1, -1, -1, -1
+    packed = pack(w, "byte_bit", isa)
+    wide = np.where(PIXELS == 255, 511, -511).astype(np.int16)
+    for meaning in (PIXELS, CENTERED, -PIXELS, wide, -wide, 0 * PIXELS):
+        assert (_kernels.byte_bit(x, meaning, packed, isa=isa) == matmul(meaning[x], w)).all()
+
+
 @variants("byte_bit_threshold")
-@pytest.mark.parametrize("N", [1, 31, 32, 33, 63, 64, 65, 131])
-def test_byte_bit_threshold_compares_every_sum(isa, N, rng):
-    x, w, meaning = integers(rng, np.uint8, 35, 70), bipolar(rng, N, 70), a_map(rng)
+@pytest.mark.parametrize("K", [70, 257, 1031])
+@pytest.mark.parametrize("N", [1, 31, 32, 33, 63, 64, 65, 127, 128, 129, 131])
+def test_byte_bit_threshold_compares_every_sum(isa, N, K, rng):
+    x, w, meaning = integers(rng, np.uint8, 35, K), bipolar(rng, N, K), a_map(rng)
     sums = matmul(meaning[x], w)
-    t, direction = thresholds_near(rng, sums, 70 * 511)
-    limits = _kernels.pack_thresholds(t, direction, 70)
+    t, direction = thresholds_near(rng, sums, K * 511)
+    limits = _kernels.pack_thresholds(t, direction, K)
     for M in (1, 6, 7, 35):
         packed = pack(w, "byte_bit", isa)
         got = _kernels.byte_bit(x[:M], meaning, packed, limits, isa=isa)
