@@ -161,6 +161,20 @@ def test_the_avx512_loop_counts_512_bits_in_three_instructions(op):
         assert len(loop) <= 16 * 3 + 8 + steps, loop
 
 
+@on_x86_64
+def test_the_avx512_loop_looks_up_16_values_of_32_channels_in_three_permutations():
+    """Bytes x bits by rows, a whole tile: 2 positions x 4 registers, whose sums stay there."""
+    assembly = run("cc", *SHIPPED, "-S", "-o", "-", CSRC / "x86" / "byte_bit_avx512.c")
+    whole = []
+    for loop in loops_of(assembly):
+        kinds = Counter(re.sub(r"^vperm[ti]2w", "vperm2w", at.split()[0]) for at in loop)
+        if (kinds["vpermw"], kinds["vperm2w"], kinds["vpaddw"]) == (16, 8, 24):
+            whole.append(loop)
+    assert len(whole) == 1, "no loop of a whole tile"
+    assert not [at for at in whole[0] if "%rsp)" in at], "a sum left its register"
+    assert len(whole[0]) <= 80, whole[0]
+
+
 def test_a_higher_count_is_caught(monkeypatch, tmp_path):
     kept = tmp_path / "counts.json"
     kept.write_text('{"kernels": {"tool": "cc 12", "counts": {"x": 1000}}}')
