@@ -109,12 +109,13 @@ def _planned(
     chip: HardwareProfile,
 ) -> Schedule:  # fmt: skip
     """Return the schedule with the least energy of those that the profile allows."""
+    found: Sequence[Schedule]
     if chip.pipeline is not None:
         found = [pipeline_schedule(graph, layout, chip, batch)]
     elif chip.kernels is not None:
         found = [kernel_schedule(graph, layout, chip, batch, allow_unpriced=allow_unpriced)]
     else:
-        found = schedules(graph, layout, chip, batch, allow_unpriced=allow_unpriced)
+        found = schedules(graph, chip, batch, allow_unpriced=allow_unpriced)
     options = [_at_activity(option, chip, toggles) for option in found]
     return options[0] if len(options) == 1 else min(options, key=partial(total_joules, chip))
 

@@ -386,6 +386,9 @@ class HardwareProfile:
     root: str = field(default="", compare=False)
     notes: tuple[str, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.memories))
+
     def chain(self, operand: str) -> tuple[Memory, ...]:
         """Return the memories that may hold ``weights`` or ``activations``, nearest first."""
         return tuple(m for m in self.memories if operand in m.holds)
