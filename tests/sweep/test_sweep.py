@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import bnnsim
+from bnnsim.api import twin_for
 from bnnsim.cli import main
 from bnnsim.cost import nests, schedule
 from bnnsim.cost.estimate import estimate
 from bnnsim.cost.overrides import with_changes
+from bnnsim.cost.profile import load_profile
 from bnnsim.errors import InputError, ProfileError
 from bnnsim.report.check import load_schema
 from bnnsim.report.sweeps import frontiers
@@ -188,7 +190,7 @@ CHANGED = {
     "actions.add.int32.energy": "1 pJ/op",
     "actions.add.bit.band": 3,
     "static.array.power": "1 W",
-    "structural_band": 2,
+    "structural": {"band": 2},
 }
 
 
@@ -208,14 +210,18 @@ FRESH = [
     {}, CHANGED, {"memories.gb.size": "16 KiB"}, {"memories.gb.banks": 1}, {"array.rows": 8},
     {"memories.dram.read": "80 pJ/bit"}, {"memories.dram.bandwidth.rate": "1 GB/s"},
     {"memories.dram.standby.power": "9 W"}, {"node.clock": "9 MHz"}, {"rng.lazy": True},
-    {"rng.energy": "1 pJ/randbit"}, {"datapath.bit_mac": "serial"}, {"array.planes": False}, {},
+    {"rng.energy": "1 pJ/randbit"}, {"datapath.bit_mac": "serial"}, {},
+    {"array.first_layer": "wider"},
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", ["int8", "binary", "binary-stochastic"])
-def test_estimates_with_what_was_found_before_equal_those_made_afresh(mode):
+@pytest.mark.parametrize(
+    ("model", "mode"),
+    [("tfc", "int8"), ("tfc", "binary"), ("cifar10-convnet", "binary-stochastic")],
+)
+def test_estimates_with_what_was_found_before_equal_those_made_afresh(model, mode):
     """One graph on profiles that differ in one way each, in both orders."""
-    graph = bnnsim.lower(bnnsim.to_mode(bnnsim.load("zoo:tfc"), mode))
+    graph = twin_for(bnnsim.load(f"zoo:{model}"), load_profile("cmos45"), mode)
     chips = [with_changes("cmos45", changes) for changes in FRESH]
     jobs = [(chip, batch) for chip in (*chips, *chips[::-1]) for batch in (1, 5)]
     kept = [estimate(graph, chip, batch=batch) for chip, batch in jobs]
