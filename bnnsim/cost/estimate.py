@@ -304,7 +304,7 @@ def _samples(profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, 
     inside: Any = 0.0
     outside: Any = 0.0
     reference = profile.array.reference_activity
-    for (name, follows), number in schedule.totals().items():
+    for (name, follows), number in schedule.totals.items():
         price = priced[name]
         joules = number * price.joules * constant_factor(price.constant)
         if follows and reference is not None:
@@ -350,7 +350,7 @@ def _assumptions(
     """
     parts: dict[Constant, float] = {}
     added = outside = scaled = 0.0
-    for (name, follows), number in schedule.totals().items():
+    for (name, follows), number in schedule.totals.items():
         price = priced[name]
         bare = number * price.joules / (price.overhead or 1.0)
         added += number * price.joules - bare

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from bnnsim.cost.actions import LayerCounts, count_actions
 from bnnsim.cost.calls import Call
@@ -92,12 +93,15 @@ class NodePlan:
 
     def weighted(self) -> Iterator[tuple[str, str, float]]:
         """Yield constant, category and count of all actions, products scaled by activity."""
+        scale = self.logic_scale
         for (name, category), number in self.priced.items():
-            scale = self.logic_scale if self.follows(category) else None
-            yield name, category, number if scale is None else number * scale
+            if scale is not None and category == "compute":
+                yield name, category, number * scale
+            else:
+                yield name, category, number
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schedule:
     """A batch on a profile.
 
@@ -125,8 +129,9 @@ class Schedule:
     unpriced: tuple[str, ...]
     steady_cycles: int = 0
 
-    def totals(self) -> dict[tuple[str, bool], float]:
-        """Return counts by constant, those that follow the measured activity apart."""
+    @cached_property
+    def totals(self) -> Mapping[tuple[str, bool], float]:
+        """Counts by constant, those that follow the measured activity apart."""
         total: dict[tuple[str, bool], float] = {}
         for plan in self.nodes:
             for name, category, number in plan.weighted():
