@@ -1,7 +1,8 @@
 """Two layers in other estimators and in bnnsim: energies and cycles, part by part.
 
 Each tool runs in a process of the interpreter that has it; one that is not there is skipped by
-name, with what installs it. ``--out`` records the run, of which docs/estimators.md has the tables.
+name, with what installs it. ``--out`` records what the tools said; docs/estimators.md has the
+tables of it, beside what bnnsim says now.
 """
 
 from __future__ import annotations
@@ -13,23 +14,25 @@ from pathlib import Path
 
 from experiments.vs_estimators.peers import TOOLS, ask
 from experiments.vs_estimators.tables import TABLES
-from experiments.vs_estimators.work import FOLDER, all_ours
+from experiments.vs_estimators.work import FOLDER
 
 RESULTS = FOLDER / "results"
 
 
 def main() -> None:
     """Print the tables, and write the JSON where asked."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.vs_estimators", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.vs_estimators", description=__doc__
+    )
     for name, tool in TOOLS.items():
         parser.add_argument(f"--{name}", metavar="PYTHON", help=f"interpreter with {tool.title}")
     parser.add_argument("--out", type=Path, help="folder for bench.json")
     arguments = parser.parse_args()
     tools = {}
     for name, tool in TOOLS.items():
-        print(f"{tool.title} ... (SCALE-Sim takes two minutes)", file=sys.stderr, flush=True)
+        print(f"{tool.title} (minutes: {tool.minutes})", file=sys.stderr, flush=True)
         tools[name] = ask(name, getattr(arguments, name))
-    told = {"tools": tools, "ours": all_ours()}
+    told = {"tools": tools}
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         (arguments.out / "bench.json").write_text(json.dumps(told, indent=1) + "\n")

@@ -14,11 +14,12 @@ from experiments.vs_estimators.work import FOLDER
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """An estimator: what it is called, what it imports as, how it is installed."""
+    """An estimator: its name, what it imports as, what installs it, how long it takes."""
 
     title: str
     module: str
     install: str
+    minutes: str = "less than 1"
 
 
 TOOLS = {
@@ -29,7 +30,7 @@ TOOLS = {
         "then pip install --no-deps qkeras==0.9.0",
     ),
     "zigzag": Tool("ZigZag", "zigzag", "pip install zigzag-dse==3.9.1 six"),
-    "scalesim": Tool("SCALE-Sim", "scalesim", "pip install scalesim==3.0.0 'numpy<2.4'"),
+    "scalesim": Tool("SCALE-Sim", "scalesim", "pip install scalesim==3.0.0 'numpy<2.4'", "2"),
 }  # fmt: skip
 
 
@@ -47,6 +48,7 @@ def ask(name: str, python: str | None) -> dict[str, Any]:
     if python is None and importlib.util.find_spec(tool.module) is None:
         why = f"not installed: {tool.install}; then give --{name} PYTHON"
         return {"skipped": why}
+    # -I: nothing of our own environment reaches the tool's
     command = [python or sys.executable, "-I", str(FOLDER / f"probe_{name}.py")]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

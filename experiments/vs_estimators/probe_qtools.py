@@ -59,7 +59,8 @@ def row(layer: str, precision: str) -> dict[str, Any]:
             rd_wr_on_io=False,
         )  # fmt: skip
         found[place] = told[layer]["energy"]
-    item = next(iter(v for k, v in tool._layer_map["layer_data_type_map"].items() if k.name == layer))
+    types = tool._layer_map["layer_data_type_map"]
+    item = next(of for made, of in types.items() if made.name == layer)
     found["accumulator_bits"] = int(item.accumulator.output.bits)
     return found
 

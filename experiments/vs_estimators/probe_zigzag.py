@@ -21,7 +21,8 @@ SUM_BITS = 16
 def workload(layer: str, weight: int, act: int) -> dict[str, Any]:
     """Return a layer as the tool's workload files have it."""
     precision = {"W": weight, "I": act, "O": SUM_BITS, "O_final": act}
-    common = {"id": 0, "name": layer, "operand_precision": precision, "operand_source": {"I": 0, "W": 0}}
+    common = {"id": 0, "name": layer, "operand_precision": precision,
+              "operand_source": {"I": 0, "W": 0}}  # fmt: skip
     if layer == "dense":
         return common | {
             "operator_type": "Gemm", "equation": "O[b][k]+=W[k][c]*I[b][c]",
@@ -52,7 +53,8 @@ def row(layer: str, precision: str) -> dict[str, Any]:
             loma_show_progress_bar=False,
         )  # fmt: skip
     best = found[0][1][0][0]
-    levels = {str(operand): list(map(float, by)) for operand, by in best.mem_energy_breakdown.items()}
+    memories = best.mem_energy_breakdown.items()
+    levels = {str(operand): [float(each) for each in by] for operand, by in memories}
     return {
         "layer": layer, "precision": precision, "energy": float(energy), "cycles": float(cycles),
         "mac": float(best.mac_energy), "levels": levels, "compute_cycles": float(best.ideal_cycle),

@@ -1,12 +1,13 @@
-"""The tables of docs/estimators.md, of a recorded run."""
+"""The tables of docs/estimators.md: what tools said in a recorded run, and what bnnsim says now."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from experiments.vs_estimators.peers import TOOLS
-from experiments.vs_estimators.work import LAYERS, TYPES
+from experiments.vs_estimators.work import CHIPS, LAYERS, TYPES, free_cycles, ours
 
 Told = Mapping[str, Any]
 Rows = Iterator[tuple[str, ...]]
@@ -29,9 +30,10 @@ def tool_rows(told: Told, name: str) -> dict[tuple[str, str], Any]:
     return {(row["layer"], row.get("precision", "")): row for row in rows}
 
 
-def our_rows(told: Told, chip: str) -> dict[tuple[str, str], Any]:
-    """Return our rows on a profile."""
-    return {(row["layer"], row["precision"]): row for row in told["ours"]["rows"][chip]}
+@cache
+def our_rows(chip: str) -> dict[tuple[str, str], Any]:
+    """Return what bnnsim says on a profile, by layer and precision."""
+    return {(name, kind): ours(name, kind, chip) for name in LAYERS for kind in CHIPS[chip]}
 
 
 def totals(told: Told) -> Rows:
@@ -46,8 +48,8 @@ def totals(told: Told) -> Rows:
         for place in ("dram", "sram")
     }
     found["ZigZag, tpu_like"] = {key: row["energy"] for key, row in zigzag.items()}
-    for chip in told["ours"]["rows"]:
-        rows = our_rows(told, chip)
+    for chip in CHIPS:
+        rows = our_rows(chip)
         found[f"bnnsim, `{chip}`"] = {key: row["energy"] for key, row in rows.items()}
     for name, energies in found.items():
         if energies:
@@ -55,15 +57,15 @@ def totals(told: Told) -> Rows:
 
 
 def words(told: Told) -> Rows:
-    """What QTools' polynomial gives, beside Horowitz's figure for 64 bits."""
+    """Figures of QTools' polynomial, beside Horowitz's figure for 64 bits."""
     yield ("SRAM", "`sram_rd` (pJ)", "x 64", "Horowitz, 64 bits (pJ)",
            "QTools charges for 64 bits (pJ)", "Horowitz / QTools")  # fmt: skip
     tool = told["tools"]["qtools"]
     for size, each in tool.get("sram_rd", {}).items():
         charged = 64 * tool["sram_mul_factor"] * each
         known = HOROWITZ.get(size)
-        yield (size, number(each), number(64 * each), number(known) if known else "not in the table",
-               number(charged), number(known / charged) if known else "")  # fmt: skip
+        published, ratio = (number(known), number(known / charged)) if known else ("not given", "")
+        yield (size, number(each), number(64 * each), published, number(charged), ratio)
 
 
 def qtools(told: Told) -> Rows:
@@ -71,7 +73,7 @@ def qtools(told: Told) -> Rows:
     yield ("uJ", "accumulator bits", "MACs, QTools", "MACs, bnnsim", "bnnsim / QTools",
            "weights in DRAM, QTools", "weights in DRAM, bnnsim", "weights in SRAM, QTools",
            "weights in SRAM, bnnsim", "bnnsim / QTools")  # fmt: skip
-    here, on_chip = our_rows(told, "qtools"), our_rows(told, "qtools-sram")
+    here, on_chip = our_rows("qtools"), our_rows("qtools-sram")
     for key, row in tool_rows(told, "qtools").items():
         macs, mine = row["dram"]["op_cost"], here[key]["by"]["compute"]
         weights = row["sram"]["parameters"]
@@ -86,7 +88,7 @@ def zigzag(told: Told) -> Rows:
     """ZigZag and bnnsim on tpu_like, part by part."""
     yield ("uJ", "MACs and sums, ZigZag", "bnnsim", "on chip, ZigZag", "bnnsim", "DRAM, ZigZag",
            "bnnsim", "all, ZigZag", "bnnsim", "bnnsim / ZigZag")  # fmt: skip
-    here = our_rows(told, "zigzag")
+    here = our_rows("zigzag")
     for key, row in tool_rows(told, "zigzag").items():
         levels, mine = row["levels"], here[key]
         parts = {
@@ -104,12 +106,12 @@ def cycles(told: Told) -> Rows:
     yield ("32 x 32 array, int8", "ZigZag, 64 bits a cycle", "bnnsim, 64 bits a cycle",
            "SCALE-Sim, no stalls", "bnnsim, no stalls", "compute alone")  # fmt: skip
     tool, systolic = tool_rows(told, "zigzag"), tool_rows(told, "scalesim")
-    here = our_rows(told, "zigzag")
+    here = our_rows("zigzag")
     for layer in LAYERS:
         key = (layer, "int8")
-        theirs = [tool[key]["cycles"] if tool else None, here[key]["seconds"] * 1e9,
+        theirs = [tool[key]["cycles"] if tool else None, here[key]["ns"],
                   systolic[layer, ""]["cycles"] if systolic else None,
-                  told["ours"]["free_cycles"][layer],
+                  free_cycles(layer),
                   tool[key]["compute_cycles"] if tool else None]  # fmt: skip
         yield (layer, *("" if n is None else f"{n:,.0f}" for n in theirs))
 

@@ -12,7 +12,12 @@ from bnnsim.graph.growing import GrowingGraph
 from bnnsim.graph.ir import Graph, Tensor
 
 FOLDER = Path(__file__).resolve().parent
-LAYERS = ("dense", "conv")
+PAD: dict[str, Any] = {"pads": (1, 1, 1, 1), "pad_value": 0}
+SHAPES: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "dense": ("Dense", (4096,), (4096, 4096), {}),
+    "conv": ("Conv2d", (28, 28, 128), (128, 3, 3, 128), PAD),
+}  # op, input, weights, attributes
+LAYERS = tuple(SHAPES)
 TYPES = {
     "float32": ("float32", "float32"),
     "int8": ("int8", "int8"),
@@ -32,11 +37,10 @@ def layer(name: str, precision: str, *, narrow: bool = False) -> Graph:
         Whether the result goes back to the type of the activations, instead of its sums.
     """
     act, weight = (DType.parse(dtype) for dtype in TYPES[precision])
-    shape, filters = ((4096,), (4096, 4096)) if name == "dense" else ((28, 28, 128), (128, 3, 3, 128))
+    op, shape, filters, attrs = SHAPES[name]
     graph = GrowingGraph(shape, act)
-    pads = {} if name == "dense" else {"pads": (1, 1, 1, 1), "pad_value": 0}
-    op = "Dense" if name == "dense" else "Conv2d"
-    out = graph.append(op, name, ["input"], [Tensor(f"{name}.weight", filters, weight, True)], pads)
+    held = [Tensor(f"{name}.weight", filters, weight, True)]
+    out = graph.append(op, name, ["input"], held, attrs)
     if narrow:
         out = _narrow(graph, out, act)
     return graph.graph(f"{name} {precision}", out, {})
@@ -62,7 +66,7 @@ def profile(name: str) -> Path | str:
 
 
 def ours(name: str, precision: str, chip: str) -> dict[str, Any]:
-    """Return what bnnsim says of a layer: picojoules by part and by component, and cycles.
+    """Return what bnnsim says of a layer: picojoules by part and by component, and nanoseconds.
 
     ``chip`` is a profile; ``zigzag`` stores results as activations, as its tool does.
     """
@@ -78,7 +82,7 @@ def ours(name: str, precision: str, chip: str) -> dict[str, Any]:
     return {
         "layer": name, "precision": precision, "energy": 1e12 * report.energy.value,
         "parts": parts, "by": {k: 1e12 * v for k, v in report.energy_by.items() if v},
-        "seconds": report.latency.value,
+        "ns": 1e9 * report.latency.value,
     }  # fmt: skip
 
 
@@ -90,15 +94,7 @@ CHIPS = {
 }  # profiles, and what each has constants for
 
 
-def all_ours() -> dict[str, Any]:
-    """Return every estimate of ours by profile, and cycles where no bandwidth holds them up."""
-    rows = {
-        chip: [ours(name, precision, chip) for name in LAYERS for precision in precisions]
-        for chip, precisions in CHIPS.items()
-    }
+def free_cycles(name: str) -> float:
+    """Return cycles of 1 ns of an int8 layer on ``zigzag``, with all the bandwidth it wants."""
     free = with_changes(profile("zigzag"), {"memories.dram.bandwidth": "100 TB/s"})
-    cycles = {
-        name: bnnsim.estimate(layer(name, "int8", narrow=True), free).latency.value * 1e9
-        for name in LAYERS
-    }
-    return {"version": bnnsim.__version__, "rows": rows, "free_cycles": cycles}
+    return 1e9 * bnnsim.estimate(layer(name, "int8", narrow=True), free).latency.value
