@@ -13,12 +13,14 @@ from experiments.bench_engine.__main__ import RESULTS
 from experiments.bench_engine.tables import TABLES
 from experiments.bench_engine.targets import TARGETS, judge
 from experiments.bench_planes import __main__ as bench_planes
+from experiments.vs_estimators import __main__ as vs_estimators
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUNS = {
     "README.md": (RESULTS, TABLES),
     "experiments/bench_engine/README.md": (RESULTS, TABLES),
     "docs/kernels.md": (bench_planes.RESULTS, {"planes": bench_planes.table}),
+    "docs/estimators.md": (vs_estimators.RESULTS, vs_estimators.TABLES),
 }
 TABLE = re.compile(r"(?<=<!-- table )(\w+) -->\n(.*?)(?=<!-- end -->)", re.DOTALL)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
+from bnnsim.cost.remembered import by_graph
 from bnnsim.cost.windows import outputs_inside, pixels_inside, taps_inside
 from bnnsim.graph.draws import is_stochastic, rng_bits
 from bnnsim.graph.dtypes import TERNARY, DType
@@ -93,6 +94,7 @@ class LayerCounts:
     actions: Mapping[Action, int] | None
 
 
+@by_graph
 def count_actions(graph: Graph) -> tuple[LayerCounts, ...]:
     """Return the logical counts of every node for one image, in execution order."""
     pixels = encoded_bits(graph)

@@ -109,12 +109,13 @@ def _planned(
     chip: HardwareProfile,
 ) -> Schedule:  # fmt: skip
     """Return the schedule with the least energy of those that the profile allows."""
+    found: Sequence[Schedule]
     if chip.pipeline is not None:
         found = [pipeline_schedule(graph, layout, chip, batch)]
     elif chip.kernels is not None:
         found = [kernel_schedule(graph, layout, chip, batch, allow_unpriced=allow_unpriced)]
     else:
-        found = schedules(graph, layout, chip, batch, allow_unpriced=allow_unpriced)
+        found = schedules(graph, chip, batch, allow_unpriced=allow_unpriced)
     options = [_at_activity(option, chip, toggles) for option in found]
     return options[0] if len(options) == 1 else min(options, key=partial(total_joules, chip))
 
@@ -303,7 +304,7 @@ def _samples(profile: HardwareProfile, schedule: Schedule, priced: Mapping[str, 
     inside: Any = 0.0
     outside: Any = 0.0
     reference = profile.array.reference_activity
-    for (name, follows), number in schedule.totals().items():
+    for (name, follows), number in schedule.totals.items():
         price = priced[name]
         joules = number * price.joules * constant_factor(price.constant)
         if follows and reference is not None:
@@ -349,7 +350,7 @@ def _assumptions(
     """
     parts: dict[Constant, float] = {}
     added = outside = scaled = 0.0
-    for (name, follows), number in schedule.totals().items():
+    for (name, follows), number in schedule.totals.items():
         price = priced[name]
         bare = number * price.joules / (price.overhead or 1.0)
         added += number * price.joules - bare

@@ -325,11 +325,6 @@ class Kernels:
         return (*found, *(c for c in (self.launch, self.randbits) if c is not None))
 
 
-# What a profile without an array has in its place: nothing runs on it, nothing is priced by it.
-NO_ARRAY = Array(1, 1, "K", 1, "error", False, {})
-NO_DATAPATH = Datapath("exact", "tree")
-
-
 @dataclass(frozen=True, slots=True)
 class HardwareProfile:
     """A target and what its actions cost; see docs/profiles.md for the file format.
@@ -386,6 +381,9 @@ class HardwareProfile:
     root: str = field(default="", compare=False)
     notes: tuple[str, ...] = ()
 
+    def __hash__(self) -> int:  # of fields that have one; equality is of all
+        return hash((self.name, self.memories))
+
     def chain(self, operand: str) -> tuple[Memory, ...]:
         """Return the memories that may hold ``weights`` or ``activations``, nearest first."""
         return tuple(m for m in self.memories if operand in m.holds)
@@ -395,7 +393,6 @@ class HardwareProfile:
         found = [*self.actions.values(), *self.static]
         found += [c for c in (self.overhead, self.io, self.rng.energy if self.rng else None,
                               self.array.reference_activity) if c]  # fmt: skip
-        for memory in self.memories:
-            found += [memory.read, memory.write, *memory.power]
-            found += [memory.bandwidth] if memory.bandwidth else []
+        for m in self.memories:
+            found += [m.read, m.write, *m.power, *([m.bandwidth] if m.bandwidth else [])]
         return (*found, *(self.kernels.constants() if self.kernels is not None else ()))

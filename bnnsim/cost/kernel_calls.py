@@ -60,7 +60,7 @@ def kernel_schedule(
     counts = {c.node.id: c for c in count_actions(graph)}
     images, times = (batch, 1) if kernels.batching == "together" else (1, batch)
     context = Context(graph, profile, counts, layout, None, images, times)
-    missing = unpriced(counts, profile)
+    missing = unpriced(counts.values(), profile)
     if missing and not allow_unpriced:
         raise ProfileError(missing[0])
     plans: dict[int, NodePlan] = {}

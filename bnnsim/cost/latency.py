@@ -15,6 +15,8 @@ def stage_seconds(profile: HardwareProfile, plan: NodePlan) -> tuple[float, str]
     """Return the time of a stage's head and what bounds it: (0, "") for nodes inside a stage."""
     if plan.calls:
         return sum(call.seconds for call in plan.calls), bound_of(plan.calls)
+    if not plan.cycles and not plan.off_chip_bytes:
+        return 0.0, ""
     busy = {name: cycles / profile.clock_hz for name, cycles in plan.cycles.items()}
     outer = off_chip(profile)
     if plan.off_chip_bytes and outer is not None and outer.bandwidth is not None:

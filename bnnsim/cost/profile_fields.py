@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bnnsim.cost.hardware import DEFAULT_BANDS, STATUSES, Constant
+from bnnsim.cost.hardware import DEFAULT_BANDS, STATUSES, Constant, Datapath
 from bnnsim.errors import message, nearest
 from bnnsim.units import UnitError, parse, parse_as, to_bits
 
@@ -13,6 +13,8 @@ MAX_INTEGER = 2**40
 MAX_NUMBER = 1e30
 _PREFIXES = "Check the prefix: m is 1e-3, M 1e6, so mHz is millihertz and MHz megahertz."
 PROVENANCE = ("band", "status", "source", "at", "note")
+# What a profile without an array has in place of a datapath: nothing is priced by it.
+NO_DATAPATH = Datapath("exact", "tree")
 
 
 def listed(problems: Sequence[str]) -> str:

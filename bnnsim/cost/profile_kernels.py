@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bnnsim.cost.hardware import NO_DATAPATH, OPERANDS, Array, Constant, KernelLevel, Kernels
+from bnnsim.cost.hardware import OPERANDS, Array, Constant, KernelLevel, Kernels
 from bnnsim.cost.profile_array import check_pair
-from bnnsim.cost.profile_fields import Fields
+from bnnsim.cost.profile_fields import NO_DATAPATH, Fields
 
 OPERATIONS = ("bit", "int8", "int16", "int32", "float16", "bfloat16", "float32")
 BIT_PAIR = "bit x bit"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from bnnsim.cost.hardware import NO_ARRAY, NO_DATAPATH, Pipeline
-from bnnsim.cost.profile_fields import Fields
+from bnnsim.cost.hardware import Array, Pipeline
+from bnnsim.cost.profile_fields import NO_DATAPATH, Fields
 
+_NO_ARRAY = Array(1, 1, "K", 1, "error", False, {})  # nothing runs on it
 _REMEDY = "See 'pipeline' in docs/authoring.md."
 
 
@@ -28,6 +29,6 @@ def read_pipeline(top: Fields) -> dict[str, Any]:
     )
     fields.close()
     return {
-        "array": NO_ARRAY, "datapath": NO_DATAPATH, "overhead": None, "actions": {},
+        "array": _NO_ARRAY, "datapath": NO_DATAPATH, "overhead": None, "actions": {},
         "memories": (), "io": None, "rng": None, "pipeline": pipeline,
     }  # fmt: skip

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from bnnsim.cost.actions import LayerCounts, count_actions
 from bnnsim.cost.calls import Call
@@ -19,8 +20,10 @@ from bnnsim.cost.datapath import action_prices, k_steps, mac_prices
 from bnnsim.cost.hardware import HardwareProfile
 from bnnsim.cost.memory import off_chip
 from bnnsim.cost.nests import Choice, Run, choose, run_of
+from bnnsim.cost.pricing import NO_ENERGY
+from bnnsim.cost.remembered import by_graph
 from bnnsim.cost.residency import search
-from bnnsim.cost.stages import ON_READ, Layout, Stage
+from bnnsim.cost.stages import ON_READ, Stage, lay_out
 from bnnsim.cost.traffic import ACTIVATIONS, IO, WEIGHTS
 from bnnsim.cost.transfers import (
     io_bits,
@@ -90,12 +93,15 @@ class NodePlan:
 
     def weighted(self) -> Iterator[tuple[str, str, float]]:
         """Yield constant, category and count of all actions, products scaled by activity."""
+        scale = self.logic_scale
         for (name, category), number in self.priced.items():
-            scale = self.logic_scale if self.follows(category) else None
-            yield name, category, number if scale is None else number * scale
+            if scale is not None and category == "compute":
+                yield name, category, number * scale
+            else:
+                yield name, category, number
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schedule:
     """A batch on a profile.
 
@@ -123,8 +129,9 @@ class Schedule:
     unpriced: tuple[str, ...]
     steady_cycles: int = 0
 
-    def totals(self) -> dict[tuple[str, bool], float]:
-        """Return counts by constant, those that follow the measured activity apart."""
+    @cached_property
+    def totals(self) -> Mapping[tuple[str, bool], float]:
+        """Counts by constant, those that follow the measured activity apart."""
         total: dict[tuple[str, bool], float] = {}
         for plan in self.nodes:
             for name, category, number in plan.weighted():
@@ -134,35 +141,52 @@ class Schedule:
 
 
 def schedules(
-    graph: Graph, layout: Layout, profile: HardwareProfile, batch: int, *, allow_unpriced: bool
-) -> list[Schedule]:
+    graph: Graph, profile: HardwareProfile, batch: int, *, allow_unpriced: bool
+) -> tuple[Schedule, ...]:
     """Return one schedule per group size that the memories allow.
+
+    They are remembered for profiles that differ only in prices of operators and in powers.
 
     Raises
     ------
     ProfileError
         If an op has no price and ``allow_unpriced`` is false, or the network does not fit.
     """
-    counts = {c.node.id: c for c in count_actions(graph)}
-    holes = unpriced(counts, profile)
+    holes = unpriced(count_actions(graph), profile)
     if holes and not allow_unpriced:
         raise ProfileError(holes[0])
-    found: list[Schedule] = []
+    return found(graph, _mapped_to(profile), batch)
+
+
+def _mapped_to(profile: HardwareProfile) -> HardwareProfile:
+    """Return a profile without what no schedule rests on, equal for all that differ only in it."""
+    return replace(
+        profile, description="", calibrated_on=(), sources={}, overhead=None, static=(),
+        actions=dict.fromkeys(profile.actions, NO_ENERGY), io=profile.io and NO_ENERGY,
+        structural_band=1.0, root="", notes=(),
+    )  # fmt: skip
+
+
+@by_graph
+def found(graph: Graph, profile: HardwareProfile, batch: int) -> tuple[Schedule, ...]:
+    """Return the schedules of `schedules` on a profile as `_mapped_to` leaves it."""
+    counts = {c.node.id: c for c in count_actions(graph)}
+    options: list[Schedule] = []
     failure: ProfileError | None = None
     for images in _group_sizes(batch):
         groups, rest = divmod(batch, images)
         try:
             whole = (images, images * groups)
-            schedule = _schedule(graph, layout, profile, counts, whole, holes)
+            schedule = _schedule(graph, profile, counts, whole)
             if rest:
-                last = _schedule(graph, layout, profile, counts, (rest, rest), holes)
+                last = _schedule(graph, profile, counts, (rest, rest))
                 schedule = _joined(schedule, last)
-            found.append(schedule)
+            options.append(schedule)
         except ProfileError as error:
             failure = error
-    if not found and failure is not None:
+    if not options and failure is not None:
         raise failure
-    return found
+    return tuple(options)
 
 
 def _group_sizes(batch: int) -> list[int]:
@@ -193,21 +217,22 @@ def _joined(first: Schedule, last: Schedule) -> Schedule:
     return replace(first, nodes=nodes, scratch_bytes=scratch)
 
 
-def unpriced(counts: Mapping[int, LayerCounts], profile: HardwareProfile) -> tuple[str, ...]:
+def unpriced(counts: Iterable[LayerCounts], profile: HardwareProfile) -> tuple[str, ...]:
     """Return what to say of each node whose op has no counts."""
     return tuple(
         message(c.node.describe(), c.node.op, f"an op that profile {profile.name!r} prices",
                 "Pass allow_unpriced to leave it out of the totals.")
-        for c in counts.values() if c.actions is None
+        for c in counts if c.actions is None
     )  # fmt: skip
 
 
 def _schedule(
-    graph: Graph, layout: Layout, profile: HardwareProfile,
-    counts: Mapping[int, LayerCounts], batching: tuple[int, int], holes: tuple[str, ...],
+    graph: Graph, profile: HardwareProfile, counts: Mapping[int, LayerCounts],
+    batching: tuple[int, int],
 ) -> Schedule:  # fmt: skip
     images, batch = batching
-    chip = profile.scope == "chip"
+    layout, chip = lay_out(graph), profile.scope == "chip"
+    holes = unpriced(counts.values(), profile)
     context = Context(graph, profile, counts, layout, None, images, batch // images)
     runs = [run_of(context, stage) for stage in layout.stages]
     if chip:

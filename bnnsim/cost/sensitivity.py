@@ -19,10 +19,8 @@ from bnnsim.errors import ProfileError, message
 
 def total_joules(profile: HardwareProfile, schedule: Schedule) -> float:
     """Return the energy of a schedule."""
-    priced = prices(profile)
-    dynamic = sum(
-        n * priced[name].joules for plan in schedule.nodes for name, _, n in plan.weighted()
-    )
+    joules = {name: price.joules for name, price in prices(profile).items()}
+    dynamic = sum(n * joules[name] for plan in schedule.nodes for name, _, n in plan.weighted())
     seconds = sum(stage_seconds(profile, plan)[0] for plan in schedule.nodes)
     return dynamic + seconds * sum(c.value_si for c in power_constants(profile))
 
@@ -38,7 +36,7 @@ def sensitivities(
     priced = prices(profile)
     parts: dict[Constant, float] = {}
     operators = scaled = 0.0
-    for (name, follows), number in schedule.totals().items():
+    for (name, follows), number in schedule.totals.items():
         price = priced[name]
         part = number * price.joules
         parts[price.constant] = parts.get(price.constant, 0.0) + part

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bnnsim.cost.actions import MAC_OPS
+from bnnsim.cost.remembered import by_graph
 from bnnsim.graph.ir import Graph, Node, Tensor
 from bnnsim.graph.ops import activations_of, normal_attrs
 
@@ -195,6 +196,7 @@ class Layout:
         return max((sum(live.values()) for live in self.live), default=0)
 
 
+@by_graph
 def lay_out(graph: Graph) -> Layout:
     """Return the stages of a graph with liveness and sizes."""
     stages = build_stages(graph)

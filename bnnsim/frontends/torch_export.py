@@ -110,7 +110,7 @@ def from_pt2(path: str | Path, *, trust: bool = False, sign_zero: str = "plus") 
 def pt2_program(path: str | Path, *, trust: bool = False) -> Any:
     """Return the exported program of a ``.pt2`` archive (see `from_pt2`)."""
     path = Path(path)
-    _require_trust(str(path), trust)
+    _require_trust(str(path), "torch evaluates what it holds, pickles and size expressions", trust)
     if not path.is_file():
         raise SourceError(message(str(path), "no such file", "a .pt2 archive"))
     import torch
@@ -160,7 +160,7 @@ def python_module(source: str, weights: str | Path | None = None, *, trust: bool
 
 def _built(source: str, weights: str | Path | None, *, trust: bool) -> tuple[Any, list[str]]:
     """Return the module with its weights, and remarks on how the weights were read."""
-    _require_trust(f"py:{source}", trust)
+    _require_trust(f"py:{source}", "the module is imported and its callable called", trust)
     module_name, _, attribute = source.partition(":")
     if not module_name or not attribute:
         raise SourceError(message("py", source, "module:callable"))
@@ -182,11 +182,11 @@ def _built(source: str, weights: str | Path | None, *, trust: bool) -> tuple[Any
     return module, _load_weights(module, Path(weights))
 
 
-def _require_trust(source: str, trust: bool) -> None:
+def _require_trust(source: str, why: str, trust: bool) -> None:
     if not trust:
         remedy = "Add --trust (trust=True in Python) if you know where it comes from."
-        rule = "trust in the code that loading it runs"
-        raise SourceError(message(source, "no trust", rule, remedy))
+        what = f"loading it runs code ({why}), so it must be trusted"
+        raise SourceError(f"{source}: {what}. {remedy}")
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ _NAMED = {
 }
 _INTEGER_NAME = re.compile(r"(uint|int|bipolar)([1-9][0-9]?)\Z")
 _KIND_OF_NAME = {"uint": "unsigned", "int": "signed", "bipolar": "bipolar"}
+_NAME_OF = {pair: name for name, pair in _NAMED.items()}
+_NAME_OF_KIND = {kind: name for name, kind in _KIND_OF_NAME.items()}
 _MAX_INTEGER_BITS = 64
 MAX_GRID_BITS = 8
 
@@ -61,10 +63,8 @@ class DType:
             raise GraphError(message(f"dtype {self.kind}.scale", self.scale, "finite and positive"))
 
     def __str__(self) -> str:
-        for name, pair in _NAMED.items():
-            if pair == (self.kind, self.bits):
-                return name
-        return f"{next(n for n, k in _KIND_OF_NAME.items() if k == self.kind)}{self.bits}"
+        named = _NAME_OF.get((self.kind, self.bits))
+        return named if named is not None else f"{_NAME_OF_KIND[self.kind]}{self.bits}"
 
     @classmethod
     def parse(cls, name: str) -> DType:

@@ -83,7 +83,7 @@ class Node:
         return f"node {self.name!r} ({self.op})"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Graph:
     """A network: nodes in execution order over named tensors.
 

@@ -36,7 +36,9 @@ class BinaryConv(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.stride, self.padding = stride, kernel // 2
-        self.latent = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * 0.01)
+        drawn = torch.randn(outputs, inputs, kernel, kernel) * 0.01
+        drawn[drawn == 0] = 0.01  # one normal draw in ten million; its sign would be a third value
+        self.latent = nn.Parameter(drawn)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of (N, C, H, W) images."""

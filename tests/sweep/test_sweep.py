@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import multiprocessing
 import textwrap
+from dataclasses import replace
 
 import jsonschema
+import numpy as np
 import pytest
 
 import bnnsim
+from bnnsim.api import twin_for
 from bnnsim.cli import main
-from bnnsim.cost import nests
+from bnnsim.cost import nests, schedule
+from bnnsim.cost.estimate import estimate
 from bnnsim.cost.overrides import with_changes
+from bnnsim.cost.profile import load_profile
 from bnnsim.errors import InputError, ProfileError
 from bnnsim.report.check import load_schema
 from bnnsim.report.sweeps import frontiers
@@ -166,17 +171,69 @@ def test_points_on_known_layers_search_nothing(spec):
     tight = "{model: zoo:cnv, profile: cmos45, set: {memories.gb.size: 64 KiB}}"
     spec.write_text(f"{spec.read_text()}  - {tight}\n")
     kept = (nests.shared_layer, nests.frontier)
-    for found in kept:
+    for found in (*kept, schedule.found):
         found.cache_clear()
     points = read_spec(spec)
     evaluate(points)
     layers, tilings = (found.cache_info() for found in kept)
     assert layers.misses > 0
     assert tilings.misses > 0
+    schedule.found.cache_clear()
     evaluate(points)
     again, searched = (found.cache_info() for found in kept)
     assert again.hits > layers.hits
     assert (again.misses, searched.misses) == (layers.misses, tilings.misses)
+
+
+CHANGED = {
+    "overhead.factor": 2,
+    "actions.add.int32.energy": "1 pJ/op",
+    "actions.add.bit.band": 3,
+    "static.array.power": "1 W",
+    "structural": {"band": 2},
+}
+
+
+@pytest.mark.parametrize(("place", "value"), CHANGED.items())
+def test_points_that_differ_in_prices_of_operators_search_nothing(place, value, monkeypatch):
+    points = [Point("zoo:tfc", "cmos45", "int8", batch) for batch in (1, 5)]
+    others = [replace(point, changes={place: value}) for point in points]
+    evaluate(points)
+    monkeypatch.setattr(schedule, "run_of", lambda *_: pytest.fail("searched again"))
+    found = [json.loads(line)["totals"] for line in evaluate(others)]
+    monkeypatch.undo()
+    schedule.found.cache_clear()
+    assert found == [json.loads(line)["totals"] for line in evaluate(others)]
+
+
+FRESH = [
+    {}, CHANGED, {"memories.gb.size": "16 KiB"}, {"memories.gb.banks": 1}, {"array.rows": 8},
+    {"memories.dram.read": "80 pJ/bit"}, {"memories.dram.bandwidth.rate": "1 GB/s"},
+    {"memories.dram.standby.power": "9 W"}, {"node.clock": "9 MHz"}, {"rng.lazy": True},
+    {"rng.energy": "1 pJ/randbit"}, {"datapath.bit_mac": "serial"}, {},
+    {"array.first_layer": "wider"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "mode"),
+    [("tfc", "int8"), ("tfc", "binary"), ("cifar10-convnet", "binary-stochastic")],
+)
+def test_estimates_with_what_was_found_before_equal_those_made_afresh(model, mode):
+    """One graph on profiles that differ in one way each, in both orders."""
+    graph = twin_for(bnnsim.load(f"zoo:{model}"), load_profile("cmos45"), mode)
+    chips = [with_changes("cmos45", changes) for changes in FRESH]
+    jobs = [(chip, batch) for chip in (*chips, *chips[::-1]) for batch in (1, 5)]
+    kept = [estimate(graph, chip, batch=batch) for chip, batch in jobs]
+    afresh = []
+    for chip, batch in jobs:
+        schedule.found.cache_clear()
+        afresh.append(estimate(graph, chip, batch=batch))
+    assert kept == afresh
+    for one, other in zip(kept, afresh, strict=True):
+        assert np.array_equal(one.samples.energy_j, other.samples.energy_j)
+        assert np.array_equal(one.samples.latency_s, other.samples.latency_s)
+    assert len({report.energy.value for report in kept[: len(jobs) // 2]}) > len(FRESH)
 
 
 BAD = """

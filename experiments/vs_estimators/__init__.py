@@ -1,0 +1,1 @@
+"""Other estimators and bnnsim on the same two layers."""
