@@ -119,7 +119,7 @@ SOURCES = [
     ("zoo:tfc:random,-1", "zoo:tfc:random,-1: got 'random,-1'"),
     ("zoo:tfc:random,1.5", "got 'random,1.5'"),
     ("net.pt2", "net.pt2: got 'no such file', expected a .pt2 archive"),
-    ("py:os:getcwd", "py:os:getcwd: got"),
+    ("py:os:getcwd", "py:os:getcwd: loading it runs code"),
     ("py:os:getcwd --trust --input-shape 3,y", "argument --input-shape: got 'y'"),
     ("net.bnn --weights w.pth", "--weights: got 'net.bnn', expected a source of the form py:"),
     (
